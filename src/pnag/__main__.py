@@ -1,0 +1,5 @@
+"""`python -m pnag`."""
+
+from pnag.cli.main import main
+
+main()

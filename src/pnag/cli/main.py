@@ -1,0 +1,307 @@
+"""`pnag`: one command a stage, and `run` for all of them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+
+from pnag.errors import PnagError
+
+app = typer.Typer(
+    name="pnag",
+    help="Give it a device and a latency budget, it hands you the best network for it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+errors = Console(stderr=True)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def mistakes_are_messages(command: F) -> F:
+    """Print a user's mistake as one line and exit with 2; Ctrl-C exits with 130."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except (PnagError, ValueError) as error:
+            if isinstance(error, ValueError) and not _is_users(error):
+                raise
+            errors.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            errors.print("stopped; the same command goes on where this one stopped")
+            raise typer.Exit(130) from None
+
+    return wrapped  # type: ignore[return-value]
+
+
+def _is_users(error: ValueError) -> bool:
+    """Whether a ValueError comes from reading an architecture that the user gave."""
+    return str(error).startswith("architecture ") or "needs a" in str(error)
+
+
+def parse_budgets(text: str | None) -> list[float]:
+    """`25,27.5,33` to numbers.
+
+    Raises:
+        PnagError: for anything that is not a list of positive numbers.
+    """
+    if text is None:
+        return []
+    budgets = []
+    for part in text.split(","):
+        try:
+            value = float(part)
+        except ValueError:
+            value = float("nan")
+        if not 0 < value < float("inf"):
+            raise PnagError(
+                f"--budgets has {part.strip()!r}, needs positive numbers such as 25,27.5,33"
+            )
+        budgets.append(value)
+    return budgets
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of tables.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of everything that is drawn. [default: 0]")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads of the measured runtime. [default: 1]")
+]
+Resolution = Annotated[int, typer.Option(min=32, help="Height and width of the images.")]
+
+
+@app.command()
+@mistakes_are_messages
+def run(
+    out: Annotated[Path, typer.Option(help="Run directory: results, and what a rerun reuses.")] = (
+        Path("runs/this-machine")
+    ),
+    budgets: Annotated[
+        str | None,
+        typer.Option(help="Comma list; ms, or the cost's unit. [default: five over the range]"),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(help="Your own CSV or Parquet table: column `arch`, an accuracy, a cost."),
+    ] = None,
+    accuracy: Annotated[str | None, typer.Option(help="Accuracy column of --table.")] = None,
+    cost: Annotated[str | None, typer.Option(help="Cost column of --table.")] = None,
+    architectures: Annotated[
+        int | None, typer.Option(min=100, help="Sampled architectures M. [default: 16000]")
+    ] = None,
+    threads: Threads = None,
+    seed: Seed = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="YAML with any of recipe.yaml's options.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Everything: from this machine (or your own table) to the best network for each budget.
+
+    Without --table: measures this CPU, takes ImageNet accuracies of the published Once-for-All
+    supernet (embedded predictor), trains evaluator and generator, answers five budgets, exports the
+    networks and times them. Stop it at any moment; the same command goes on.
+    """
+    from pnag.pipeline.display import Display
+    from pnag.pipeline.recipe import load_recipe, make_recipe
+    from pnag.pipeline.run import run_pipeline
+    from pnag.report.terminal import answers_table, known_table
+
+    values: dict[str, Any] = load_recipe(recipe) if recipe else {}
+    if (table is None) and (accuracy or cost):
+        raise PnagError("--accuracy and --cost name columns of --table, which is not given")
+    if table is not None:
+        if not accuracy or not cost:
+            raise PnagError("--table needs --accuracy COLUMN and --cost COLUMN")
+        values |= {
+            "source": "table",
+            "table": {"path": table, "accuracy": accuracy, "cost": cost},
+        }
+    if budgets is not None:
+        values["budgets"] = parse_budgets(budgets)
+    if architectures is not None:
+        values["architectures"] = architectures
+    if seed is not None:
+        values["seed"] = seed
+    if threads is not None:
+        values["latency"] = dict(values.get("latency") or {}) | {"threads": threads}
+    console = Console(stderr=as_json)
+    metrics = run_pipeline(make_recipe(values), out, Display(console))
+    if as_json:
+        typer.echo(json.dumps(metrics, indent=1))
+        return
+    console.print()
+    console.print(answers_table(metrics))
+    if "known" in metrics:
+        console.print(known_table(metrics))
+        console.print(
+            "[dim]Top-1: the published Once-for-All supernet's, predicted (cross-validated error "
+            "0.05 points), before fine-tuning. Exported networks have fresh weights.[/dim]"
+        )
+    console.print(f"answers [bold]{out / 'architectures.json'}[/bold]")
+    console.print(f"report  [bold]{out / 'report.html'}[/bold]")
+    console.print(f"any other budget: [bold]pnag generate {out} --budget {_example(metrics)}[/bold]")
+
+
+def _example(metrics: dict[str, Any]) -> str:
+    budgets = [a["budget"] for a in metrics["answers"]]
+    return f"{sum(budgets) / len(budgets):.4g}"
+
+
+@app.command()
+@mistakes_are_messages
+def generate(
+    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+    budget: Annotated[float, typer.Option(help="Milliseconds, or the cost's unit.")],
+    greedy: Annotated[
+        bool, typer.Option(help="The generator's single most likely architecture instead.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """The best network for any other budget, from a finished run, at once."""
+    import torch
+
+    from pnag.pipeline.run_directory import RunDirectory
+    from pnag.pipeline.trained import Answer, answer, load_front, load_generator, load_labels
+    from pnag.space import SearchSpace
+
+    if not run_directory.is_dir():
+        raise PnagError(f"there is no run directory {run_directory}; make one with `pnag run`")
+    files = RunDirectory(run_directory)
+    if not files.front.exists():
+        raise PnagError(f"{run_directory} is not a finished run; finish it with `pnag run --out`")
+    space = SearchSpace()
+    result = answer(load_front(files.front, space), space, budget)
+    if greedy:
+        tokens = load_generator(files.generator, space).sample(
+            torch.tensor([budget], dtype=torch.float64)
+        )
+        values, costs = load_labels(files, space).label(tokens)
+        over = "predicted to cost more than the budget" if costs[0] > budget else ""
+        result = Answer(budget, space.text(tokens)[0], float(values[0]), float(costs[0]), over)
+    if as_json:
+        typer.echo(json.dumps(result.as_json()))
+        return
+    console = Console(soft_wrap=True)
+    console.print(f"[bold]{result.arch}[/bold]", highlight=False)
+    console.print(f"predicted accuracy {result.accuracy:.4f}, cost {result.cost:.4g}")
+    if result.note:
+        console.print(f"[yellow]note:[/yellow] {result.note}")
+    console.print(f"[dim]export it: pnag export {result.arch} --to onnx[/dim]")
+
+
+@app.command()
+@mistakes_are_messages
+def measure(
+    out: Annotated[Path, typer.Option(help="File of the latency table; completed if it exists.")],
+    width_mult: Annotated[float, typer.Option(min=0.1, help="Width multiplier.")] = 1.0,
+    resolution: Resolution = 224,
+    threads: Threads = None,
+    rounds: Annotated[int, typer.Option(min=3, help="Turns of every block and network.")] = 12,
+    calibration: Annotated[int, typer.Option(min=3, help="Whole networks to fit to.")] = 48,
+    check: Annotated[int, typer.Option(min=2, help="Other whole networks to check on.")] = 50,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Time every block and some whole networks on this CPU; print the latency model's error."""
+    from dataclasses import asdict
+
+    from pnag.cost.latency_model import check_latency_model, fit_latency_model
+    from pnag.cost.measure import measure_device
+    from pnag.cost.onnx_cpu import OnnxCpu
+    from pnag.pipeline.display import Display
+    from pnag.space import SearchSpace
+
+    display = Display(Console(stderr=as_json))
+    space = SearchSpace()
+    with display.bar("measuring this machine") as bar:
+        table = measure_device(
+            OnnxCpu(threads or 1),
+            space,
+            out,
+            width_mult=width_mult,
+            resolution=resolution,
+            rounds=rounds,
+            calibration=calibration,
+            check=check,
+            seed=seed or 0,
+            progress=lambda what, done, total: bar.update(done, total, what),
+        )
+    error = check_latency_model(space, fit_latency_model(space, table), table)
+    if as_json:
+        typer.echo(json.dumps({**table.identity, **asdict(error), "drift": table.drift.spread}))
+        return
+    display.note(
+        f"{table.identity['device']}, {table.identity['runtime']} {table.identity['version']}, "
+        f"{table.identity['threads']} thread(s), {resolution}x{resolution}\n"
+        f"{error.networks} unseen networks: {error.mape:.1%} mean error, "
+        f"{error.within_5:.0%} within 5 %, {error.within_10:.0%} within 10 %, tau {error.tau:.3f}\n"
+        f"machine speed ±{table.drift.spread:.1%} over {len(table.drift.levels)} segments, "
+        f"{table.drift.remeasured} measured again, {table.drift.unsteady} kept unsteady"
+    )
+
+
+@app.command()
+@mistakes_are_messages
+def count(
+    arch: Annotated[str, typer.Argument(metavar="ARCH", help="Text form d:k:e.")],
+    width_mult: Annotated[float, typer.Option(min=0.1, help="Width multiplier.")] = 1.0,
+    resolution: Resolution = 224,
+    num_classes: Annotated[int, typer.Option(min=1, help="Classes.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Parameters and multiply-adds of an architecture, without building it."""
+    from dataclasses import asdict
+
+    from pnag.networks.counts import count as count_one
+
+    counts = count_one(arch, width_mult, resolution, num_classes)
+    if as_json:
+        typer.echo(json.dumps(asdict(counts)))
+        return
+    typer.echo(f"params     {counts.params:>13,}")
+    typer.echo(f"MAdds      {counts.macs:>13,}")
+    typer.echo(f"conv MAdds {counts.conv_macs:>13,}  (what the paper counts)")
+
+
+@app.command()
+@mistakes_are_messages
+def export(
+    arch: Annotated[str, typer.Argument(metavar="ARCH", help="Text form d:k:e.")],
+    to: Annotated[str, typer.Option(help="Format: onnx.")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="File. [default: pnag.onnx]")] = None,
+    width_mult: Annotated[float, typer.Option(min=0.1, help="Width multiplier.")] = 1.0,
+    resolution: Resolution = 224,
+    num_classes: Annotated[int, typer.Option(min=1, help="Classes.")] = 1000,
+    seed: Seed = None,
+) -> None:
+    """Write an architecture as an ONNX file with fresh weights, checked against torch."""
+    import torch
+
+    from pnag.deploy.export import export_checked
+    from pnag.networks import build
+
+    if to != "onnx":
+        raise PnagError(f"--to is {to!r}, allowed: onnx")
+    path = out or Path("pnag.onnx")
+    torch.manual_seed(seed or 0)
+    difference = export_checked(build(arch, width_mult, num_classes), path, resolution)
+    typer.echo(f"{path}: outputs within {difference:.1e} of torch's")
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What an architecture costs on a device: measured blocks, a fitted latency model, its error."""

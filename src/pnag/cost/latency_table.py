@@ -1,0 +1,82 @@
+"""The file of everything that was timed on one device: blocks, fixed parts, whole networks."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pnag.cost.timing import Drift
+from pnag.errors import PnagError
+from pnag.files import read_json, write_json
+
+VERSION = 1
+
+
+@dataclass
+class LatencyTable:
+    """Times relative to the reference network, with what they were measured on.
+
+    Attributes:
+        identity: device, runtime, version, threads, resolution, width_mult, rounds, seed.
+        blocks: for each block's key its relative times, one a round.
+        calibration, check: the same for whole networks, by architecture text.
+        drift: the machine's steadiness over all groups so far.
+    """
+
+    identity: dict[str, Any]
+    blocks: dict[str, list[float]] = field(default_factory=dict)
+    calibration: dict[str, list[float]] = field(default_factory=dict)
+    check: dict[str, list[float]] = field(default_factory=dict)
+    drift: Drift = field(default_factory=Drift)
+
+    @property
+    def reference_ms(self) -> float:
+        """The reference network's median time: all relative times are turned into ms by it."""
+        return statistics.median(self.drift.levels)
+
+    def milliseconds(self, samples: list[float]) -> float:
+        """Median time in ms."""
+        return statistics.median(samples) * self.reference_ms
+
+    def save(self, path: Path) -> None:
+        """Write the table atomically."""
+        write_json(path, {"version": VERSION, **asdict(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> LatencyTable:
+        """Read a table.
+
+        Raises:
+            PnagError: if the file is not a whole, sound latency table.
+        """
+        raw = read_json(path)
+        try:
+            if raw["version"] != VERSION:
+                raise ValueError(f"version {raw['version']}, this pnag reads {VERSION}")
+            table = cls(
+                dict(raw["identity"]),
+                *({str(k): _times(v) for k, v in raw[part].items()} for part in PARTS),
+                Drift(
+                    _times(raw["drift"]["levels"]) if raw["drift"]["levels"] else [],
+                    int(raw["drift"]["remeasured"]),
+                    int(raw["drift"]["unsteady"]),
+                ),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise PnagError(
+                f"{path} is not a latency table of pnag ({error}); delete it to measure anew"
+            ) from error
+        return table
+
+
+PARTS = ("blocks", "calibration", "check")
+
+
+def _times(values: Any) -> list[float]:
+    times = [float(value) for value in values]
+    if not times or not all(math.isfinite(t) and t > 0 for t in times):
+        raise ValueError("a time is not a positive number")
+    return times

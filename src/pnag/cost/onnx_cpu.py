@@ -1,0 +1,89 @@
+"""Run networks in ONNX Runtime on the CPU, batch 1, with a fixed number of threads."""
+
+from __future__ import annotations
+
+import io
+import platform
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnxruntime as ort
+import torch
+from torch import nn
+
+OPSET = 18
+
+
+def export_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
+    """The ONNX file of a network in eval mode, as bytes; batch norm is folded into convolutions.
+
+    Args:
+        input_shape: of the single input, batch first; fixed in the file because a fixed shape is
+            what runtimes optimise best.
+    """
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # The tracing exporter gives the same graph as torch.export's for these plain networks, and
+        # ten times sooner: it matters for a hundred of them. Its deprecation notice is not news.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network.eval(),
+            (torch.zeros(input_shape),),
+            buffer,
+            input_names=["images"],
+            output_names=["logits"],
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    return buffer.getvalue()
+
+
+def onnx_session(model: bytes | Path, threads: int) -> ort.InferenceSession:
+    """An ONNX Runtime session on the CPU with exactly `threads` threads."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Fresh weights can make activations so small that denormal arithmetic would be timed instead.
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    source = str(model) if isinstance(model, Path) else model
+    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+@dataclass(frozen=True)
+class OnnxCpu:
+    """ONNX Runtime on this machine's CPU.
+
+    Args:
+        threads: of every measured session. One by default: it is the least disturbed by other
+            processes, and what a server uses that runs one inference a core.
+    """
+
+    threads: int = 1
+
+    def identity(self) -> dict[str, str | int]:
+        """What a measured time depends on, besides the network."""
+        return {
+            "device": cpu_name(),
+            "runtime": "onnxruntime",
+            "version": ort.__version__,
+            "threads": self.threads,
+        }
+
+    def load(self, network: nn.Module, input_shape: tuple[int, ...]) -> Callable[[], object]:
+        """A call that runs the network once on random images."""
+        session = onnx_session(export_onnx(network, input_shape), self.threads)
+        feed = {"images": torch.randn(input_shape, generator=torch.Generator().manual_seed(0))}
+        numpy_feed = {name: value.numpy() for name, value in feed.items()}
+        return lambda: session.run(None, numpy_feed)
+
+
+def cpu_name() -> str:
+    """The CPU's model name where the system tells it, else the architecture."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,5 @@
+"""Errors that a user can mend: the command line prints them in one line and exits with 2."""
+
+
+class PnagError(Exception):
+    """A user's mistake or a broken file; the message names the thing, the value and the fix."""

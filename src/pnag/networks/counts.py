@@ -1,0 +1,121 @@
+"""Parameters and multiply-adds of architectures, computed without building a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pnag.networks.blocks import BlockSpec, block_specs, block_ids
+from pnag.networks.mobilenetv3 import FINAL_CHANNELS, HEAD_CHANNELS, STEM_CHANNELS, scaled
+from pnag.space import Architecture, SearchSpace, Tokens
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What one network costs at a resolution.
+
+    Attributes:
+        params: trainable parameters.
+        macs: multiply-adds of all convolutions (squeeze-excite included) and the classifier;
+            batch norm, biases and activations are not counted.
+        conv_macs: the same without the classifier: what the paper's #MAdds counts.
+    """
+
+    params: int
+    macs: int
+    conv_macs: int
+
+
+@dataclass(frozen=True)
+class BatchCounts:
+    """`Counts` of N architectures as three (N,) int64 arrays."""
+
+    params: NDArray[np.int64]
+    macs: NDArray[np.int64]
+    conv_macs: NDArray[np.int64]
+
+
+def count(
+    arch: Architecture | str,
+    width_mult: float = 1.0,
+    resolution: int = 224,
+    num_classes: int = 1000,
+) -> Counts:
+    """Parameters and multiply-adds of one architecture.
+
+    Raises:
+        ValueError: for a malformed text, or a size that is not positive.
+    """
+    space = SearchSpace()
+    batch = count_batch(space, space.encode([arch]), width_mult, resolution, num_classes)
+    return Counts(int(batch.params[0]), int(batch.macs[0]), int(batch.conv_macs[0]))
+
+
+def count_batch(
+    space: SearchSpace,
+    tokens: Tokens,
+    width_mult: float = 1.0,
+    resolution: int = 224,
+    num_classes: int = 1000,
+) -> BatchCounts:
+    """Counts of N architectures at once: a sum over table look-ups of their blocks.
+
+    Args:
+        tokens: (N, T) of the MobileNetV3 space.
+    """
+    if resolution < 1:
+        raise ValueError(f"resolution is {resolution}, needs at least 1")
+    if num_classes < 1:
+        raise ValueError(f"num_classes is {num_classes}, needs at least 1")
+    if not 0 < width_mult < float("inf"):
+        raise ValueError(f"width_mult is {width_mult}, needs a positive number")
+    specs = block_specs(width_mult, resolution)
+    table = np.array([[_block_params(s), _block_macs(s)] for s in specs] + [[0, 0]])
+    # id -1 (no layer) picks the last row, which costs nothing
+    blocks = table[block_ids(tokens)].sum(axis=1)
+    fixed_params, fixed_conv_macs, classifier_macs = _fixed_parts(
+        width_mult, resolution, num_classes, specs[-1]
+    )
+    conv_macs = blocks[:, 1] + fixed_conv_macs
+    return BatchCounts(blocks[:, 0] + fixed_params, conv_macs + classifier_macs, conv_macs)
+
+
+def _block_params(s: BlockSpec) -> int:
+    expand = s.in_channels * s.expanded + 2 * s.expanded
+    depthwise = s.kernel**2 * s.expanded + 2 * s.expanded
+    squeeze = 2 * s.expanded * s.squeezed + s.squeezed + s.expanded if s.squeezed else 0
+    project = s.expanded * s.out_channels + 2 * s.out_channels
+    return expand + depthwise + squeeze + project
+
+
+def _block_macs(s: BlockSpec) -> int:
+    expand = s.in_channels * s.expanded * s.input_size**2
+    depthwise = s.kernel**2 * s.expanded * s.output_size**2
+    squeeze = 2 * s.expanded * s.squeezed  # on the pooled 1x1 map
+    project = s.expanded * s.out_channels * s.output_size**2
+    return expand + depthwise + squeeze + project
+
+
+def _fixed_parts(
+    width_mult: float, resolution: int, num_classes: int, last: BlockSpec
+) -> tuple[int, int, int]:
+    """(params, conv MACs, classifier MACs) of what every architecture shares."""
+    stem = scaled(STEM_CHANNELS, width_mult)
+    final = scaled(FINAL_CHANNELS, width_mult)
+    head = scaled(HEAD_CHANNELS, width_mult)
+    stem_area = ((resolution + 1) // 2) ** 2
+    params = (
+        (27 * stem + 2 * stem)  # stem and its batch norm
+        + (9 * stem + 2 * stem + stem * stem + 2 * stem)  # depthwise-separable block
+        + (last.out_channels * final + 2 * final)
+        + final * head
+        + (head * num_classes + num_classes)
+    )
+    conv_macs = (
+        (27 * stem + 9 * stem + stem * stem) * stem_area
+        + last.out_channels * final * last.output_size**2
+        + final * head
+    )
+    return params, conv_macs, head * num_classes

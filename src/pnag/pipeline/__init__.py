@@ -1,0 +1,1 @@
+"""The order of the stages, and the run directory that they read and write."""

@@ -1,0 +1,89 @@
+"""Everything that a run can be told, in one validated object that is saved as `recipe.yaml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pnag.errors import PnagError
+from pnag.files import write_text
+from pnag.search.evaluator import EvaluatorSettings
+from pnag.search.front import FrontSettings
+from pnag.search.policy_gradient import GeneratorSettings
+from pnag.search.predictor import PredictorSettings
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LatencyRecipe(_Strict):
+    """How this machine is measured."""
+
+    threads: int = Field(1, ge=1)
+    rounds: int = Field(12, ge=3)
+    calibration: int = Field(48, ge=3)
+    check: int = Field(50, ge=2)
+
+
+class TableRecipe(_Strict):
+    """A user's own table instead of ImageNet accuracies and this machine."""
+
+    path: Path
+    accuracy: str
+    cost: str
+
+
+class Recipe(_Strict):
+    """One run. Numbers are the paper's (section E) unless their place says why not."""
+
+    source: Literal["imagenet", "table"] = "imagenet"
+    table: TableRecipe | None = None
+    seed: int = 0
+    resolution: int = Field(224, ge=32)
+    architectures: int = Field(16000, ge=100)
+    trained_budgets: int = Field(10, ge=2)
+    budgets: tuple[float, ...] = ()
+    latency: LatencyRecipe = LatencyRecipe()
+    predictor: PredictorSettings = PredictorSettings(epochs=30, batch=256)
+    evaluator: EvaluatorSettings = EvaluatorSettings()
+    generator: GeneratorSettings = GeneratorSettings()
+    front: FrontSettings = FrontSettings()
+
+
+def load_recipe(path: Path) -> dict[str, Any]:
+    """Read a YAML recipe, to be completed by the command line's options.
+
+    Raises:
+        PnagError: if it cannot be read or is not a mapping.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PnagError(f"cannot read the recipe {path}: {error}") from error
+    if not isinstance(raw, dict):
+        raise PnagError(f"the recipe {path} is not a mapping of options")
+    return raw
+
+
+def make_recipe(values: dict[str, Any]) -> Recipe:
+    """Validate a recipe.
+
+    Raises:
+        PnagError: names the option, its value and what is allowed.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, e['loc']))} is {e['input']!r}: {e['msg']}" for e in error.errors()
+        ]
+        raise PnagError("bad recipe: " + "; ".join(lines)) from error
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write exactly what runs."""
+    write_text(path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))

@@ -1,0 +1,127 @@
+"""`pnag run`: all stages in order, each reused where nothing that it depends on has changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pnag.files import read_json, write_json, write_text
+from pnag.networks import count
+from pnag.deploy.known import KNOWN_NETWORKS
+from pnag.pipeline.display import Display
+from pnag.pipeline.recipe import Recipe, save_recipe
+from pnag.pipeline.run_directory import RunDirectory
+from pnag.pipeline.stages import (
+    answer_stage,
+    imagenet_table_stage,
+    latency_stage,
+    model_name,
+    proof_stage,
+    search_stages,
+    user_table_stage,
+)
+from pnag.pipeline.tables import read_table
+from pnag.pipeline.trained import Answer
+from pnag.report.page import write_report
+
+
+def run_pipeline(recipe: Recipe, out: Path, display: Display) -> dict[str, Any]:
+    """Do or reuse every stage; return the metrics.
+
+    Raises:
+        PnagError: for anything that the user can mend.
+    """
+    run = RunDirectory(out)
+    save_recipe(recipe, run.recipe)
+    if recipe.table is not None:
+        user_table_stage(run, recipe, recipe.table, display)
+    else:
+        latency_stage(run, recipe, display)
+        imagenet_table_stage(run, recipe, display)
+    search_stages(run, recipe, display)
+    answers = answer_stage(run, recipe, display, "" if recipe.table else " ms")
+    if recipe.table is None:
+        proof_stage(run, recipe, answers, display)
+    metrics = collect_metrics(run, recipe, answers)
+    write_json(run.metrics, metrics)
+    write_text(run.report, write_report(run.path, metrics))
+    return metrics
+
+
+def collect_metrics(run: RunDirectory, recipe: Recipe, answers: list[Answer]) -> dict[str, Any]:
+    """All numbers of a run that a person or a script would ask for."""
+    table = read_table(run.table)
+    front = read_table(run.front)
+    own = read_table(run.own_front)
+    metrics: dict[str, Any] = {
+        "source": recipe.source,
+        "unit": "ms" if recipe.table is None else (recipe.table.cost),
+        "table": {
+            "architectures": len(table),
+            "cost_min": float(table["cost"].min()),
+            "cost_max": float(table["cost"].max()),
+            "best_accuracy": float(table["accuracy"].max()),
+        },
+        "ranking_loss": read_json(run.evaluator_curve)["ranking_loss"][-1],
+        "front": {"architectures": len(front), "cheapest": float(front["cost"].iloc[0])},
+        "answers": [],
+    }
+    proof = read_json(run.proof) if recipe.table is None else None
+    for a in answers:
+        row = a.as_json()
+        row["generator_accuracy"] = _best_within(own, a.budget)
+        row["table_accuracy"] = _best_within(table, a.budget)
+        if proof is not None:
+            counts = count(a.arch, resolution=recipe.resolution)
+            timed = proof["networks"][model_name(a)]
+            row |= {
+                "params": counts.params,
+                "macs": counts.macs,
+                "measured_ms": timed["milliseconds"],
+                "measured_spread": timed["spread"],
+                "held": bool(timed["milliseconds"] <= a.budget * 1.03),
+                "onnx": str((run.models / f"{model_name(a)}.onnx").relative_to(run.path)),
+                "onnx_difference": proof["onnx_difference"][model_name(a)],
+            }
+        metrics["answers"].append(row)
+    if proof is not None:
+        metrics["latency"] = read_json(run.latency_error)
+        metrics["device"] = read_json(run.latency_table)["identity"]
+        metrics["proof"] = {k: proof[k] for k in ("speed", "drift", "remeasured", "unsteady")}
+        metrics["known"] = [
+            {
+                "name": network.name,
+                "top1": network.top1,
+                "source": network.source,
+                "measured_ms": proof["networks"][network.name]["milliseconds"],
+                "measured_spread": proof["networks"][network.name]["spread"],
+            }
+            for network in KNOWN_NETWORKS
+        ]
+        for row in metrics["known"]:
+            row["beaten_by"] = _beaten_by(row, metrics["answers"])
+    return metrics
+
+
+def _best_within(table: Any, budget: float) -> float | None:
+    within = table["accuracy"][table["cost"] <= budget]
+    return float(within.max()) if len(within) else None
+
+
+def _beaten_by(known: dict[str, Any], answers: list[dict[str, Any]]) -> str | None:
+    """The answer that is both faster and more accurate, if there is one; the fastest such."""
+    better = [
+        a
+        for a in answers
+        if a["measured_ms"] < known["measured_ms"] and a["accuracy"] > known["top1"]
+    ]
+    return min(better, key=lambda a: a["measured_ms"])["arch"] if better else None
+
+
+def nearest_answer(known: dict[str, Any], answers: list[dict[str, Any]]) -> dict[str, Any]:
+    """The answer whose measured latency is nearest to a known network's."""
+    return min(
+        answers, key=lambda a: float(np.abs(np.log(a["measured_ms"] / known["measured_ms"])))
+    )

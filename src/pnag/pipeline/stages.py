@@ -1,0 +1,360 @@
+"""The stages of a run, each of which reads and writes files of the run directory."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pnag.cost.latency_model import check_latency_model, fit_latency_model
+from pnag.cost.latency_table import LatencyTable
+from pnag.cost.measure import measure_device
+from pnag.cost.onnx_cpu import OnnxCpu
+from pnag.cost.proof import time_together
+from pnag.deploy.export import export_checked
+from pnag.deploy.known import KNOWN_NETWORKS
+from pnag.errors import PnagError
+from pnag.files import file_fingerprint, read_json, write_bytes, write_json
+from pnag.networks import build, count, count_batch
+from pnag.pipeline.display import Display
+from pnag.pipeline.recipe import Recipe, TableRecipe
+from pnag.pipeline.run_directory import RunDirectory
+from pnag.pipeline.tables import read_table, user_table, write_table
+from pnag.pipeline.trained import (
+    IMAGENET_WEIGHTS,
+    Answer,
+    answer,
+    load_front,
+    load_generator,
+    load_labels,
+    load_state,
+    save_module,
+)
+from pnag.search.budgets import even_budgets
+from pnag.search.evaluator import Evaluator, train_evaluator
+from pnag.search.front import Front, find_front
+from pnag.search.policy_gradient import train_generator
+from pnag.search.predictor import PredictorSettings, fit_predictor, fit_sum
+from pnag.space import SearchSpace
+
+SPACE = SearchSpace()
+DEFAULT_BUDGETS = 5
+
+
+def latency_stage(run: RunDirectory, recipe: Recipe, display: Display) -> None:
+    """Measure this machine, fit the latency model, check it on unseen networks."""
+    runtime = OnnxCpu(recipe.latency.threads)
+    settings = recipe.latency.model_dump() | {"resolution": recipe.resolution, "seed": recipe.seed}
+    settings |= runtime.identity()
+
+    def work() -> None:
+        if run.latency_table.exists() and not _same_device(run, settings):
+            run.latency_table.unlink()
+            display.note("the latency table is of another device or setting: measuring anew")
+        with display.bar("measuring this machine") as bar:
+            table = measure_device(
+                runtime,
+                SPACE,
+                run.latency_table,
+                resolution=recipe.resolution,
+                rounds=recipe.latency.rounds,
+                calibration=recipe.latency.calibration,
+                check=recipe.latency.check,
+                seed=recipe.seed,
+                progress=lambda what, done, total: bar.update(done, total, what),
+            )
+        model = fit_latency_model(SPACE, table)
+        model.save(run.latency_model)
+        error = check_latency_model(SPACE, model, table)
+        drift = {
+            "reference_ms": table.reference_ms,
+            "spread": table.drift.spread,
+            "segments": len(table.drift.levels),
+            "remeasured": table.drift.remeasured,
+            "unsteady": table.drift.unsteady,
+        }
+        write_json(run.latency_error, {**asdict(error), "drift": drift})
+
+    outputs = [run.latency_table, run.latency_model, run.latency_error]
+    run.stage("latency", settings, outputs, work, display.reused)
+    error = read_json(run.latency_error)
+    display.note(
+        f"  latency model on {error['networks']} unseen networks: "
+        f"{error['mape']:.1%} mean error, {error['within_5']:.0%} within 5 %, "
+        f"tau {error['tau']:.3f}; machine speed ±{error['drift']['spread']:.1%}, "
+        f"{error['drift']['remeasured']} segment(s) measured again"
+    )
+    if error["drift"]["unsteady"] > 0.05 * error["drift"]["segments"]:
+        display.note(
+            f"  [yellow]the machine was busy: {error['drift']['unsteady']} of "
+            f"{error['drift']['segments']} segments are unsteady; close other programs and run "
+            f"again after deleting {run.latency_table}[/yellow]"
+        )
+
+
+def _same_device(run: RunDirectory, settings: dict[str, Any]) -> bool:
+    try:
+        identity = LatencyTable.load(run.latency_table).identity
+    except PnagError:
+        return False
+    return {k: v for k, v in identity.items() if k != "width_mult"} == settings
+
+
+def imagenet_table_stage(run: RunDirectory, recipe: Recipe, display: Display) -> None:
+    """Sample architectures; predict their ImageNet accuracy and their latency here."""
+    inputs = {
+        "weights": file_fingerprint(IMAGENET_WEIGHTS),
+        "latency": file_fingerprint(run.latency_model),
+        "architectures": recipe.architectures,
+        "resolution": recipe.resolution,
+        "seed": recipe.seed,
+    }
+
+    def work() -> None:
+        write_bytes(run.accuracy_predictor, IMAGENET_WEIGHTS.read_bytes())
+        tokens = SPACE.sample_unique(recipe.architectures, np.random.default_rng(recipe.seed))
+        accuracy, cost = load_labels(run, SPACE).label(tokens)
+        counts = count_batch(SPACE, tokens, resolution=recipe.resolution)
+        write_table(
+            pd.DataFrame(
+                {
+                    "arch": SPACE.text(tokens),
+                    "accuracy": accuracy,
+                    "cost": cost,
+                    "params": counts.params,
+                    "macs": counts.macs,
+                }
+            ),
+            run.table,
+        )
+        display.note(f"[green]✓[/green] table of {len(tokens):,} architectures")
+
+    run.stage("table", inputs, [run.accuracy_predictor, run.table], work, display.reused)
+
+
+def user_table_stage(
+    run: RunDirectory, recipe: Recipe, table: TableRecipe, display: Display
+) -> None:
+    """Check the user's table and fit the two predictors to it."""
+    frame, notes = user_table(table.path, table.accuracy, table.cost, SPACE)
+    for note in notes:
+        display.note(f"[yellow]note:[/yellow] {note}")
+    inputs = {
+        "table": file_fingerprint(table.path),
+        "columns": [table.accuracy, table.cost],
+        "predictor": asdict(recipe.predictor),
+        "seed": recipe.seed,
+    }
+
+    def work() -> None:
+        # A latency model left from another use of the directory would be taken for the cost.
+        run.latency_model.unlink(missing_ok=True)
+        write_table(frame, run.table)
+        tokens = SPACE.encode(frame["arch"])
+        cost = frame["cost"].to_numpy()
+        sums = fit_sum(SPACE, tokens, cost)[None]
+        short = asdict(recipe.predictor) | {"epochs": max(1, recipe.predictor.epochs // 2)}
+        with display.bar("fitting the cost predictor") as bar:
+            fit_predictor(
+                SPACE,
+                tokens,
+                cost,
+                settings=PredictorSettings(**short),
+                seed=recipe.seed,
+                progress=bar.update,
+            ).save(run.cost_predictor)
+        with display.bar("fitting the accuracy predictor") as bar:
+            fit_predictor(
+                SPACE,
+                tokens,
+                frame["accuracy"].to_numpy(),
+                sums=sums,
+                settings=recipe.predictor,
+                seed=recipe.seed,
+                progress=bar.update,
+            ).save(run.accuracy_predictor)
+
+    outputs = [run.table, run.accuracy_predictor, run.cost_predictor]
+    run.stage("table and predictors", inputs, outputs, work, display.reused)
+
+
+def search_stages(run: RunDirectory, recipe: Recipe, display: Display) -> None:
+    """Evaluator, generator and front, from a table and two predictors."""
+    labels = load_labels(run, SPACE)
+    cost_file = run.latency_model if run.latency_model.exists() else run.cost_predictor
+    common = {
+        "table": file_fingerprint(run.table),
+        "accuracy": file_fingerprint(run.accuracy_predictor),
+        "cost": file_fingerprint(cost_file),
+        "trained_budgets": recipe.trained_budgets,
+        "seed": recipe.seed,
+    }
+    frame = read_table(run.table)
+    budgets = even_budgets(frame["cost"].min(), frame["cost"].max(), recipe.trained_budgets)
+
+    def evaluator_work() -> None:
+        features, _, _ = labels.describe(SPACE.encode(frame["arch"]))
+        with display.bar("training the evaluator") as bar:
+            evaluator, losses = train_evaluator(
+                features,
+                torch.from_numpy(frame["accuracy"].to_numpy(copy=True)),
+                torch.from_numpy(frame["cost"].to_numpy(copy=True)),
+                budgets,
+                recipe.evaluator,
+                seed=recipe.seed,
+                progress=lambda done, total, loss: bar.update(done, total, f"loss {loss:.3f}"),
+            )
+        save_module(evaluator, run.evaluator, SPACE)
+        write_json(run.evaluator_curve, {"ranking_loss": losses})
+
+    run.stage(
+        "evaluator",
+        common | {"evaluator": asdict(recipe.evaluator)},
+        [run.evaluator, run.evaluator_curve],
+        evaluator_work,
+        display.reused,
+    )
+
+    def generator_work() -> None:
+        state = load_state(run.evaluator, "Evaluator", SPACE)
+        evaluator = Evaluator(
+            SPACE.num_features + 2, budgets, recipe.evaluator.hidden, recipe.evaluator.embedding
+        )
+        evaluator.load_state_dict(state)
+        with display.bar("training the generator") as bar:
+            generator, rewards = train_generator(
+                SPACE,
+                evaluator,
+                budgets,
+                labels.describe,
+                recipe.generator,
+                seed=recipe.seed,
+                progress=lambda done, total, value: bar.update(
+                    done, total, f"accuracy within budget {value:.4g}"
+                ),
+            )
+        save_module(generator, run.generator, SPACE)
+        curve = [None if np.isnan(value) else value for value in rewards]
+        write_json(run.generator_curve, {"accuracy_within_budget": curve})
+
+    run.stage(
+        "generator",
+        common
+        | {"evaluator": file_fingerprint(run.evaluator), "generator": asdict(recipe.generator)},
+        [run.generator, run.generator_curve],
+        generator_work,
+        display.reused,
+    )
+
+    def front_work() -> None:
+        with display.bar("finding the front") as bar:
+            front, own = find_front(
+                SPACE,
+                load_generator(run.generator, SPACE),
+                labels.label,
+                recipe.front,
+                seed=recipe.seed,
+                progress=bar.update,
+            )
+        write_table(
+            pd.DataFrame(
+                {
+                    "arch": SPACE.text(front.tokens),
+                    "accuracy": front.accuracy,
+                    "cost": front.cost,
+                }
+            ),
+            run.front,
+        )
+        write_table(pd.DataFrame({"accuracy": own.accuracy, "cost": own.cost}), run.own_front)
+
+    run.stage(
+        "front",
+        common
+        | {"generator": file_fingerprint(run.generator), "front": asdict(recipe.front)},
+        [run.front, run.own_front],
+        front_work,
+        display.reused,
+    )
+
+
+def spread_budgets(front: Front, n: int = DEFAULT_BUDGETS) -> list[float]:
+    """n round budgets evenly over the front, from a little above its cheap end to its dear end."""
+    low, high = float(front.cost[0]), float(front.cost[-1])
+    budgets = [low + (high - low) * (i + 1) / n for i in range(n)]
+    digits = max(0, 2 - int(np.floor(np.log10(max(high - low, 1e-9)))))
+    return [float(np.ceil(b * 10**digits) / 10**digits) for b in budgets]
+
+
+def answer_stage(run: RunDirectory, recipe: Recipe, display: Display, unit: str) -> list[Answer]:
+    """Answer each budget and write `architectures.json`."""
+    front = load_front(run.front, SPACE)
+    budgets = list(recipe.budgets) or spread_budgets(front)
+    answers = [answer(front, SPACE, budget, unit) for budget in sorted(budgets)]
+    for a in answers:
+        if a.note:
+            display.note(f"[yellow]note:[/yellow] {a.note}")
+    values = [a.as_json() for a in answers]
+    if recipe.source == "imagenet":
+        for value in values:
+            counts = count(value["arch"], resolution=recipe.resolution)
+            value |= {"params": counts.params, "macs": counts.macs}
+    write_json(run.answers, values)
+    return answers
+
+
+def proof_stage(
+    run: RunDirectory, recipe: Recipe, answers: list[Answer], display: Display
+) -> None:
+    """Build, export and time the answers together with the networks people know."""
+    inputs = {
+        "latency": file_fingerprint(run.latency_table),
+        "answers": [[a.budget, a.arch] for a in answers],
+        "seed": recipe.seed,
+    }
+    models = {model_name(a): run.models / f"{model_name(a)}.onnx" for a in answers}
+
+    def work() -> None:
+        torch.manual_seed(recipe.seed)
+        networks = {model_name(a): build(a.arch) for a in answers}
+        differences = {}
+        with display.bar("exporting") as bar:
+            for done, (name, network) in enumerate(networks.items(), 1):
+                differences[name] = export_checked(network, models[name], recipe.resolution)
+                bar.update(done, len(networks), name)
+        known = {network.name: network.build() for network in KNOWN_NETWORKS}
+        rounds = max(20, recipe.latency.rounds)
+        total, done_turns = rounds * (len(networks) + len(known)), 0
+        with display.bar("timing answers and known networks") as bar:
+
+            def advance(turns: int) -> None:
+                nonlocal done_turns
+                done_turns += turns
+                bar.update(done_turns, total)
+
+            proof = time_together(
+                OnnxCpu(recipe.latency.threads),
+                {**networks, **known},
+                LatencyTable.load(run.latency_table),
+                rounds=rounds,
+                advance=advance,
+            )
+        write_json(
+            run.proof,
+            {
+                **asdict(proof),
+                "onnx_difference": differences,
+                "measured_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            },
+        )
+
+    run.stage("proof", inputs, [run.proof, *models.values()], work, display.reused)
+
+
+def model_name(a: Answer) -> str:
+    """Name of an answer's files."""
+    return f"pnag-{a.budget:g}ms"

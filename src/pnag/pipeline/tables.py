@@ -1,0 +1,105 @@
+"""Tables of architectures: the sampled one of a run, and a user's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pnag.errors import PnagError
+from pnag.files import write_atomic
+from pnag.space import Architecture, SearchSpace
+
+MIN_ROWS = 50
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table as Parquet, atomically."""
+    write_atomic(path, lambda temporary: frame.to_parquet(temporary, index=False))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a Parquet or CSV file.
+
+    Raises:
+        PnagError: if it is missing, empty or malformed.
+    """
+    if not path.exists():
+        raise PnagError(f"there is no table {path}")
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            return pd.read_parquet(path)
+        if path.suffix.lower() in (".csv", ".txt"):
+            return pd.read_csv(path)
+    except pd.errors.EmptyDataError as error:
+        raise PnagError(
+            f"the table {path} is empty; it needs a header line with a column 'arch'"
+        ) from error
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise PnagError(f"cannot read the table {path}: {error}") from error
+    raise PnagError(f"the table {path} ends in {path.suffix!r}, needs .csv or .parquet")
+
+
+def user_table(
+    path: Path, accuracy: str, cost: str, space: SearchSpace
+) -> tuple[pd.DataFrame, list[str]]:
+    """A user's table, checked, as columns `arch`, `accuracy` and `cost`; and notes on it.
+
+    Rows that are equal in every respect are kept once (and noted).
+
+    Raises:
+        PnagError: names the row (counted from 1 below the header) or the column, and the fix.
+    """
+    raw = read_table(path)
+    for column in ("arch", accuracy, cost):
+        if column not in raw.columns:
+            raise PnagError(
+                f"the table {path} has no column {column!r}; it has: "
+                f"{', '.join(map(repr, raw.columns))}"
+            )
+    if raw.empty:
+        raise PnagError(f"the table {path} has a header but no rows")
+    frame = pd.DataFrame({"arch": raw["arch"]})
+    for name, column in (("accuracy", accuracy), ("cost", cost)):
+        numbers = pd.to_numeric(raw[column], errors="coerce").astype(float).to_numpy()
+        bad = ~np.isfinite(numbers)
+        if name == "cost":
+            bad |= ~(numbers > 0)
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            needs = "a positive finite number" if name == "cost" else "a finite number"
+            raise PnagError(
+                f"{path}, row {row + 1}: {column} is {raw[column].iloc[row]}, needs {needs} "
+                f"({int(bad.sum())} such row(s)); correct or remove them"
+            )
+        frame[name] = numbers
+    for row, text in enumerate(frame["arch"]):
+        try:
+            # As spelled out anew, so that spaces do not hide a duplicate.
+            frame.at[row, "arch"] = str(Architecture.parse(text))
+        except ValueError as error:
+            raise PnagError(f"{path}, row {row + 1}: {error}") from error
+    notes = []
+    doubles = frame.duplicated()
+    if doubles.any():
+        notes.append(f"{int(doubles.sum())} row(s) of {path} repeat an earlier row and count once")
+        frame = frame[~doubles].reset_index(drop=True)
+    conflicts = frame[frame.duplicated("arch", keep=False)]
+    if len(conflicts):
+        raise PnagError(
+            f"{path}: architecture {conflicts['arch'].iloc[0]} stands in several rows with "
+            f"different values ({conflicts['arch'].nunique()} such architecture(s)); keep one row "
+            "of each, or their average"
+        )
+    if len(frame) < MIN_ROWS:
+        raise PnagError(
+            f"the table {path} has {len(frame)} architectures, too few to learn from: needs at "
+            f"least {MIN_ROWS}, and better thousands"
+        )
+    for name, column in (("accuracy", accuracy), ("cost", cost)):
+        if frame[name].nunique() == 1:
+            raise PnagError(
+                f"{path}: {column} is {frame[name].iloc[0]} in every row, nothing can be learnt"
+            )
+    return frame, notes

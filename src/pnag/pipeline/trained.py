@@ -1,0 +1,184 @@
+"""What a finished run knows: predictors, generator and front, loaded from its directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pnag.cost.latency_model import LatencyModel
+from pnag.errors import PnagError
+from pnag.files import write_atomic
+from pnag.pipeline.run_directory import RunDirectory
+from pnag.pipeline.tables import read_table
+from pnag.search.front import Front
+from pnag.search.generator import Generator
+from pnag.search.predictor import Predictor, space_fingerprint
+from pnag.space import SearchSpace, Tokens
+
+Floats = NDArray[np.float64]
+IMAGENET_WEIGHTS = (
+    Path(__file__).parents[1] / "weights" / "ofa_mbv3_w1.0_imagenet_top1.safetensors"
+)
+
+
+class Predicts(Protocol):
+    """Anything that foretells a number of architectures."""
+
+    def predict(self, tokens: Tokens) -> Floats:
+        """(N,) values for (N, T) tokens."""
+        ...
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The two predictors of a run."""
+
+    space: SearchSpace
+    accuracy: Predicts
+    cost: Predicts
+
+    def label(self, tokens: Tokens) -> tuple[Floats, Floats]:
+        """(N,) predicted accuracy and (N,) predicted cost."""
+        return self.accuracy.predict(tokens), self.cost.predict(tokens)
+
+    def describe(self, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
+        """The evaluator's features (N, F + 2), accuracy (N,) and cost (N,)."""
+        accuracy, cost = (torch.from_numpy(values) for values in self.label(tokens))
+        choices = torch.from_numpy(self.space.features(tokens))
+        predictions = torch.stack([accuracy, cost], 1).float()
+        return torch.cat([choices, predictions], 1), accuracy, cost
+
+
+def load_labels(run: RunDirectory, space: SearchSpace) -> Labels:
+    """The predictors that the run's table came from or was fitted to."""
+    accuracy = Predictor.load(run.accuracy_predictor, space)
+    cost: Predicts
+    if run.latency_model.exists():
+        cost = LatencyModel.load(run.latency_model)
+    else:
+        cost = Predictor.load(run.cost_predictor, space)
+    return Labels(space, accuracy, cost)
+
+
+def save_module(module: nn.Module, path: Path, space: SearchSpace) -> None:
+    """Write a module's weights, marked with the space they belong to."""
+    state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
+    metadata = {"pnag": type(module).__name__, "space": space_fingerprint(space)}
+    write_atomic(path, lambda temporary: save_file(state, temporary, metadata))
+
+
+def load_state(path: Path, kind: str, space: SearchSpace) -> dict[str, Tensor]:
+    """Read what `save_module` wrote.
+
+    Raises:
+        PnagError: if the file is missing, truncated, foreign, or of another space.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise PnagError(f"cannot read {path}: {error}; run `pnag run` again") from error
+    if metadata.get("pnag") != kind or metadata.get("space") != space_fingerprint(space):
+        raise PnagError(f"{path} does not hold a {kind.lower()} of this search space")
+    return state
+
+
+def load_generator(path: Path, space: SearchSpace) -> Generator:
+    """The trained generator.
+
+    Raises:
+        PnagError: if the file is not one.
+    """
+    state = load_state(path, "Generator", space)
+    try:
+        generator = Generator(
+            space,
+            state["embedding.budgets"],
+            state["from_hidden"].shape[0],
+            state["embedding.vectors"].shape[1],
+        )
+        generator.load_state_dict(state)
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise PnagError(f"{path} is not a generator of pnag: {error}") from error
+    return generator.eval()
+
+
+def load_front(path: Path, space: SearchSpace) -> Front:
+    """The front file.
+
+    Raises:
+        PnagError: if it is not one.
+    """
+    frame = read_table(path)
+    try:
+        return Front(
+            space.encode(frame["arch"]),
+            frame["accuracy"].to_numpy(dtype=float),
+            frame["cost"].to_numpy(dtype=float),
+        )
+    except (KeyError, ValueError) as error:
+        raise PnagError(f"{path} is not a front of pnag: {error}") from error
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The network for one budget.
+
+    Attributes:
+        budget: as asked. arch: text form. accuracy, cost: predicted.
+        note: what the user should know, e.g. that the budget is above the dearest; may be empty.
+    """
+
+    budget: float
+    arch: str
+    accuracy: float
+    cost: float
+    note: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """What `architectures.json` holds for it."""
+        values = {
+            "budget": self.budget,
+            "arch": self.arch,
+            "accuracy": self.accuracy,
+            "cost": self.cost,
+        }
+        return values | ({"note": self.note} if self.note else {})
+
+
+def answer(front: Front, space: SearchSpace, budget: float, unit: str = "") -> Answer:
+    """The most accurate architecture of the front within a budget.
+
+    Raises:
+        PnagError: if the budget is not a positive number or below the cheapest architecture.
+    """
+    if not np.isfinite(budget) or budget <= 0:
+        raise PnagError(f"the budget is {budget}, needs a positive number")
+    index = front.best(budget)
+    if index is None:
+        raise PnagError(
+            f"no architecture has a cost within {budget:g}{unit}: the cheapest costs "
+            f"{front.cost[0]:.4g}{unit}; ask for at least {np.ceil(front.cost[0] * 1000) / 1000:g}"
+        )
+    note = ""
+    if index == len(front.cost) - 1 and budget > front.cost[-1] * 1.02:
+        note = (
+            f"budget {budget:g}{unit} is more than the best architecture costs "
+            f"({front.cost[-1]:.4g}{unit}); no larger one is predicted to be better"
+        )
+    return Answer(
+        float(budget),
+        space.text(front.tokens[index : index + 1])[0],
+        float(front.accuracy[index]),
+        float(front.cost[index]),
+        note,
+    )

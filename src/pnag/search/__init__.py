@@ -1,0 +1,1 @@
+"""Tables of accuracy and cost in, architectures out; sees tokens and numbers only."""

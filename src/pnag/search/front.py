@@ -1,0 +1,122 @@
+"""The front: the best architecture known for every budget of the range, found once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pnag.search.generator import Generator
+from pnag.space import SearchSpace, Tokens
+
+Floats = NDArray[np.float64]
+Label = Callable[[Tokens], tuple[Floats, Floats]]
+"""Tokens (N, T) to predicted accuracy (N,) and cost (N,)."""
+
+
+@dataclass(frozen=True)
+class Front:
+    """Architectures of growing cost and strictly growing accuracy.
+
+    Attributes:
+        tokens: (N, T), accuracy: (N,), cost: (N,), sorted by cost.
+    """
+
+    tokens: Tokens
+    accuracy: Floats
+    cost: Floats
+
+    def best(self, budget: float) -> int | None:
+        """Index of the most accurate one within the budget; None if all cost more.
+
+        As a larger budget can only add architectures, accuracy never falls as it grows.
+        """
+        within = int(np.searchsorted(self.cost, budget, side="right"))
+        return within - 1 if within else None
+
+
+def pareto_front(tokens: Tokens, accuracy: Floats, cost: Floats) -> Front:
+    """The non-dominated ones of N architectures."""
+    order = np.lexsort((-accuracy, cost))
+    best_before = np.concatenate([[-np.inf], np.maximum.accumulate(accuracy[order])[:-1]])
+    keep = order[accuracy[order] > best_before]
+    return Front(tokens[keep], accuracy[keep], cost[keep])
+
+
+@dataclass(frozen=True)
+class FrontSettings:
+    """Candidates drawn from the generator, and the local search that starts from them.
+
+    Attributes:
+        budgets: evenly over the trained range. draws: architectures from f(B) at each.
+        rounds: of local search, 0 for none. children: per round. bins: parts of the cost range
+            that each keep their best architecture as a parent.
+    """
+
+    budgets: int = 128
+    draws: int = 128
+    rounds: int = 60
+    children: int = 4096
+    bins: int = 256
+
+
+def find_front(
+    space: SearchSpace,
+    generator: Generator,
+    label: Label,
+    settings: FrontSettings,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Front, Front]:
+    """Draw from f(B) over the whole range, then improve each part of it by local search.
+
+    The local search asks the same predictors as the answer does, for all budgets at once: mutants
+    and crossovers of the best of each cost bin. It repairs what sampling leaves undecided.
+
+    Returns:
+        The front, and the one of the generator's own draws.
+    """
+    anchors = generator.embedding.budgets
+    grid = torch.linspace(float(anchors[0]), float(anchors[-1]), settings.budgets).double()
+    drawn = generator.sample(
+        grid.repeat_interleave(settings.draws), torch.Generator().manual_seed(seed)
+    )
+    pool = np.unique(drawn, axis=0)
+    accuracy, cost = label(pool)
+    own = pareto_front(pool, accuracy, cost)
+    rng = np.random.default_rng(seed)
+    low, high = float(anchors[0]), float(anchors[-1])
+    for step in range(settings.rounds):
+        parents = _elite(pool, accuracy, cost, low, high, settings.bins)
+        chosen = rng.integers(0, len(parents), settings.children)
+        # Partners of similar cost: parents are sorted by it.
+        partners = np.clip(chosen + rng.integers(-8, 9, settings.children), 0, len(parents) - 1)
+        half = settings.children // 2
+        children = np.concatenate(
+            [
+                space.mutate(parents[chosen[:half]], 0.05, rng),
+                space.mutate(
+                    space.crossover(parents[chosen[half:]], parents[partners[half:]], rng),
+                    0.02,
+                    rng,
+                ),
+            ]
+        )
+        pool = np.unique(np.concatenate([parents, children]), axis=0)
+        accuracy, cost = label(pool)
+        progress(step + 1, settings.rounds)
+    return pareto_front(pool, accuracy, cost), own
+
+
+def _elite(
+    tokens: Tokens, accuracy: Floats, cost: Floats, low: float, high: float, bins: int
+) -> Tokens:
+    """The most accurate architecture of each cost bin, by growing cost."""
+    place = np.clip(((cost - low) / (high - low) * bins).astype(int), 0, bins - 1)
+    order = np.lexsort((-accuracy, place))
+    _, first = np.unique(place[order], return_index=True)
+    return tokens[order[first]]

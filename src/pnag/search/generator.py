@@ -1,0 +1,121 @@
+"""The architecture generator f(B; theta): an LSTM that decides one token after the other.
+
+Batched over budgets and samples; the only loop is over the T tokens, which follow from each other.
+A token that does not exist leaves the state as it was, and has no log-probability and no entropy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pnag.search.budgets import BudgetEmbedding
+from pnag.space import ABSENT, SearchSpace, Tokens
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """N sampled architectures.
+
+    Attributes:
+        tokens: (N, T) int64, ABSENT where a token does not exist.
+        log_probability: (N,) of each architecture under the policy.
+        entropy: (N,) sum of the entropies of the decisions taken, whose mean is an unbiased
+            estimate of the policy's entropy.
+    """
+
+    tokens: Tensor
+    log_probability: Tensor
+    entropy: Tensor
+
+
+class Generator(nn.Module):
+    """f(B; theta).
+
+    Args:
+        space: whose tokens it decides.
+        budgets: (K,) the trained budgets.
+        hidden: size of the LSTM's state.
+        dimension: of the budget embedding.
+    """
+
+    def __init__(
+        self, space: SearchSpace, budgets: Tensor, hidden: int = 64, dimension: int = 64
+    ) -> None:
+        super().__init__()
+        self.space = space
+        self.most = int(space.choices_per_token.max())
+        count = len(space.tokens)
+        self.embedding = BudgetEmbedding(budgets, dimension)
+        self.hidden = hidden
+        # An LSTM cell whose input is the last decision and the budget. As the former is one of a
+        # few hundred, what the gates get from it is a table's row instead of a product: one row
+        # for each choice of each token, and the last one for the start.
+        self.from_decision = nn.Parameter(torch.randn(count * self.most + 1, 4 * hidden) * 0.1)
+        self.from_budget = nn.Linear(dimension, 4 * hidden)
+        self.from_hidden = nn.Parameter(torch.empty(hidden, 4 * hidden))
+        nn.init.orthogonal_(self.from_hidden)
+        # Each token has its own output layer, for each decides something else.
+        self.heads = nn.Parameter(torch.randn(count, hidden, self.most) * 0.01)
+        self.biases = nn.Parameter(torch.zeros(count, self.most))
+
+    def forward(self, budgets: Tensor, generator: torch.Generator | None = None) -> Rollout:
+        """Sample one architecture for each budget; without a generator, take the mode.
+
+        Args:
+            budgets: (N,)
+        """
+        n = len(budgets)
+        condition = self.from_budget(self.embedding(budgets))
+        hidden = condition.new_zeros(n, self.hidden)
+        memory = hidden
+        last = budgets.new_full((n,), len(self.from_decision) - 1, dtype=torch.int64)
+        columns: list[Tensor] = []
+        log_probability = condition.new_zeros(n)
+        entropy = condition.new_zeros(n)
+        for column, token in enumerate(self.space.tokens):
+            if token.parent < 0:
+                present = torch.ones(n, dtype=torch.bool, device=budgets.device)
+            else:
+                present = columns[token.parent] >= token.needs
+            everywhere = token.parent < 0 or token.needs == 0
+            gates = condition + self.from_decision.index_select(0, last)
+            gates = torch.addmm(gates, hidden, self.from_hidden)
+            enter, forget, output, candidate = gates.chunk(4, 1)
+            new_memory = forget.sigmoid() * memory + enter.sigmoid() * candidate.tanh()
+            new_hidden = output.sigmoid() * new_memory.tanh()
+            choices = len(token.choices)
+            logits = (new_hidden @ self.heads[column] + self.biases[column])[:, :choices]
+            log_probabilities = logits.log_softmax(1)
+            with torch.no_grad():
+                if generator is None:
+                    choice = log_probabilities.argmax(1)
+                else:
+                    # Gumbel-max: one draw of the categorical distribution for every row
+                    uniform = torch.rand(n, choices, generator=generator)
+                    gumbel = -torch.log(-torch.log(uniform.clamp(1e-12, 1 - 1e-7)))
+                    choice = (log_probabilities + gumbel.to(logits.device)).argmax(1)
+            taken = log_probabilities.gather(1, choice[:, None])[:, 0]
+            uncertainty = -(log_probabilities.exp() * log_probabilities).sum(1)
+            decision = column * self.most + choice
+            if everywhere:
+                hidden, memory, last = new_hidden, new_memory, decision
+            else:
+                keep = present[:, None].float()
+                hidden = hidden + keep * (new_hidden - hidden)
+                memory = memory + keep * (new_memory - memory)
+                last = torch.where(present, decision, last)
+                taken, uncertainty = taken * keep[:, 0], uncertainty * keep[:, 0]
+                choice = torch.where(present, choice, ABSENT)
+            log_probability = log_probability + taken
+            entropy = entropy + uncertainty
+            columns.append(choice)
+        return Rollout(torch.stack(columns, 1), log_probability, entropy)
+
+    @torch.no_grad()
+    def sample(self, budgets: Tensor, generator: torch.Generator | None = None) -> Tokens:
+        """(N, T) tokens of one architecture for each budget (the mode without a generator)."""
+        tokens: Tokens = self(budgets, generator).tokens.to(torch.int8).cpu().numpy()
+        return tokens

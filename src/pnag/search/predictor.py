@@ -1,0 +1,335 @@
+"""Predict a number (an accuracy, a cost) from an architecture's tokens, for any space.
+
+A ridge regression takes the additive part: one-hot choices, pairs of choices made for the same
+layer, and functions of additive *sums* such as multiply-adds. A small ensemble of networks fits
+what the ridge leaves; its members' disagreement tells where the prediction is a guess.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pnag.errors import PnagError
+from pnag.files import fingerprint, write_atomic
+from pnag.space import SearchSpace, Tokens
+
+VERSION = "1"
+Floats = NDArray[np.float64]
+
+
+def space_fingerprint(space: SearchSpace) -> str:
+    """Tells one space's weights from another's."""
+    return fingerprint([[t.choices, t.parent, t.needs] for t in space.tokens])
+
+
+def pair_columns(space: SearchSpace) -> list[tuple[int, int]]:
+    """Token pairs that are decided for the same layer: neighbours that exist together."""
+    pairs = []
+    column = 0
+    while column + 1 < len(space.tokens):
+        a, b = space.tokens[column], space.tokens[column + 1]
+        if a.parent >= 0 and (a.parent, a.needs, _layer(a.name)) == (
+            b.parent,
+            b.needs,
+            _layer(b.name),
+        ):
+            pairs.append((column, column + 1))
+            column += 2
+        else:
+            column += 1
+    return pairs
+
+
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def additive_features(space: SearchSpace, tokens: Tokens) -> NDArray[np.float32]:
+    """(N, F + P) one-hot choices, then one-hot pairs of choices of the same layer."""
+    blocks = [space.features(tokens)]
+    for a, b in pair_columns(space):
+        width = len(space.tokens[b].choices)
+        index = tokens[:, a].astype(np.int64) * width + tokens[:, b]
+        block = np.zeros((len(tokens), len(space.tokens[a].choices) * width), np.float32)
+        rows = np.flatnonzero(tokens[:, a] >= 0)
+        block[rows, index[rows]] = 1.0
+        blocks.append(block)
+    return np.concatenate(blocks, axis=1)
+
+
+def fit_sum(space: SearchSpace, tokens: Tokens, values: Floats) -> NDArray[np.float32]:
+    """(F + P,) weights whose sum over `additive_features` gives `values`, scaled to mean 1.
+
+    Exact for quantities that add up over layers, such as multiply-adds.
+    """
+    features = additive_features(space, tokens).astype(np.float64)
+    scaled = values / values.mean()
+    gram = features.T @ features + 1e-6 * np.eye(features.shape[1])
+    return np.linalg.solve(gram, features.T @ scaled).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class PredictorSettings:
+    """Size and training of the ensemble; chosen by cross-validation on the ImageNet table."""
+
+    members: int = 8
+    hidden: int = 64
+    epochs: int = 60
+    batch: int = 128
+    learning_rate: float = 3e-3
+    weight_decay: float = 1.0
+
+
+class Predictor(nn.Module):
+    """What `fit_predictor` returns; `predict` and `spread` are all that a search needs.
+
+    Args:
+        space: of the tokens.
+        sums: number of additive sums it looks at.
+        members, hidden: of the ensemble.
+        knots: of the ceiling, 0 for none.
+    """
+
+    sums: Tensor
+    ceiling: Tensor
+    slack: Tensor
+    center: Tensor
+    scale: Tensor
+    ridge: Tensor
+    offset: Tensor
+    unit: Tensor
+
+    def __init__(
+        self, space: SearchSpace, sums: int, members: int, hidden: int, knots: int = 0
+    ) -> None:
+        super().__init__()
+        self.space = space
+        additive = additive_features(space, space.sample(1, np.random.default_rng(0))).shape[1]
+        linear = additive + 4 * sums
+        inputs = space.num_features + 4 * sums
+        self.register_buffer("sums", torch.zeros(sums, additive))
+        # Knots (value of the first sum, target) of the best that is believed possible, and by how
+        # much at most a prediction may exceed it. Without knots there is no ceiling.
+        self.register_buffer("ceiling", torch.zeros(knots, 2))
+        self.register_buffer("slack", torch.ones(()))
+        self.register_buffer("center", torch.zeros(linear))
+        self.register_buffer("scale", torch.ones(linear))
+        self.register_buffer("ridge", torch.zeros(linear))
+        self.register_buffer("offset", torch.zeros(()))
+        self.register_buffer("unit", torch.ones(()))
+        sizes = (inputs, hidden, hidden, 1)
+        self.weights = nn.ParameterList(
+            torch.randn(members, a, b) * (1.4 if b > 1 else 0.4) / a**0.5
+            for a, b in zip(sizes, sizes[1:], strict=False)
+        )
+        self.biases = nn.ParameterList(torch.zeros(members, 1, b) for b in sizes[1:])
+        self.mlp_columns = list(range(space.num_features)) + list(range(additive, linear))
+
+    def inputs(self, tokens: Tokens) -> Tensor:
+        """(N, linear) standardised inputs of the ridge; the ensemble takes some of its columns."""
+        additive = torch.from_numpy(additive_features(self.space, tokens))
+        parts = [additive]
+        for weights in self.sums:
+            total = (additive @ weights).clamp(min=0.05)[:, None]
+            parts += [total, total.log(), total**2, 1 / total]
+        # Rare values must not throw the ensemble far out of what it has seen.
+        return ((torch.cat(parts, 1) - self.center) / self.scale).clamp(-6, 6)
+
+    def members(self, inputs: Tensor) -> Tensor:
+        """(E, N) residuals in units, from (E, N, inputs) or, for all members alike, (N, inputs)."""
+        hidden = inputs.expand(len(self.biases[0]), -1, -1) if inputs.ndim == 2 else inputs
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            if hidden is not inputs and weight is not self.weights[0]:
+                hidden = nn.functional.silu(hidden)
+            hidden = torch.baddbmm(bias, hidden, weight)
+        return hidden[..., 0]
+
+    @torch.no_grad()
+    def both(self, tokens: Tokens) -> tuple[Floats, Floats]:
+        """(N,) predictions and (N,) spreads."""
+        means, spreads = [], []
+        for start in range(0, len(tokens), 8192):
+            inputs = self.inputs(tokens[start : start + 8192])
+            residual = self.members(inputs[:, self.mlp_columns]).double() * self.unit.double()
+            base = (inputs @ self.ridge).double() + self.offset.double()
+            mean = base + residual.mean(0)
+            means.append(self._below_ceiling(mean, tokens[start : start + 8192]).numpy())
+            spreads.append(residual.std(0).numpy())
+        if not means:
+            return np.zeros(0), np.zeros(0)
+        return np.concatenate(means), np.concatenate(spreads)
+
+    def _below_ceiling(self, mean: Tensor, tokens: Tokens) -> Tensor:
+        if not len(self.ceiling):
+            return mean
+        total = additive_features(self.space, tokens) @ self.sums[0].numpy()
+        x, y = self.ceiling.double().numpy().T
+        top = torch.from_numpy(np.interp(total, x, y))
+        excess, slack = (mean - top).clamp(min=0), self.slack.double()
+        # Smooth, so that of two networks of equal cost the better one stays the better one.
+        return torch.where(mean > top, top + slack * (1 - torch.exp(-excess / slack)), mean)
+
+    def set_ceiling(self, totals: Floats, targets: Floats, slack: float) -> None:
+        """Never predict more than the piecewise linear curve through the knots, plus `slack`.
+
+        For a target that others have searched well: what no search has found is more likely the
+        predictor's error than a discovery, and a search would pick just those errors.
+
+        Args:
+            totals: (G,) increasing values of the first sum; targets: (G,) the curve there.
+        """
+        self.ceiling = torch.from_numpy(np.stack([totals, targets], axis=1)).float()
+        self.slack = torch.tensor(slack)
+
+    def predict(self, tokens: Tokens) -> Floats:
+        """(N,) predicted values, in the unit of the targets."""
+        return self.both(tokens)[0]
+
+    def spread(self, tokens: Tokens) -> Floats:
+        """(N,) standard deviation over the ensemble, in the unit of the targets."""
+        return self.both(tokens)[1]
+
+    def save(self, path: Path) -> None:
+        """Write weights and what they belong to, atomically."""
+        metadata = {
+            "pnag_predictor": VERSION,
+            "space": space_fingerprint(self.space),
+            "shape": json.dumps([len(self.sums), *self.weights[1].shape[:2], len(self.ceiling)]),
+        }
+        state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        write_atomic(path, lambda temporary: save_file(state, temporary, metadata))
+
+    @classmethod
+    def load(cls, path: Path, space: SearchSpace) -> Predictor:
+        """Read a predictor of `space`.
+
+        Raises:
+            PnagError: if the file is missing, truncated, foreign, or of another space.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                state = {name: file.get_tensor(name) for name in file.keys()}
+            if metadata.get("pnag_predictor") != VERSION:
+                raise PnagError(f"{path} is not a predictor of this version of pnag")
+            if metadata["space"] != space_fingerprint(space):
+                raise PnagError(f"{path} is a predictor of another search space")
+            predictor = cls(space, *json.loads(metadata["shape"]))
+            predictor.load_state_dict(state)
+        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+            raise PnagError(f"cannot read the predictor {path}: {error}") from error
+        return predictor.eval()
+
+
+def fit_predictor(
+    space: SearchSpace,
+    tokens: Tokens,
+    targets: Floats,
+    *,
+    sums: NDArray[np.float32] | None = None,
+    row_weights: Floats | None = None,
+    settings: PredictorSettings | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Predictor:
+    """Fit a predictor to N rows.
+
+    Args:
+        tokens: (N, T), targets: (N,).
+        sums: (S, F + P) from `fit_sum`: additive quantities, such as multiply-adds or a cost, on
+            which the target depends smoothly.
+        row_weights: (N,) trust in each row; all 1 by default.
+        progress: told the epochs done and in all.
+
+    Returns:
+        The same predictor for the same arguments on the same machine.
+    """
+    settings = settings or PredictorSettings()
+    n = len(tokens)
+    trust = np.ones(n) if row_weights is None else row_weights
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        count = 0 if sums is None else len(sums)
+        predictor = Predictor(space, count, settings.members, settings.hidden)
+        if sums is not None:
+            predictor.sums.copy_(torch.from_numpy(sums))
+        raw = predictor.inputs(tokens)
+        predictor.center.copy_(raw.mean(0))
+        predictor.scale.copy_(raw.std(0) + 0.01)
+        inputs = predictor.inputs(tokens)
+        ridge, offset = _ridge(inputs.double().numpy(), targets, trust)
+        predictor.ridge.copy_(torch.from_numpy(ridge))
+        predictor.offset.copy_(torch.tensor(offset))
+        residual = targets - inputs.double().numpy() @ ridge - offset
+        unit = max(float(residual.std()), 1e-12)
+        predictor.unit.copy_(torch.tensor(unit))
+        _train_members(
+            predictor,
+            inputs[:, predictor.mlp_columns],
+            torch.from_numpy(residual / unit).float(),
+            torch.from_numpy(trust).float(),
+            settings,
+            progress,
+        )
+    return predictor.eval()
+
+
+def _ridge(inputs: Floats, targets: Floats, trust: Floats) -> tuple[Floats, float]:
+    """Weights and offset, with the penalty that generalised cross-validation prefers."""
+    mean, middle = np.average(targets, weights=trust), np.average(inputs, axis=0, weights=trust)
+    root = np.sqrt(trust)
+    u, s, vt = np.linalg.svd((inputs - middle) * root[:, None], full_matrices=False)
+    wanted = (targets - mean) * root
+    projected = u.T @ wanted
+    best: tuple[float, Floats] | None = None
+    for penalty in np.logspace(-1, 4, 16):
+        shrink = s**2 / (s**2 + penalty)
+        rest = wanted - u @ (shrink * projected)
+        freedom = max(len(targets) - shrink.sum() - 1, 1e-9)
+        score = float((rest**2).sum() / freedom**2)
+        if best is None or score < best[0]:
+            best = score, vt.T @ (projected * s / (s**2 + penalty))
+    assert best is not None
+    return best[1], float(mean - middle @ best[1])
+
+
+def _train_members(
+    predictor: Predictor,
+    inputs: Tensor,
+    targets: Tensor,
+    trust: Tensor,
+    settings: PredictorSettings,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Train all members at once, each on its own order of the rows."""
+    n, batch = len(inputs), min(settings.batch, len(inputs))
+    steps = n // batch
+    optimizer = torch.optim.AdamW(
+        predictor.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, total_steps=settings.epochs * steps
+    )
+    for epoch in range(settings.epochs):
+        orders = torch.stack([torch.randperm(n) for _ in range(settings.members)])
+        for step in range(steps):
+            rows = orders[:, step * batch : (step + 1) * batch]
+            error = nn.functional.smooth_l1_loss(
+                predictor.members(inputs[rows]), targets[rows], reduction="none"
+            )
+            loss = (error * trust[rows]).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        progress(epoch + 1, settings.epochs)

@@ -1,0 +1,6 @@
+"""What an architecture is: its choices, text form, sampling, mutation, features."""
+
+from pnag.space.architecture import Architecture
+from pnag.space.search_space import ABSENT, SearchSpace, Token, Tokens
+
+__all__ = ["ABSENT", "Architecture", "SearchSpace", "Token", "Tokens"]

@@ -1,0 +1,103 @@
+"""One architecture of the MobileNetV3 space, as an immutable value with a text form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+UNITS = 5
+MAX_DEPTH = 4
+DEPTHS = (2, 3, 4)
+WIDTHS = (3, 4, 6)
+KERNELS = (3, 5, 7)
+
+
+@dataclass(frozen=True, order=True)
+class Architecture:
+    """Depth of each unit, then kernel size and width (expand ratio) of each layer position.
+
+    A unit has four positions; the ones beyond its depth do not exist and hold 0.
+
+    Args:
+        depths: 5 numbers out of 2, 3, 4.
+        kernels: 20 numbers (4 a unit) out of 3, 5, 7; 0 where the layer does not exist.
+        widths: 20 numbers (4 a unit) out of 3, 4, 6; 0 where the layer does not exist.
+
+    Raises:
+        ValueError: for any number that is not allowed at its place; the message names the place
+            and the allowed values.
+    """
+
+    depths: tuple[int, ...]
+    kernels: tuple[int, ...]
+    widths: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _check_length("depths", self.depths, UNITS)
+        _check_length("kernels", self.kernels, UNITS * MAX_DEPTH)
+        _check_length("widths", self.widths, UNITS * MAX_DEPTH)
+        for unit, depth in enumerate(self.depths):
+            if depth not in DEPTHS:
+                raise ValueError(f"depth of unit {unit + 1} is {depth}, allowed: {_list(DEPTHS)}")
+            for layer in range(MAX_DEPTH):
+                position = unit * MAX_DEPTH + layer
+                for what, values, allowed in (
+                    ("kernel", self.kernels, KERNELS),
+                    ("width", self.widths, WIDTHS),
+                ):
+                    value = values[position]
+                    if layer >= depth and value != 0:
+                        raise ValueError(
+                            f"{what} of unit {unit + 1} layer {layer + 1} is {value}, but the unit "
+                            f"has depth {depth}: a layer that does not exist must have 0"
+                        )
+                    if layer < depth and value not in allowed:
+                        raise ValueError(
+                            f"{what} of unit {unit + 1} layer {layer + 1} is {value}, "
+                            f"allowed: {_list(allowed)}"
+                        )
+
+    @classmethod
+    def parse(cls, text: str) -> Architecture:
+        """Read the text form `d:k:e`: three comma lists with 5, 20 and 20 whole numbers.
+
+        Raises:
+            ValueError: names the place that is wrong and the allowed values.
+        """
+        if not isinstance(text, str):
+            raise ValueError(f"an architecture is a text 'd:k:e', not {text!r}")
+        lists = text.strip().split(":")
+        if len(lists) != 3:
+            raise ValueError(
+                f"architecture {text!r} has {len(lists)} part(s) between ':', needs 3: "
+                "depths:kernels:widths"
+            )
+        parsed = []
+        for name, numbers in zip(("depths", "kernels", "widths"), lists, strict=True):
+            values = []
+            for place, number in enumerate(numbers.split(",")):
+                # str.isdecimal alone would let other scripts' digits through to int()
+                if not (number.strip().isascii() and number.strip().isdecimal()):
+                    raise ValueError(
+                        f"number {place + 1} of the {name} in {text!r} is {number!r}, "
+                        "needs a whole number"
+                    )
+                values.append(int(number))
+            parsed.append(tuple(values))
+        try:
+            return cls(*parsed)
+        except ValueError as error:
+            raise ValueError(f"architecture {text!r}: {error}") from None
+
+    def __str__(self) -> str:
+        return ":".join(
+            ",".join(map(str, values)) for values in (self.depths, self.kernels, self.widths)
+        )
+
+
+def _check_length(name: str, values: tuple[int, ...], length: int) -> None:
+    if len(values) != length:
+        raise ValueError(f"{len(values)} {name} given, needs {length}")
+
+
+def _list(values: tuple[int, ...]) -> str:
+    return ", ".join(map(str, values))

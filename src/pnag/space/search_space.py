@@ -1,0 +1,222 @@
+"""A search space made of token choices, worked on in batches of integer arrays.
+
+A batch of N architectures is an int8 array of shape (N, T): for each of the T tokens the *index* of
+its choice, and -1 (`ABSENT`) where the token does not exist. Everything in `pnag.search` sees only
+these arrays, so another family of networks needs another list of tokens and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pnag.space.architecture import DEPTHS, KERNELS, MAX_DEPTH, UNITS, WIDTHS, Architecture
+
+ABSENT = -1
+Tokens = NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Token:
+    """One decision: its choices and, if it hangs on an earlier decision, when it exists.
+
+    It exists always when `parent` is -1, else where the parent's chosen index is at least
+    `needs`. A parent always exists (one level of conditions is enough for every known family).
+    """
+
+    name: str
+    choices: tuple[int, ...]
+    parent: int = -1
+    needs: int = 0
+
+
+def mobilenetv3_tokens() -> tuple[Token, ...]:
+    """For each unit: depth, then width and kernel of each layer (the design's sequence)."""
+    tokens: list[Token] = []
+    for unit in range(UNITS):
+        parent = len(tokens)
+        tokens.append(Token(f"unit{unit + 1}.depth", DEPTHS))
+        for layer in range(MAX_DEPTH):
+            # Layer l (from 0) exists if the depth is at least l + 1.
+            needs = next(i for i, depth in enumerate(DEPTHS) if depth > layer)
+            for name, choices in (("width", WIDTHS), ("kernel", KERNELS)):
+                tokens.append(
+                    Token(f"unit{unit + 1}.layer{layer + 1}.{name}", choices, parent, needs)
+                )
+    return tuple(tokens)
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """All architectures that a list of tokens can spell; by default the MobileNetV3 space.
+
+    Only `encode`, `decode` and `text` speak of `Architecture`; all else is general.
+    """
+
+    tokens: tuple[Token, ...] = mobilenetv3_tokens()
+
+    @cached_property
+    def size(self) -> int:
+        """Exact number of architectures: (81 + 729 + 6561)^5 = 7371^5 for MobileNetV3."""
+        children: dict[int, list[Token]] = {}
+        for token in self.tokens:
+            if token.parent >= 0:
+                children.setdefault(token.parent, []).append(token)
+        total = 1
+        for column, token in enumerate(self.tokens):
+            if token.parent < 0:
+                total *= sum(
+                    math.prod(len(c.choices) for c in children.get(column, []) if index >= c.needs)
+                    for index in range(len(token.choices))
+                )
+        return total
+
+    @cached_property
+    def choices_per_token(self) -> NDArray[np.int64]:
+        """(T,) number of choices of each token."""
+        return np.array([len(token.choices) for token in self.tokens])
+
+    @cached_property
+    def num_features(self) -> int:
+        """Length of the one-hot features: the sum of all tokens' choices (135)."""
+        return int(self.choices_per_token.sum())
+
+    def exists(self, tokens: Tokens) -> NDArray[np.bool_]:
+        """(N, T) whether each token exists, decided by the parents' values in `tokens`."""
+        parents = np.array([max(token.parent, 0) for token in self.tokens])
+        needs = np.array([token.needs if token.parent >= 0 else -128 for token in self.tokens])
+        return tokens[:, parents] >= needs
+
+    def canonical(self, tokens: Tokens) -> Tokens:
+        """(N, T) with ABSENT put wherever a token does not exist."""
+        return np.where(self.exists(tokens), tokens, ABSENT).astype(np.int8)
+
+    def check(self, tokens: Tokens) -> Tokens:
+        """Return `tokens` as int8 if they spell architectures of this space.
+
+        Raises:
+            ValueError: on a wrong shape, a choice out of range, or a missing or extra token.
+        """
+        tokens = np.asarray(tokens)
+        if tokens.ndim != 2 or tokens.shape[1] != len(self.tokens):
+            raise ValueError(f"tokens have shape {tokens.shape}, need (N, {len(self.tokens)})")
+        bad = (tokens >= self.choices_per_token) | ((tokens >= 0) != self.exists(tokens))
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            token = self.tokens[column]
+            raise ValueError(
+                f"row {row}: token {token.name} is {tokens[row, column]}, allowed: 0 to "
+                f"{len(token.choices) - 1} where it exists, else {ABSENT}"
+            )
+        return tokens.astype(np.int8)
+
+    def sample(self, n: int, rng: np.random.Generator) -> Tokens:
+        """(n, T) architectures with every setting uniform over its choices, as the paper samples.
+
+        This is uniform over settings, not over architectures: each depth is equally likely
+        although deeper units have many more variants.
+        """
+        settings = rng.integers(0, self.choices_per_token, size=(n, len(self.tokens)))
+        return self.canonical(settings.astype(np.int8))
+
+    def sample_unique(self, n: int, rng: np.random.Generator) -> Tokens:
+        """(n, T) different architectures, in the order in which `sample` first draws them.
+
+        Raises:
+            ValueError: if the space holds fewer than `n`.
+        """
+        if n > self.size:
+            raise ValueError(f"{n} different architectures asked for, the space has {self.size}")
+        batch = self.sample(n, rng)
+        while True:
+            _, first = np.unique(batch, axis=0, return_index=True)
+            batch = batch[np.sort(first)]
+            if len(batch) >= n:
+                return batch[:n]
+            batch = np.concatenate([batch, self.sample(n, rng)])
+
+    def mutate(self, tokens: Tokens, rate: float, rng: np.random.Generator) -> Tokens:
+        """(N, T) children: each setting is redrawn with probability `rate`.
+
+        Tokens that come into being because a depth grew are drawn uniformly.
+        """
+        fresh = rng.integers(0, self.choices_per_token, size=tokens.shape).astype(np.int8)
+        redraw = (rng.random(tokens.shape) < rate) | (tokens == ABSENT)
+        return self.canonical(np.where(redraw, fresh, tokens))
+
+    def crossover(self, first: Tokens, second: Tokens, rng: np.random.Generator) -> Tokens:
+        """(N, T) children that take each setting from one of two parents, at even odds.
+
+        Where the chosen parent lacks a token that the child needs, the other one has it.
+        """
+        take_first = rng.random(first.shape) < 0.5
+        child = np.where(take_first, first, second)
+        other = np.where(take_first, second, first)
+        return self.canonical(np.where(child == ABSENT, other, child))
+
+    def features(self, tokens: Tokens) -> NDArray[np.float32]:
+        """(N, num_features) one-hot of every token's choice; zeros where a token does not exist."""
+        n = len(tokens)
+        offsets = np.concatenate([[0], np.cumsum(self.choices_per_token)[:-1]])
+        features = np.zeros((n, self.num_features), dtype=np.float32)
+        rows, columns = np.nonzero(tokens >= 0)
+        features[rows, offsets[columns] + tokens[rows, columns]] = 1.0
+        return features
+
+    def values(self, tokens: Tokens) -> NDArray[np.int64]:
+        """(N, T) the chosen values themselves (a depth, an expand ratio, a kernel); 0 if absent."""
+        width = max(len(token.choices) for token in self.tokens)
+        table = np.zeros((len(self.tokens), width + 1), dtype=np.int64)
+        for column, token in enumerate(self.tokens):
+            table[column, : len(token.choices)] = token.choices
+        # index -1 (ABSENT) picks the last column, which holds 0
+        return table[np.arange(len(self.tokens)), tokens]
+
+    # --- the MobileNetV3 family's own reading of the tokens -------------------------------------
+
+    def decode(self, tokens: Tokens) -> list[Architecture]:
+        """The N architectures that a token array of the MobileNetV3 space spells."""
+        values = self.values(tokens).reshape(len(tokens), UNITS, 1 + 2 * MAX_DEPTH)
+        depths = values[:, :, 0].tolist()
+        widths = values[:, :, 1::2].reshape(len(tokens), -1).tolist()
+        kernels = values[:, :, 2::2].reshape(len(tokens), -1).tolist()
+        return [
+            Architecture(tuple(d), tuple(k), tuple(w))
+            for d, k, w in zip(depths, kernels, widths, strict=True)
+        ]
+
+    def encode(self, architectures: Iterable[Architecture | str]) -> Tokens:
+        """(N, T) tokens of architectures, given as objects or in text form.
+
+        Raises:
+            ValueError: for a malformed text.
+        """
+        rows = []
+        for item in architectures:
+            arch = Architecture.parse(item) if isinstance(item, str) else item
+            row: list[int] = []
+            for unit in range(UNITS):
+                row.append(arch.depths[unit])
+                for position in range(unit * MAX_DEPTH, (unit + 1) * MAX_DEPTH):
+                    row += (arch.widths[position], arch.kernels[position])
+            rows.append(row)
+        values = np.array(rows, dtype=np.int64).reshape(-1, len(self.tokens))
+        tokens = np.full(values.shape, ABSENT, dtype=np.int8)
+        for column, token in enumerate(self.tokens):
+            for index, choice in enumerate(token.choices):
+                tokens[values[:, column] == choice, column] = index
+        return tokens
+
+    def text(self, tokens: Tokens) -> list[str]:
+        """The N text forms."""
+        return [str(architecture) for architecture in self.decode(tokens)]
+
+
+def as_tokens(space: SearchSpace, items: Tokens | Sequence[Architecture | str]) -> Tokens:
+    """Tokens of whatever a user has at hand: a token array, architectures or their texts."""
+    return space.check(items) if isinstance(items, np.ndarray) else space.encode(items)
