@@ -9,6 +9,7 @@ rows, the published width-1.2 accuracy predictor. Neither file becomes part of t
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 from pathlib import Path
 
@@ -28,7 +29,8 @@ SPACE = SearchSpace()
 NAME = "ofa_mbv3_w1.0_imagenet_top1"
 TEACHER_ROWS = 1500
 TEACHER_TRUST = 0.05
-SLACK = 0.0005
+HEADROOM = 0.0004  # of the ceiling's curve above the published staircase
+SLACK = 0.0006  # of a prediction above the curve: together below the goal of 0.2 points
 FOLDS = 10
 
 
@@ -62,6 +64,7 @@ class Teacher:
         self.parabola = np.polyfit(self.raw(tokens), top1, 2)
 
     def __call__(self, tokens: Tokens) -> Floats:
+        """(N,) top-1 of width 1.0, as a fraction."""
         return np.asarray(np.polyval(self.parabola, self.raw(tokens)))
 
 
@@ -80,11 +83,27 @@ def fit(tokens: Tokens, top1: Floats, macs: Floats, teacher: Teacher) -> Predict
         sums=sums,
         row_weights=np.concatenate([np.ones(len(tokens)), np.full(len(far), TEACHER_TRUST)]),
     )
+    knots, values = below_staircase(macs, top1)
+    predictor.set_ceiling(knots / macs_scale.mean(), values + HEADROOM, SLACK)
+    return predictor
+
+
+def below_staircase(macs: Floats, top1: Floats) -> tuple[Floats, Floats]:
+    """(G,) knots and values of a line that nowhere exceeds the best top-1 at no more MACs.
+
+    Each knot takes the best top-1 of the knot before, so that between two knots the line stays
+    below the step it crosses; interpolating the steps themselves would overshoot them.
+    """
     order = np.argsort(macs)
     best = np.maximum.accumulate(top1[order])
-    knots = np.unique(np.linspace(0, len(order) - 1, 80).astype(int))
-    predictor.set_ceiling(macs[order][knots] / macs_scale.mean(), best[knots], SLACK)
-    return predictor
+    chosen = [0]
+    for i in range(1, len(order)):
+        if best[i] - best[chosen[-1]] >= 2e-4:
+            chosen.append(i)
+    values = best[[0, *chosen[:-1]]]
+    # The last step is reached just behind its knot, and holds from there on.
+    knots = np.append(macs[order][chosen], macs[order][chosen[-1]] * 1.001)
+    return knots, np.append(values, best[chosen[-1]])
 
 
 def best_published(macs_limit: float, macs: Floats, top1: Floats) -> float:
@@ -139,11 +158,12 @@ def main() -> None:
         print(f"fold {fold}: tau {taus[-1]:.4f}, MAE {maes[-1]:.4f} points", flush=True)
     error = (predicted - top1) * 100
 
+    behind = behind_front(macs, top1)
     outside = []
     for name, held in (
         ("cheapest 10 % by MACs", macs <= np.quantile(macs, 0.1)),
         ("dearest 10 % by MACs", macs >= np.quantile(macs, 0.9)),
-        ("least front-like 10 %", behind_front(macs, top1) >= np.quantile(behind_front(macs, top1), 0.9)),
+        ("least front-like 10 %", behind >= np.quantile(behind, 0.9)),
     ):
         p = fit(tokens[~held], top1[~held], macs[~held], teacher).predict(tokens[held])
         e = (p - top1[held]) * 100
@@ -151,6 +171,7 @@ def main() -> None:
 
     final = fit(tokens, top1, macs, teacher)
     path = options.out / f"{NAME}.safetensors"
+    final.name, final.measure = "ImageNet top-1, OFA MobileNetV3 width 1.0", "fraction"
     final.save(path)
     uniform = SPACE.sample_unique(20000, np.random.default_rng(5))
     gap = final.predict(uniform) - teacher(uniform)
@@ -161,11 +182,19 @@ def main() -> None:
             "4,4,4,4,4:" + ",".join(["7"] * 20) + ":" + ",".join(["6"] * 20),
         ]
     )
+    uncapped = copy.deepcopy(final)
+    uncapped.ceiling = final.ceiling[:0]
     climbs = []
-    for limit in (150e6, 200e6, 250e6, 300e6, 350e6, 400e6, 450e6, 600e6):
+    for limit in np.array([135, 137, 140, 150, 180, 200, 250, 300, 350, 400, 450, 600]) * 1e6:
         found = climb(final, tokens[macs <= limit], limit)
         own = float(count_batch(SPACE, found).macs[0])
-        climbs.append((limit / 1e6, final.predict(found)[0], best_published(own, macs, top1)))
+        free = climb(uncapped, tokens[macs <= limit], limit)
+        beyond = uncapped.predict(free)[0] - best_published(
+            float(count_batch(SPACE, free).macs[0]), macs, top1
+        )
+        climbs.append(
+            (limit / 1e6, final.predict(found)[0], best_published(own, macs, top1), beyond)
+        )
 
     bands = [(70, 73), (73, 74), (74, 75), (75, 76), (76, 77), (77, 78)]
     card = f"""# Predictor of ImageNet top-1, width-1.0 Once-for-All MobileNetV3
@@ -183,9 +212,10 @@ much, because the measured rows come from evolutionary searches and crowd the Pa
 holds weights only, none of those rows.
 
 **Form.** Ridge regression on choices, layer-wise pairs and multiply-adds, plus 8 networks of
-2 x 64 on its residual ({path.stat().st_size / 1e6:.2f} MB); and a ceiling: the best published top-1 at the
-architecture's multiply-adds, which a prediction approaches smoothly and exceeds by at most
-{SLACK * 100:.2f} points. The searches behind the rows looked for better networks and found none.
+2 x 64 on its residual ({path.stat().st_size / 1e6:.2f} MB); and a ceiling: a line that nowhere
+exceeds the best published top-1 at no more multiply-adds, above which a prediction rises by at most
+{(HEADROOM + SLACK) * 100:.2f} points (below the cheapest published row: above that row's top-1).
+The searches behind the rows looked for better networks and found none.
 
 **Cross-validation** ({FOLDS} folds by a hash of the architecture's text):
 
@@ -220,18 +250,22 @@ subnet differ by up to 0.1.
     card += f"""
 On 20,000 uniformly sampled architectures (other ones than in the fit) it agrees with the width-1.2
 predictor's ranking at tau {agreement:.3f}; against that predictor's mapped value it is
-{gap.mean() * 100:+.3f} points on average, with a standard deviation of {gap.std() * 100:.3f}. The smallest
-architecture of the space gets {small:.2f} % (mapped: {small_teacher:.2f}), the largest {large:.2f} %
-(mapped: {large_teacher:.2f}).
+{gap.mean() * 100:+.3f} points on average, with a standard deviation of {gap.std() * 100:.3f}.
+The smallest architecture of the space gets {small:.2f} % (mapped: {small_teacher:.2f}),
+the largest {large:.2f} % (mapped: {large_teacher:.2f}).
 
 **What a search that trusts it finds.** The best predicted within a limit of multiply-adds,
-against the best published at the multiply-adds that it has:
+against the best published at the multiply-adds that it has. The last column is the same search on
+the bare fit: how far a search exploits its errors, which the ceiling bounds and does not cure.
 
-| limit (M) | predicted (%) | best published (%) | difference (points) |
-|---|---|---|---|
+| limit (M) | predicted (%) | best published (%) | difference (points) | without the ceiling |
+|---|---|---|---|---|
 """
-    for limit, value, best in climbs:
-        card += f"| {limit:.0f} | {value * 100:.2f} | {best * 100:.2f} | {(value - best) * 100:+.2f} |\n"
+    for limit, value, best, beyond in climbs:
+        card += (
+            f"| {limit:.0f} | {value * 100:.2f} | {best * 100:.2f} "
+            f"| {(value - best) * 100:+.2f} | {beyond * 100:+.2f} |\n"
+        )
     card += """
 **Not for** other widths, resolutions, data sets or weights; fine-tuned accuracies; claims that one
 network beats another by less than about 0.1 points; or as a measured result: it is a prediction.

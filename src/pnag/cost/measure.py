@@ -43,8 +43,9 @@ def measure_device(
     Args:
         path: the table's file; a table of the same identity is completed, any other refused.
         rounds: turns of every block and network; the median over them counts.
-        calibration, check: how many uniformly sampled networks to time for either purpose. They
-            are distinct, and depend on the seed only.
+        calibration: how many whole networks to fit to, half of them uniformly sampled, half spread
+            from the smallest to the largest.
+        check: how many other, uniformly sampled ones to check the fit on.
 
     Raises:
         PnagError: if `path` holds a table of another device, runtime, thread count or size.
@@ -66,8 +67,7 @@ def measure_device(
             + ", ".join(f"{k} ({table.identity.get(k)}, not {identity[k]})" for k in differing)
             + "; delete it or choose another file"
         )
-    networks = space.text(space.sample_unique(calibration + check, np.random.default_rng(seed)))
-    parts = {"calibration": networks[:calibration], "check": networks[calibration:]}
+    parts = _networks(space, calibration, check, seed)
     missing = {
         name: [text for text in texts if text not in getattr(table, name)]
         for name, texts in parts.items()
@@ -109,6 +109,17 @@ def measure_device(
             getattr(table, name).update(time_group(calls, f"{name} networks"))
             table.save(path)
     return table
+
+
+def _networks(
+    space: SearchSpace, calibration: int, check: int, seed: int
+) -> dict[str, list[str]]:
+    """Text forms of distinct architectures, which depend on the arguments only."""
+    rng = np.random.default_rng(seed)
+    stretched = space.text(space.sample_stretched(calibration // 2, rng))
+    uniform = space.text(space.sample_unique(calibration + check, rng))
+    texts = list(dict.fromkeys(stretched + uniform))[: calibration + check]
+    return {"calibration": texts[:calibration], "check": texts[calibration:]}
 
 
 def load_blocks(

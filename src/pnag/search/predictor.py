@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,10 @@ from pnag.space import SearchSpace, Tokens
 
 VERSION = "1"
 Floats = NDArray[np.float64]
+
+
+class PredictorFileError(PnagError, ValueError):
+    """A predictor file that is missing, truncated, foreign, or of another space."""
 
 
 def space_fingerprint(space: SearchSpace) -> str:
@@ -98,6 +103,9 @@ class Predictor(nn.Module):
         sums: number of additive sums it looks at.
         members, hidden: of the ensemble.
         knots: of the ceiling, 0 for none.
+
+    Attributes:
+        name, measure: what it predicts and in which unit; kept in the file, empty if not set.
     """
 
     sums: Tensor
@@ -114,6 +122,7 @@ class Predictor(nn.Module):
     ) -> None:
         super().__init__()
         self.space = space
+        self.name, self.measure = "", ""
         additive = additive_features(space, space.sample(1, np.random.default_rng(0))).shape[1]
         linear = additive + 4 * sums
         inputs = space.num_features + 4 * sums
@@ -130,7 +139,7 @@ class Predictor(nn.Module):
         sizes = (inputs, hidden, hidden, 1)
         self.weights = nn.ParameterList(
             torch.randn(members, a, b) * (1.4 if b > 1 else 0.4) / a**0.5
-            for a, b in zip(sizes, sizes[1:], strict=False)
+            for a, b in pairwise(sizes)
         )
         self.biases = nn.ParameterList(torch.zeros(members, 1, b) for b in sizes[1:])
         self.mlp_columns = list(range(space.num_features)) + list(range(additive, linear))
@@ -204,6 +213,8 @@ class Predictor(nn.Module):
         metadata = {
             "pnag_predictor": VERSION,
             "space": space_fingerprint(self.space),
+            "name": self.name,
+            "measure": self.measure,
             "shape": json.dumps([len(self.sums), *self.weights[1].shape[:2], len(self.ceiling)]),
         }
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
@@ -214,20 +225,25 @@ class Predictor(nn.Module):
         """Read a predictor of `space`.
 
         Raises:
-            PnagError: if the file is missing, truncated, foreign, or of another space.
+            PredictorFileError: (a ValueError) if the file is missing, truncated, foreign, or of
+                another space.
         """
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
-                state = {name: file.get_tensor(name) for name in file.keys()}
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if metadata.get("pnag_predictor") != VERSION:
-                raise PnagError(f"{path} is not a predictor of this version of pnag")
+                raise PredictorFileError(f"{path} is not a predictor of this version of pnag")
             if metadata["space"] != space_fingerprint(space):
-                raise PnagError(f"{path} is a predictor of another search space")
+                raise PredictorFileError(f"{path} is a predictor of another search space")
             predictor = cls(space, *json.loads(metadata["shape"]))
             predictor.load_state_dict(state)
+            predictor.name = metadata.get("name", "")
+            predictor.measure = metadata.get("measure", "")
+        except PredictorFileError:
+            raise
         except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-            raise PnagError(f"cannot read the predictor {path}: {error}") from error
+            raise PredictorFileError(f"cannot read the predictor {path}: {error}") from error
         return predictor.eval()
 
 

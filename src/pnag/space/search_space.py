@@ -140,6 +140,16 @@ class SearchSpace:
                 return batch[:n]
             batch = np.concatenate([batch, self.sample(n, rng)])
 
+    def sample_stretched(self, n: int, rng: np.random.Generator) -> Tokens:
+        """(n, T) architectures from the smallest to the largest.
+
+        Each architecture has its own leaning, from always the first to always the last choice.
+        Uniform samples all lie near the middle of the cost range; searches look at its ends too.
+        """
+        leaning = (np.arange(n)[:, None] + 0.5) / n
+        settings = rng.binomial(self.choices_per_token - 1, leaning, size=(n, len(self.tokens)))
+        return self.canonical(settings.astype(np.int8))
+
     def mutate(self, tokens: Tokens, rate: float, rng: np.random.Generator) -> Tokens:
         """(N, T) children: each setting is redrawn with probability `rate`.
 
