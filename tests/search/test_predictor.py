@@ -55,7 +55,6 @@ def fitted() -> Predictor:
     return fit_predictor(SPACE, rows, interacting_target(rows))
 
 
-
 def test_an_additive_cost_is_recovered_also_at_the_extremes() -> None:
     rows = sampled(3000, 1)
     predictor = fit_predictor(SPACE, rows, pair_target(rows), settings=QUICK)

@@ -149,7 +149,9 @@ def run(
         )
     console.print(f"answers [bold]{out / 'architectures.json'}[/bold]")
     console.print(f"report  [bold]{out / 'report.html'}[/bold]")
-    console.print(f"any other budget: [bold]pnag generate {out} --budget {_example(metrics)}[/bold]")
+    console.print(
+        f"any other budget: [bold]pnag generate {out} --budget {_example(metrics)}[/bold]"
+    )
 
 
 def _example(metrics: dict[str, Any]) -> str:
@@ -171,7 +173,13 @@ def generate(
     import torch
 
     from pnag.pipeline.run_directory import RunDirectory
-    from pnag.pipeline.trained import Answer, answer, load_front, load_generator, load_labels
+    from pnag.pipeline.trained import (
+        Answer,
+        answer,
+        load_calibrated_front,
+        load_generator,
+        load_labels,
+    )
     from pnag.space import SearchSpace
 
     if not run_directory.is_dir():
@@ -180,7 +188,7 @@ def generate(
     if not files.front.exists():
         raise PnagError(f"{run_directory} is not a finished run; finish it with `pnag run --out`")
     space = SearchSpace()
-    result = answer(load_front(files.front, space), space, budget)
+    result = answer(load_calibrated_front(files, space), space, budget)
     if greedy:
         tokens = load_generator(files.generator, space).sample(
             torch.tensor([budget], dtype=torch.float64)

@@ -45,15 +45,11 @@ class LatencyModel:
     def predict(self, tokens: Tokens) -> Floats:
         """(N,) latency in ms."""
         # id -1 (no layer) picks the last entry, 0
-        return np.asarray(
-            self.fixed + np.append(self.blocks, 0.0)[block_ids(tokens)].sum(axis=1)
-        )
+        return np.asarray(self.fixed + np.append(self.blocks, 0.0)[block_ids(tokens)].sum(axis=1))
 
     def save(self, path: Path) -> None:
         """Write the model atomically."""
-        write_json(
-            path, {"fixed": self.fixed, "blocks": self.blocks.tolist(), "sigma": self.sigma}
-        )
+        write_json(path, {"fixed": self.fixed, "blocks": self.blocks.tolist(), "sigma": self.sigma})
 
     @classmethod
     def load(cls, path: Path) -> LatencyModel:
@@ -154,9 +150,7 @@ class ModelError:
     measured_ms: list[float]
 
 
-def check_latency_model(
-    space: SearchSpace, model: LatencyModel, table: LatencyTable
-) -> ModelError:
+def check_latency_model(space: SearchSpace, model: LatencyModel, table: LatencyTable) -> ModelError:
     """The model's error on the table's check networks."""
     from scipy.stats import kendalltau
 

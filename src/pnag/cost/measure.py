@@ -111,9 +111,7 @@ def measure_device(
     return table
 
 
-def _networks(
-    space: SearchSpace, calibration: int, check: int, seed: int
-) -> dict[str, list[str]]:
+def _networks(space: SearchSpace, calibration: int, check: int, seed: int) -> dict[str, list[str]]:
     """Text forms of distinct architectures, which depend on the arguments only."""
     rng = np.random.default_rng(seed)
     stretched = space.text(space.sample_stretched(calibration // 2, rng))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pnag.networks.blocks import BlockSpec, block_specs, block_ids
+from pnag.networks.blocks import BlockSpec, block_ids, block_specs
 from pnag.networks.mobilenetv3 import FINAL_CHANNELS, HEAD_CHANNELS, STEM_CHANNELS, scaled
 from pnag.space import Architecture, SearchSpace, Tokens
 

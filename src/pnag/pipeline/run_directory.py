@@ -60,6 +60,7 @@ class RunDirectory:
     own_front = property(lambda self: self.path / "logs" / "generator_front.parquet")
     front = property(lambda self: self.path / "front.parquet")
     answers = property(lambda self: self.path / "architectures.json")
+    front_calibration = property(lambda self: self.path / "cost" / "front_calibration.json")
     proof = property(lambda self: self.path / "cost" / "proof.json")
     models = property(lambda self: self.path / "models")
     metrics = property(lambda self: self.path / "metrics.json")

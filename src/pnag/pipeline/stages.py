@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from pnag.cost.front_calibration import fit_front_calibration
 from pnag.cost.latency_model import check_latency_model, fit_latency_model
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.measure import measure_device
 from pnag.cost.onnx_cpu import OnnxCpu
-from pnag.cost.proof import time_together
+from pnag.cost.proof import Proof, time_together
 from pnag.deploy.export import export_checked
 from pnag.deploy.known import KNOWN_NETWORKS
 from pnag.errors import PnagError
@@ -28,6 +29,7 @@ from pnag.pipeline.trained import (
     IMAGENET_WEIGHTS,
     Answer,
     answer,
+    load_calibrated_front,
     load_front,
     load_generator,
     load_labels,
@@ -43,6 +45,7 @@ from pnag.space import SearchSpace
 
 SPACE = SearchSpace()
 DEFAULT_BUDGETS = 5
+LADDER = 12
 
 
 def latency_stage(run: RunDirectory, recipe: Recipe, display: Display) -> None:
@@ -274,12 +277,59 @@ def search_stages(run: RunDirectory, recipe: Recipe, display: Display) -> None:
 
     run.stage(
         "front",
-        common
-        | {"generator": file_fingerprint(run.generator), "front": asdict(recipe.front)},
+        common | {"generator": file_fingerprint(run.generator), "front": asdict(recipe.front)},
         [run.front, run.own_front],
         front_work,
         display.reused,
     )
+
+
+def front_calibration_stage(run: RunDirectory, recipe: Recipe, display: Display) -> None:
+    """Time a ladder of the front's networks; correct the predicted latencies by it."""
+    inputs = {
+        "latency": file_fingerprint(run.latency_table),
+        "front": file_fingerprint(run.front),
+        "ladder": LADDER,
+    }
+
+    def work() -> None:
+        front = load_front(run.front, SPACE)
+        wanted = np.linspace(front.cost[0], front.cost[-1], LADDER)
+        rungs = np.unique(np.searchsorted(front.cost, wanted).clip(0, len(front.cost) - 1))
+        texts = SPACE.text(front.tokens[rungs])
+        torch.manual_seed(recipe.seed)
+        proof = _timed(
+            run, recipe, {text: build(text) for text in texts}, "timing the front", display
+        )
+        measured = np.array([proof.networks[text].milliseconds for text in texts])
+        fit_front_calibration(front.cost[rungs], measured).save(run.front_calibration)
+
+    run.stage("front calibration", inputs, [run.front_calibration], work, display.reused)
+
+
+def _timed(
+    run: RunDirectory,
+    recipe: Recipe,
+    networks: dict[str, torch.nn.Module],
+    what: str,
+    display: Display,
+) -> Proof:
+    rounds = max(20, recipe.latency.rounds)
+    total, done = rounds * len(networks), 0
+    with display.bar(what) as bar:
+
+        def advance(turns: int) -> None:
+            nonlocal done
+            done += turns
+            bar.update(done, total)
+
+        return time_together(
+            OnnxCpu(recipe.latency.threads),
+            networks,
+            LatencyTable.load(run.latency_table),
+            rounds=rounds,
+            advance=advance,
+        )
 
 
 def spread_budgets(front: Front, n: int = DEFAULT_BUDGETS) -> list[float]:
@@ -292,7 +342,7 @@ def spread_budgets(front: Front, n: int = DEFAULT_BUDGETS) -> list[float]:
 
 def answer_stage(run: RunDirectory, recipe: Recipe, display: Display, unit: str) -> list[Answer]:
     """Answer each budget and write `architectures.json`."""
-    front = load_front(run.front, SPACE)
+    front = load_calibrated_front(run, SPACE)
     budgets = list(recipe.budgets) or spread_budgets(front)
     answers = [answer(front, SPACE, budget, unit) for budget in sorted(budgets)]
     for a in answers:
@@ -307,9 +357,7 @@ def answer_stage(run: RunDirectory, recipe: Recipe, display: Display, unit: str)
     return answers
 
 
-def proof_stage(
-    run: RunDirectory, recipe: Recipe, answers: list[Answer], display: Display
-) -> None:
+def proof_stage(run: RunDirectory, recipe: Recipe, answers: list[Answer], display: Display) -> None:
     """Build, export and time the answers together with the networks people know."""
     inputs = {
         "latency": file_fingerprint(run.latency_table),
@@ -320,29 +368,16 @@ def proof_stage(
 
     def work() -> None:
         torch.manual_seed(recipe.seed)
-        networks = {model_name(a): build(a.arch) for a in answers}
+        networks: dict[str, torch.nn.Module] = {model_name(a): build(a.arch) for a in answers}
         differences = {}
         with display.bar("exporting") as bar:
             for done, (name, network) in enumerate(networks.items(), 1):
                 differences[name] = export_checked(network, models[name], recipe.resolution)
                 bar.update(done, len(networks), name)
         known = {network.name: network.build() for network in KNOWN_NETWORKS}
-        rounds = max(20, recipe.latency.rounds)
-        total, done_turns = rounds * (len(networks) + len(known)), 0
-        with display.bar("timing answers and known networks") as bar:
-
-            def advance(turns: int) -> None:
-                nonlocal done_turns
-                done_turns += turns
-                bar.update(done_turns, total)
-
-            proof = time_together(
-                OnnxCpu(recipe.latency.threads),
-                {**networks, **known},
-                LatencyTable.load(run.latency_table),
-                rounds=rounds,
-                advance=advance,
-            )
+        proof = _timed(
+            run, recipe, {**networks, **known}, "timing answers and known networks", display
+        )
         write_json(
             run.proof,
             {

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pnag.cost.front_calibration import FrontCalibration
 from pnag.cost.latency_model import LatencyModel
 from pnag.errors import PnagError
 from pnag.files import write_atomic
@@ -24,9 +25,7 @@ from pnag.search.predictor import Predictor, space_fingerprint
 from pnag.space import SearchSpace, Tokens
 
 Floats = NDArray[np.float64]
-IMAGENET_WEIGHTS = (
-    Path(__file__).parents[1] / "weights" / "ofa_mbv3_w1.0_imagenet_top1.safetensors"
-)
+IMAGENET_WEIGHTS = Path(__file__).parents[1] / "weights" / "ofa_mbv3_w1.0_imagenet_top1.safetensors"
 
 
 class Predicts(Protocol):
@@ -127,6 +126,15 @@ def load_front(path: Path, space: SearchSpace) -> Front:
         )
     except (KeyError, ValueError) as error:
         raise PnagError(f"{path} is not a front of pnag: {error}") from error
+
+
+def load_calibrated_front(run: RunDirectory, space: SearchSpace) -> Front:
+    """The front with its costs corrected by the timed ladder, where the run has one."""
+    front = load_front(run.front, space)
+    if not run.front_calibration.exists():
+        return front
+    calibration = FrontCalibration.load(run.front_calibration)
+    return Front(front.tokens, front.accuracy, calibration(front.cost))
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,9 @@ def architecture_picture(text: str) -> str:
             position = unit * 4 + layer
             kernel, width = arch.kernels[position], arch.widths[position]
             length = 0.9 * WIDTH_LENGTHS[width]
-            axes.add_patch(Rectangle((layer, unit + 0.1), length, 0.8, color=KERNEL_COLOURS[kernel]))
+            axes.add_patch(
+                Rectangle((layer, unit + 0.1), length, 0.8, color=KERNEL_COLOURS[kernel])
+            )
             axes.text(layer + 0.04, unit + 0.53, f"{kernel}·e{width}", va="center", fontsize=6)
     axes.set_xlim(0, 4)
     axes.set_ylim(5, 0)
