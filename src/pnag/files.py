@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -24,17 +25,15 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise PnagError(
             f"cannot write {path}: {error.strerror or error}; free space or choose another "
             "directory with --out"
         ) from error
     finally:
-        try:
+        with contextlib.suppress(OSError):  # its folder is not one: the error above says so
             temporary.unlink(missing_ok=True)
-        except OSError:  # its folder is not one: the error above says so
-            pass
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -58,8 +58,10 @@ class LatencyTable:
                 raise ValueError(f"version {raw['version']}, this pnag reads {VERSION}")
             table = cls(
                 dict(raw["identity"]),
-                *({str(k): _times(v) for k, v in raw[part].items()} for part in PARTS),
-                Drift(
+                blocks=_samples(raw["blocks"]),
+                calibration=_samples(raw["calibration"]),
+                check=_samples(raw["check"]),
+                drift=Drift(
                     _times(raw["drift"]["levels"]) if raw["drift"]["levels"] else [],
                     int(raw["drift"]["remeasured"]),
                     int(raw["drift"]["unsteady"]),
@@ -72,7 +74,8 @@ class LatencyTable:
         return table
 
 
-PARTS = ("blocks", "calibration", "check")
+def _samples(raw: dict[str, Any]) -> dict[str, list[float]]:
+    return {str(name): _times(values) for name, values in raw.items()}
 
 
 def _times(values: Any) -> list[float]:

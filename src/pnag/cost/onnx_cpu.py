@@ -31,7 +31,7 @@ def export_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
         torch.onnx.export(
             network.eval(),
             (torch.zeros(input_shape),),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # the tracing exporter takes a file object too
             input_names=["images"],
             output_names=["logits"],
             opset_version=OPSET,

@@ -40,7 +40,7 @@ class Drift:
         """Half the range of the middle 90 % of the levels, as a fraction of their median."""
         ordered = sorted(self.levels)
         low = ordered[int(0.05 * (len(ordered) - 1))]
-        high = ordered[int(round(0.95 * (len(ordered) - 1)))]
+        high = ordered[round(0.95 * (len(ordered) - 1))]
         return (high - low) / 2 / statistics.median(ordered)
 
     def merged(self, other: Drift) -> Drift:

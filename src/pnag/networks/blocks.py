@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from timm.layers import make_divisible
+from timm.layers.helpers import make_divisible
 
 from pnag.networks.mobilenetv3 import STEM_CHANNELS, UNIT_LAYOUT, scaled
 from pnag.space import Architecture, Tokens

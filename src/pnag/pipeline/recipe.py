@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,10 +23,10 @@ class _Strict(BaseModel):
 class LatencyRecipe(_Strict):
     """How this machine is measured."""
 
-    threads: int = Field(1, ge=1)
-    rounds: int = Field(12, ge=3)
-    calibration: int = Field(48, ge=3)
-    check: int = Field(50, ge=2)
+    threads: Annotated[int, Field(ge=1)] = 1
+    rounds: Annotated[int, Field(ge=3)] = 12
+    calibration: Annotated[int, Field(ge=3)] = 48
+    check: Annotated[int, Field(ge=2)] = 50
 
 
 class TableRecipe(_Strict):

@@ -84,10 +84,10 @@ class RunDirectory:
         """
         key = fingerprint(inputs)
         record = self._stages.get(name)
-        if isinstance(record, dict) and record.get("inputs") == key:
-            if record.get("outputs") == [self._output(path) for path in outputs]:
-                on_reuse(name)
-                return False
+        now = {"inputs": key, "outputs": [self._output(path) for path in outputs]}
+        if record == now:
+            on_reuse(name)
+            return False
         work()
         self._stages[name] = {"inputs": key, "outputs": [self._output(path) for path in outputs]}
         write_json(self.stages_file, {"version": STAGES_VERSION, "stages": self._stages})

@@ -83,7 +83,7 @@ def load_state(path: Path, kind: str, space: SearchSpace) -> dict[str, Tensor]:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise PnagError(f"cannot read {path}: {error}; run `pnag run` again") from error
     if metadata.get("pnag") != kind or metadata.get("space") != space_fingerprint(space):

@@ -17,6 +17,7 @@ from pnag.space import Architecture
 
 ANSWER, KNOWN, FRONT, CLOUD = "#d6336c", "#1c7ed6", "#2b8a3e", "#ced4da"
 KERNEL_COLOURS = {3: "#74c0fc", 5: "#ffa94d", 7: "#f06595"}
+LATENCY_TICKS = (3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40, 60, 80, 100)
 WIDTH_LENGTHS = {3: 0.5, 4: 0.67, 6: 1.0}
 
 
@@ -54,9 +55,8 @@ def accuracy_over_cost(metrics: dict[str, Any], table: pd.DataFrame, front: pd.D
     if timed:
         axes.scatter([], [], color=KNOWN, s=24, label="known networks (published, measured)")
         axes.set_xscale("log")
-        ticks = [t for t in (3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40, 60, 80, 100)]
         shown = [k["measured_ms"] for k in metrics["known"]] + list(front["cost"])
-        ticks = [t for t in ticks if min(shown) * 0.9 <= t <= max(shown) * 1.1]
+        ticks = [t for t in LATENCY_TICKS if min(shown) * 0.9 <= t <= max(shown) * 1.1]
         axes.set_xticks(ticks, [str(t) for t in ticks])
         axes.minorticks_off()
     axes.set_xlabel("latency (ms)" if timed else f"cost ({metrics['unit']})")

@@ -146,10 +146,10 @@ def _known(metrics: dict[str, Any]) -> str:
     ]
     header = ["network", "top-1 (published)", "measured (ms)", "an answer is better", "source"]
     speed = metrics["proof"]["speed"] - 1
+    change = "slower" if speed > 0 else "faster"
     return _section(
         "Networks timed in the same run",
-        _rows(header, rows)
-        + f"<p>During this run the machine was {abs(speed):.1%} {'slower' if speed > 0 else 'faster'}"
+        _rows(header, rows) + f"<p>During this run the machine was {abs(speed):.1%} {change}"
         " than when the latency table was measured; the times above have that taken out.</p>",
     )
 

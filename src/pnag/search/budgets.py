@@ -25,8 +25,7 @@ class BudgetEmbedding(nn.Module):
         with torch.no_grad():
             # Start as a smooth path, so that neighbours share what they learn.
             position = torch.linspace(-1, 1, len(budgets))[:, None]
-            self.vectors += position * torch.randn(1, dimension)
-            self.vectors += torch.randn(1, dimension)
+            self.vectors.add_(position * torch.randn(1, dimension) + torch.randn(1, dimension))
 
     def forward(self, budgets: Tensor) -> Tensor:
         """(N,) budgets to (N, dimension) vectors; beyond the trained range the end's vector."""

@@ -92,9 +92,9 @@ class EvaluatorSettings:
     """How the evaluator is trained.
 
     One step takes the *whole* loss (F): all M (M-1) pairs at all K budgets, by its exact gradient.
-    The paper has 512 neurons, 250 epochs and a learning rate from 0.1 to 1e-3 with an optimiser that
-    it does not name. With the whole loss a step, Adam needs fewer; 256 neurons reach the same loss
-    within 0.01 in half the time (`benchmarks/README.md`).
+    The paper has 512 neurons, 250 epochs and a learning rate from 0.1 to 1e-3, with an optimiser
+    that it does not name. With the whole loss a step, Adam needs fewer; 256 neurons reach the same
+    loss within 0.01 in half the time (`benchmarks/README.md`).
     """
 
     steps: int = 60

@@ -41,7 +41,7 @@ def ranking_loss(scores: Tensor, ranks: Tensor) -> Tensor:
         )
     if scores.shape[1] < 2:
         raise ValueError("a pairwise loss needs at least two architectures")
-    loss: Tensor = _RankingLoss.apply(scores, ranks)  # type: ignore[no-untyped-call]
+    loss: Tensor = _RankingLoss.apply(scores, ranks)
     return loss
 
 
