@@ -1,0 +1,118 @@
+"""Latency: the model recovers what made the times; tables survive stops and refuse damage."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pnag
+from pnag.cost.front_calibration import fit_front_calibration
+from pnag.cost.latency_model import LatencyModel, check_latency_model, fit_latency_model
+from pnag.cost.latency_table import LatencyTable
+from pnag.cost.measure import measure_device
+from pnag.cost.onnx_cpu import OnnxCpu
+from pnag.cost.timing import Drift, measure_interleaved
+from pnag.errors import PnagError
+from pnag.networks.blocks import block_ids, block_specs, covering_architectures
+
+SPACE = pnag.SearchSpace()
+
+
+def made_up_table(noise: float = 0.003) -> tuple[LatencyTable, LatencyModel]:
+    rng = np.random.default_rng(0)
+    specs = block_specs()
+    truth = LatencyModel(1.2, 0.1 + rng.random(len(specs)))
+    alone = (truth.blocks - 0.02) / 1.06
+    table = LatencyTable({"width_mult": 1.0, "resolution": 224}, drift=Drift([2.0, 2.0, 2.0]))
+    table.blocks = {s.key: [t / 2.0] for s, t in zip(specs, alone, strict=True)}
+    tokens = SPACE.sample_unique(98, rng)
+    times = truth.predict(tokens) * (1 + noise * rng.standard_normal(98))
+    samples = {text: [t / 2.0] for text, t in zip(SPACE.text(tokens), times, strict=True)}
+    table.calibration = dict(list(samples.items())[:48])
+    table.check = dict(list(samples.items())[48:])
+    return table, truth
+
+
+def test_every_block_of_the_space_is_covered() -> None:
+    ids = block_ids(SPACE.encode(covering_architectures()))
+    assert set(ids.ravel()) == {-1, *range(90)}
+    assert len({spec.key for spec in block_specs()}) == 90
+
+
+def test_the_model_recovers_made_up_times() -> None:
+    table, truth = made_up_table()
+    model = fit_latency_model(SPACE, table)
+    error = check_latency_model(SPACE, model, table)
+    assert error.mape < 0.01 and error.within_5 == 1.0 and error.tau > 0.97
+    tokens = SPACE.sample(50, np.random.default_rng(9))
+    one_by_one = [truth.fixed + sum(truth.blocks[i] for i in row if i >= 0) for row in
+                  block_ids(tokens)]  # fmt: skip
+    assert truth.predict(tokens) == pytest.approx(np.array(one_by_one))
+
+
+def test_drift_of_the_machine_is_taken_out_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, calls = [0.0], [0]
+
+    def run(milliseconds: float) -> None:
+        calls[0] += 1
+        clock[0] += milliseconds / 1000 * (1.5 if calls[0] > 300 else 1.0)  # slower half-way
+
+    monkeypatch.setattr("pnag.cost.timing.time.perf_counter", lambda: clock[0])
+    samples, drift = measure_interleaved(
+        {"a": lambda: run(4.0), "b": lambda: run(12.0)}, lambda: run(8.0), rounds=60
+    )
+    assert np.median(samples["a"]) == pytest.approx(0.5)
+    assert np.median(samples["b"]) == pytest.approx(1.5)
+    assert max(samples["b"]) == pytest.approx(1.5, rel=0.02)
+    assert drift.remeasured >= 1
+    assert drift.spread > 0.1
+
+
+def test_measuring_resumes_after_a_stop(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    seen: list[str] = []
+
+    def stop(what: str, done: int, total: int) -> None:
+        seen.append(what)
+        if what == "calibration networks":
+            raise KeyboardInterrupt
+
+    options = {"resolution": 32, "width_mult": 0.35, "rounds": 3, "calibration": 4, "check": 3}
+    with pytest.raises(KeyboardInterrupt):
+        measure_device(OnnxCpu(), SPACE, path, **options, progress=stop)  # type: ignore[arg-type]
+    blocks = LatencyTable.load(path).blocks
+    assert len(blocks) == 90
+    table = measure_device(OnnxCpu(), SPACE, path, **options)  # type: ignore[arg-type]
+    assert table.blocks == blocks  # kept, not measured again
+    assert len(table.calibration) == 4 and len(table.check) == 3
+    assert not set(table.calibration) & set(table.check)
+    with pytest.raises(PnagError, match="threads"):
+        measure_device(OnnxCpu(2), SPACE, path, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("damage", ["{", '{"version": 1}', '{"version": 9}', "[]", "\x00"])
+def test_a_damaged_table_is_refused(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "table.json"
+    path.write_text(damage)
+    with pytest.raises(PnagError, match=r"table\.json"):
+        LatencyTable.load(path)
+
+
+def test_a_table_with_nan_is_refused(tmp_path: Path) -> None:
+    table, _ = made_up_table()
+    path = tmp_path / "table.json"
+    table.save(path)
+    raw = json.loads(path.read_text())
+    next(iter(raw["check"].values()))[0] = float("nan")
+    path.write_text(json.dumps(raw))
+    with pytest.raises(PnagError, match="not a positive number"):
+        LatencyTable.load(path)
+
+
+def test_front_calibration_is_the_line() -> None:
+    predicted = np.linspace(4, 14, 12)
+    calibration = fit_front_calibration(predicted, 0.2 + 1.03 * predicted)
+    assert calibration(np.array([10.0])) == pytest.approx([10.5])

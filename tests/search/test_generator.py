@@ -1,0 +1,72 @@
+"""The generator's probabilities, and the budget embedding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import pnag
+from pnag.search.budgets import BudgetEmbedding, even_budgets, jittered
+from pnag.search.front import pareto_front
+from pnag.search.generator import Generator
+from pnag.space.search_space import SearchSpace, Token
+
+SMALL = SearchSpace((Token("a", (1, 2)), Token("a.x", (1, 2, 3), 0, 1), Token("b", (1, 2))))
+
+
+def test_sampled_frequencies_are_the_reported_probabilities() -> None:
+    torch.manual_seed(0)
+    generator = Generator(SMALL, even_budgets(1, 2, 2), hidden=8, dimension=4)
+    with torch.no_grad():
+        generator.heads.mul_(100)
+        rollout = generator(torch.full((40_000,), 1.5), torch.Generator().manual_seed(1))
+    assert SMALL.size == 8
+    _, first, inverse, counts = np.unique(
+        rollout.tokens.numpy(), axis=0, return_index=True, return_inverse=True, return_counts=True
+    )
+    probabilities = rollout.log_probability.exp().numpy()
+    assert probabilities[first].sum() == pytest.approx(1, abs=1e-5)  # all 8 were drawn
+    assert np.abs(counts / 40_000 - probabilities[first]).max() < 0.01
+    # entropy's samples average to that of the 8 probabilities
+    entropy = -(probabilities[first] * np.log(probabilities[first])).sum()
+    assert float(rollout.entropy.mean()) == pytest.approx(entropy, abs=0.02)
+    assert inverse.shape[0] == 40_000
+
+
+def test_it_generates_architectures_only() -> None:
+    space = pnag.SearchSpace()
+    generator = Generator(space, even_budgets(5, 9, 10))
+    tokens = generator.sample(torch.linspace(4, 10, 100), torch.Generator().manual_seed(0))
+    space.check(tokens)
+    assert (generator.sample(torch.tensor([6.0])) == generator.sample(torch.tensor([6.0]))).all()
+
+
+def test_embedding_is_linear_between_trained_budgets() -> None:
+    embedding = BudgetEmbedding(torch.tensor([1.0, 2.0, 4.0]), 5)
+    a, b, middle, below = embedding(torch.tensor([2.0, 4.0, 3.0, 0.0]))
+    assert torch.allclose(middle, (a + b) / 2, atol=1e-6)
+    assert torch.allclose(below, embedding.vectors[0], atol=1e-6)
+    with pytest.raises(ValueError, match="increasing"):
+        BudgetEmbedding(torch.tensor([2.0, 1.0]))
+
+
+def test_jittered_budgets_stay_in_their_cells() -> None:
+    budgets = even_budgets(0, 9, 10)
+    for seed in range(20):
+        drawn = jittered(budgets, torch.Generator().manual_seed(seed))
+        assert ((drawn - budgets).abs() <= 0.5).all()
+        assert drawn.min() >= 0 and drawn.max() <= 9
+
+
+def test_pareto_front_against_all_pairs() -> None:
+    rng = np.random.default_rng(0)
+    accuracy, cost = rng.integers(0, 12, (2, 200)).astype(float)
+    front = pareto_front(np.arange(200, dtype=np.int8)[:, None] % 127, accuracy, cost)
+    wanted = {
+        (a, c)
+        for a, c in zip(accuracy, cost, strict=True)
+        if not (((accuracy >= a) & (cost < c)).any() or ((accuracy > a) & (cost <= c)).any())
+    }
+    assert set(zip(front.accuracy, front.cost, strict=True)) == wanted
+    assert (np.diff(front.accuracy) > 0).all()

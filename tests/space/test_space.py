@@ -1,0 +1,88 @@
+"""Architectures, their text form, and batches of tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pnag
+from pnag.space import ABSENT
+
+SPACE = pnag.SearchSpace()
+GOOD = "2,3,2,4,2:3,5,0,0,7,5,3,0,3,3,0,0,5,5,5,5,7,7,0,0:3,4,0,0,6,6,6,0,3,4,0,0,3,3,3,3,6,4,0,0"
+
+
+def test_size_is_that_of_the_paper() -> None:
+    assert SPACE.size == 7371**5  # 3 depths: 9^2 + 9^3 + 9^4 variants a unit, 5 units
+
+
+def test_text_form_round_trips() -> None:
+    tokens = SPACE.sample(500, np.random.default_rng(0))
+    assert (SPACE.encode(SPACE.text(tokens)) == tokens).all()
+    assert str(pnag.Architecture.parse(GOOD)) == GOOD
+    assert len({pnag.Architecture.parse(GOOD), pnag.Architecture.parse(f" {GOOD}\n")}) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", "part"),
+        ("1:2", "needs 3"),
+        (GOOD.replace("2,3,2,4,2:", "5,3,2,4,2:"), "depth of unit 1 is 5, allowed: 2, 3, 4"),
+        (
+            GOOD.replace(":3,5,0,0", ":3,4,0,0", 1),
+            "kernel of unit 1 layer 2 is 4, allowed: 3, 5, 7",
+        ),
+        (GOOD.replace(":3,5,0,0", ":3,5,3,0", 1), "unit 1 layer 3 is 3, but the unit has depth 2"),
+        (GOOD.replace("2,3,2,4,2:", "2,3,2,4:"), "4 depths given, needs 5"),
+        (GOOD.replace(":3,5", ":3,x", 1), "number 2 of the kernels"),
+        (GOOD.replace(":3,5", ":3,-5", 1), "needs a whole number"),
+        (GOOD[:-1], "number 20 of the widths"),
+    ],
+)
+def test_malformed_text_names_the_place(text: str, names: str) -> None:
+    with pytest.raises(ValueError, match=names):
+        pnag.Architecture.parse(text)
+
+
+def test_sampling_is_uniform_over_settings() -> None:
+    tokens = SPACE.sample(30_000, np.random.default_rng(1))
+    for column in range(len(SPACE.tokens)):
+        present = tokens[tokens[:, column] != ABSENT, column]
+        share = np.bincount(present, minlength=3) / len(present)
+        assert np.abs(share - 1 / 3).max() < 0.02
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**31), rate=st.floats(0, 1))
+def test_children_are_architectures(seed: int, rate: float) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = SPACE.sample(64, rng), SPACE.sample(64, rng)
+    SPACE.check(SPACE.mutate(a, rate, rng))
+    child = SPACE.crossover(a, b, rng)
+    SPACE.check(child)
+    # every setting of a child comes from a parent
+    assert ((child == ABSENT) | (child == a) | (child == b)).all()
+
+
+def test_no_mutation_at_rate_zero() -> None:
+    rng = np.random.default_rng(0)
+    tokens = SPACE.sample(100, rng)
+    assert (SPACE.mutate(tokens, 0.0, rng) == tokens).all()
+
+
+def test_features_are_one_hot_of_what_exists() -> None:
+    tokens = SPACE.sample(200, np.random.default_rng(0))
+    features = SPACE.features(tokens)
+    assert features.shape == (200, 135)
+    assert (features.sum(1) == (tokens != ABSENT).sum(1)).all()
+    assert (features.reshape(200, 45, 3).argmax(2)[tokens >= 0] == tokens[tokens >= 0]).all()
+
+
+def test_check_refuses_a_token_that_cannot_exist() -> None:
+    tokens = SPACE.encode([GOOD])
+    tokens[0, 5] = 1  # third layer of a unit of depth 2
+    with pytest.raises(ValueError, match=r"unit1\.layer3\.width"):
+        SPACE.check(tokens)
