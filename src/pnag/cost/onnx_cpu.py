@@ -45,8 +45,6 @@ def onnx_session(model: bytes | Path, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Fresh weights can make activations so small that denormal arithmetic would be timed instead.
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
     source = str(model) if isinstance(model, Path) else model
     return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
