@@ -14,7 +14,7 @@ from pnag.cost.latency_model import LatencyModel, check_latency_model, fit_laten
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.measure import measure_device
 from pnag.cost.onnx_cpu import OnnxCpu
-from pnag.cost.timing import Drift, measure_interleaved
+from pnag.cost.timing import Drift, Open, explain, measure_interleaved
 from pnag.errors import PnagError
 from pnag.networks.blocks import block_ids, block_specs, covering_architectures
 
@@ -56,19 +56,49 @@ def test_the_model_recovers_made_up_times() -> None:
 def test_drift_of_the_machine_is_taken_out_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, calls = [0.0], [0]
 
-    def run(milliseconds: float) -> None:
-        calls[0] += 1
-        clock[0] += milliseconds / 1000 * (1.5 if calls[0] > 300 else 1.0)  # slower half-way
+    def network(milliseconds: float) -> Open:
+        def run() -> None:
+            calls[0] += 1
+            slow = 1.5 if calls[0] > 500 else 1.0  # the machine slows down half-way
+            spike = 3.0 if calls[0] % 97 < 3 else 1.0  # and something else runs now and then
+            clock[0] += milliseconds / 1000 * slow * spike
+
+        return lambda: run
 
     monkeypatch.setattr("pnag.cost.timing.time.perf_counter", lambda: clock[0])
-    samples, drift = measure_interleaved(
-        {"a": lambda: run(4.0), "b": lambda: run(12.0)}, lambda: run(8.0), rounds=60
-    )
-    assert np.median(samples["a"]) == pytest.approx(0.5)
-    assert np.median(samples["b"]) == pytest.approx(1.5)
-    assert max(samples["b"]) == pytest.approx(1.5, rel=0.02)
+    networks = {f"{t}": network(t) for t in (4.0, 6.0, 8.0, 12.0)}
+    samples, drift = measure_interleaved(networks, network(8.0), rounds=60)
+    for name, times in samples.items():
+        assert len(times) == 60
+        assert np.median(times) == pytest.approx(float(name) / 8.0, rel=1e-6)
+        assert np.quantile(times, 0.95) == pytest.approx(float(name) / 8.0, rel=0.01)
     assert drift.remeasured >= 1
+    assert drift.unsteady == 0
     assert drift.spread > 0.1
+
+
+def test_turns_are_explained_by_levels_and_speed() -> None:
+    rng = np.random.default_rng(0)
+    levels = np.array([0.0, -0.5, 0.3, 1.0, 0.1])
+    who = np.concatenate([rng.permutation(5) for _ in range(80)])
+    speed = 0.1 * np.sin(np.arange(len(who)) / 60)
+    found, found_speed, residual = explain(
+        who, levels[who] + speed + 0.01 * rng.standard_normal(len(who))
+    )
+    assert found - found[0] == pytest.approx(levels - levels[0], abs=0.006)
+    assert found_speed - found_speed.mean() == pytest.approx(speed - speed.mean(), abs=0.03)
+    assert residual.std() < 0.015
+
+
+def test_a_machine_that_never_rests_is_said_to_be_unsteady(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, rng = [0.0], np.random.default_rng(0)
+
+    def run() -> None:
+        clock[0] += 0.008 * rng.choice([1.0, 1.6])
+
+    monkeypatch.setattr("pnag.cost.timing.time.perf_counter", lambda: clock[0])
+    _, drift = measure_interleaved({"a": lambda: run, "b": lambda: run}, lambda: run, rounds=30)
+    assert drift.unsteady > 5
 
 
 def test_measuring_resumes_after_a_stop(tmp_path: Path) -> None:

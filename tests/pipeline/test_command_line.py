@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -236,6 +237,52 @@ def test_stops_in_every_stage_then_completes(tmp_path: Path, recipe: Path, table
     assert pd.read_parquet(out / "front.parquet").equals(
         pd.read_parquet(table_run / "front.parquet")
     )
+
+
+def test_stops_while_measuring_and_proving_then_completes(tmp_path: Path, recipe: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "pnag", "run", "--out", str(out), "--recipe", str(recipe)]
+    signs = (signal.SIGINT, signal.SIGKILL)
+    for stop, file in enumerate(
+        (
+            "cost/latency_table.json",  # between blocks and networks
+            "cost/latency_model.json",
+            "table.parquet",
+            "front.parquet",  # while the ladder is timed
+            "cost/front_calibration.json",
+            "models",  # while exporting
+        )
+    ):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        while process.poll() is None and not (out / file).exists():
+            time.sleep(0.01)
+        process.send_signal(signs[stop % 2])
+        _, message = process.communicate(timeout=60)
+        assert b"Traceback" not in message, message
+        if stop == 1:
+            measured = (out / "cost" / "latency_table.json").read_bytes()
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (out / "cost" / "latency_table.json").read_bytes() == measured
+    answers = json.loads((out / "architectures.json").read_text())
+    models = sorted(path.name for path in (out / "models").glob("*.onnx"))
+    assert models == sorted(f"pnag-{a['budget']:g}ms.onnx" for a in answers)
+
+
+@pytest.mark.parametrize("limit", [5_000, 60_000])
+def test_a_full_disk_is_a_message_and_loses_nothing(
+    tmp_path: Path, table_run: Path, recipe: Path, limit: int
+) -> None:
+    arguments = table_arguments(table_run.parent / "t.csv", tmp_path / "run", recipe)
+    full = subprocess.run(
+        [sys.executable, "-m", "pnag", *map(str, arguments)], capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )  # fmt: skip
+    assert full.returncode == 2
+    assert "cannot write" in full.stderr and "Traceback" not in full.stderr
+    assert call(*arguments).returncode == 0
+    front = pd.read_parquet(tmp_path / "run" / "front.parquet")
+    assert front.equals(pd.read_parquet(table_run / "front.parquet"))
 
 
 def test_count_and_export(tmp_path: Path) -> None:

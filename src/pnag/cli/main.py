@@ -113,7 +113,7 @@ def run(
     from pnag.pipeline.display import Display
     from pnag.pipeline.recipe import load_recipe, make_recipe
     from pnag.pipeline.run import run_pipeline
-    from pnag.report.terminal import answers_table, known_table
+    from pnag.report.terminal import answers_table, architecture_lines, known_table
 
     values: dict[str, Any] = load_recipe(recipe) if recipe else {}
     if (table is None) and (accuracy or cost):
@@ -140,6 +140,8 @@ def run(
         return
     console.print()
     console.print(answers_table(metrics))
+    for line in architecture_lines(metrics):
+        console.print(line, highlight=False, soft_wrap=True)
     if "known" in metrics:
         console.print(known_table(metrics))
         console.print(
@@ -169,16 +171,8 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """The best network for any other budget, from a finished run, at once."""
-    import torch
-
     from pnag.pipeline.run_directory import RunDirectory
-    from pnag.pipeline.trained import (
-        Answer,
-        answer,
-        load_calibrated_front,
-        load_generator,
-        load_labels,
-    )
+    from pnag.pipeline.trained import answer, load_calibrated_front, most_likely
     from pnag.space import SearchSpace
 
     if not run_directory.is_dir():
@@ -189,12 +183,7 @@ def generate(
     space = SearchSpace()
     result = answer(load_calibrated_front(files, space), space, budget)
     if greedy:
-        tokens = load_generator(files.generator, space).sample(
-            torch.tensor([budget], dtype=torch.float64)
-        )
-        values, costs = load_labels(files, space).label(tokens)
-        over = "predicted to cost more than the budget" if costs[0] > budget else ""
-        result = Answer(budget, space.text(tokens)[0], float(values[0]), float(costs[0]), over)
+        result = most_likely(files, space, budget)
     if as_json:
         typer.echo(json.dumps(result.as_json()))
         return
@@ -213,7 +202,7 @@ def measure(
     width_mult: Annotated[float, typer.Option(min=0.1, help="Width multiplier.")] = 1.0,
     resolution: Resolution = 224,
     threads: Threads = None,
-    rounds: Annotated[int, typer.Option(min=3, help="Turns of every block and network.")] = 12,
+    rounds: Annotated[int, typer.Option(min=3, help="Turns of every block and network.")] = 24,
     calibration: Annotated[int, typer.Option(min=3, help="Whole networks to fit to.")] = 48,
     check: Annotated[int, typer.Option(min=2, help="Other whole networks to check on.")] = 50,
     seed: Seed = None,
@@ -252,8 +241,8 @@ def measure(
         f"{table.identity['threads']} thread(s), {resolution}x{resolution}\n"
         f"{error.networks} unseen networks: {error.mape:.1%} mean error, "
         f"{error.within_5:.0%} within 5 %, {error.within_10:.0%} within 10 %, tau {error.tau:.3f}\n"
-        f"machine speed ±{table.drift.spread:.1%} over {len(table.drift.levels)} segments, "
-        f"{table.drift.remeasured} measured again, {table.drift.unsteady} kept unsteady"
+        f"machine speed ±{table.drift.spread:.1%} over {len(table.drift.levels)} readings, "
+        f"{table.drift.remeasured} disturbed turns taken again, {table.drift.unsteady} kept"
     )
 
 
@@ -302,7 +291,7 @@ def export(
     path = out or Path("pnag.onnx")
     torch.manual_seed(seed or 0)
     difference = export_checked(build(arch, width_mult, num_classes), path, resolution)
-    typer.echo(f"{path}: outputs within {difference:.1e} of torch's")
+    typer.echo(f"{path}: outputs equal torch's to {difference:.0e} of the largest")
 
 
 def main() -> None:

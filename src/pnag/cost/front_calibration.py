@@ -8,6 +8,7 @@ changes no order, so the front's architectures stay what they are.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,6 +36,10 @@ class FrontCalibration:
         """(N,) corrected latencies."""
         return self.offset + self.scale * predicted
 
+    def uncorrected(self, budget: float) -> float:
+        """What the uncorrected prediction of a network may be that costs `budget` corrected."""
+        return (budget - self.offset) / self.scale
+
     def save(self, path: Path) -> None:
         """Write the correction atomically."""
         write_json(path, asdict(self))
@@ -48,8 +53,11 @@ class FrontCalibration:
         """
         raw = read_json(path)
         try:
-            return cls(**raw)
-        except TypeError as error:
+            calibration = cls(**raw)
+            if not (math.isfinite(calibration.offset) and 0 < calibration.scale < math.inf):
+                raise ValueError(f"the line {calibration.offset} + {calibration.scale} x")
+            return calibration
+        except (TypeError, ValueError) as error:
             raise PnagError(f"{path} is not a front calibration of pnag: {error}") from error
 
 

@@ -1,10 +1,11 @@
 """Predict an architecture's latency from its blocks' times and a few timed whole networks.
 
-A whole network costs `fixed + scale * (sum of its blocks)`: `fixed` is the stem and the head,
-`scale` what a block costs in place over what it costs alone. Each block may further deviate from
-that by a factor 1 + d, d ~ N(0, sigma^2), which the timed networks tell by Bayesian regression.
-sigma is the one that predicts the calibration networks best when each is left out in turn; 0 keeps
-the plain line.
+A whole network costs `fixed + sum of its blocks`, where `fixed` is the stem and the head. A block
+costs in place something else than alone (a runtime changes the memory layout once for a network,
+but at both ends of a lone block), and blocks of one place do so alike: what it costs alone is
+multiplied by 1 + scale + place + own, all normal, where `place` is shared by the blocks of one unit
+and stride position. The timed networks tell these by Bayesian linear regression. How far they may
+deviate is chosen by leaving each calibration network out in turn.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from pnag.files import read_json, write_json
 from pnag.networks.blocks import block_ids, block_specs
 from pnag.space import SearchSpace, Tokens
 
-SIGMAS = (0.0, 0.01, 0.02, 0.05, 0.1)
-NETWORK_NOISE = 0.01  # relative error of one whole network's time
+# Standard deviations (place, own) of blocks' relative deviations to choose from.
+DEVIATIONS = ((0.0, 0.0), (0.0, 0.03), (0.1, 0.0), (0.1, 0.03), (0.2, 0.1))
+NETWORK_NOISE = 0.005  # relative error of one whole network's time
 
 Floats = NDArray[np.float64]
 
@@ -35,12 +37,12 @@ class LatencyModel:
     Attributes:
         fixed: stem, head and start of a call.
         blocks: (90,) what each block of `block_specs` costs inside a network.
-        sigma: the chosen prior of blocks' deviations.
+        deviations: the chosen one of `DEVIATIONS`.
     """
 
     fixed: float
     blocks: Floats
-    sigma: float = 0.0
+    deviations: tuple[float, float] = (0.0, 0.0)
 
     def predict(self, tokens: Tokens) -> Floats:
         """(N,) latency in ms."""
@@ -49,7 +51,14 @@ class LatencyModel:
 
     def save(self, path: Path) -> None:
         """Write the model atomically."""
-        write_json(path, {"fixed": self.fixed, "blocks": self.blocks.tolist(), "sigma": self.sigma})
+        write_json(
+            path,
+            {
+                "fixed": self.fixed,
+                "blocks": self.blocks.tolist(),
+                "deviations": list(self.deviations),
+            },
+        )
 
     @classmethod
     def load(cls, path: Path) -> LatencyModel:
@@ -61,7 +70,8 @@ class LatencyModel:
         raw = read_json(path)
         try:
             blocks = np.array(raw["blocks"], dtype=np.float64)
-            model = cls(float(raw["fixed"]), blocks, float(raw["sigma"]))
+            place, own = map(float, raw["deviations"])
+            model = cls(float(raw["fixed"]), blocks, (place, own))
             if blocks.shape != (len(block_specs()),) or not np.isfinite(blocks).all():
                 raise ValueError(f"{len(blocks)} block times")
             if not math.isfinite(model.fixed):
@@ -87,39 +97,46 @@ def fit_latency_model(space: SearchSpace, table: LatencyTable) -> LatencyModel:
     alone = np.array([table.milliseconds(table.blocks[spec.key]) for spec in specs])
     counts = _block_counts(space.encode(table.calibration), len(specs))
     times = np.array([table.milliseconds(samples) for samples in table.calibration.values()])
-    errors = {}
-    for sigma in SIGMAS:
-        left_out = np.array(
-            [
-                _predict(_fit(alone, np.delete(counts, i, 0), np.delete(times, i), sigma), c)
-                for i, c in enumerate(counts)
-            ]
-        )
-        errors[sigma] = float(np.mean(np.abs(left_out / times - 1)))
-    best = min(errors, key=lambda sigma: errors[sigma])
-    fixed, blocks = _fit(alone, counts, times, best)
-    return LatencyModel(fixed, blocks, best)
+    places = np.array([2 * spec.unit + spec.first for spec in specs])
+    fits = [_fit(alone, places, counts, times, deviations) for deviations in DEVIATIONS]
+    best = int(np.argmin([left_out for _, _, left_out in fits]))
+    fixed, blocks, _ = fits[best]
+    return LatencyModel(fixed, blocks, DEVIATIONS[best])
 
 
-def _fit(alone: Floats, counts: Floats, times: Floats, sigma: float) -> tuple[float, Floats]:
-    weights = 1 / times  # relative errors count
-    line = np.stack([np.ones(len(times)), counts @ alone], axis=1)
-    fixed, scale = np.linalg.lstsq(line * weights[:, None], times * weights, rcond=None)[0]
-    blocks = scale * alone
-    if sigma > 0:
-        # Posterior mean of the relative deviations (and of the fixed part, within 20 %).
-        weights = weights / NETWORK_NOISE
-        design = np.concatenate([np.full((len(times), 1), fixed), counts * blocks], axis=1)
-        prior = np.diag(np.append(0.2**-2, np.full(len(alone), sigma**-2)))
-        design = design * weights[:, None]
-        residual = (times - fixed - counts @ blocks) * weights
-        deviations = np.linalg.solve(design.T @ design + prior, design.T @ residual)
-        fixed, blocks = fixed * (1 + deviations[0]), blocks * (1 + deviations[1:])
-    return float(fixed), blocks
+def _fit(
+    alone: Floats,
+    places: NDArray[np.int64],
+    counts: Floats,
+    times: Floats,
+    deviations: tuple[float, float],
+) -> tuple[float, Floats, float]:
+    """Posterior means of the fixed time and of the blocks' times, and the left-out error.
 
+    Args:
+        alone: (b,) ms, places: (b,), counts: (N, b) blocks of each network, times: (N,) ms.
 
-def _predict(model: tuple[float, Floats], counts: Floats) -> float:
-    return float(model[0] + counts @ model[1])
+    Returns:
+        fixed (ms), blocks (b,) in ms, mean absolute relative error with each network left out.
+    """
+    place, own = deviations
+    at_place = (places[:, None] == np.unique(places)[None]).astype(float)
+    # What each unknown adds to each block's time: scale, places, own.
+    effects = np.concatenate([np.ones((len(alone), 1)), at_place, np.eye(len(alone))], axis=1)
+    effects *= alone[:, None]
+    prior = np.concatenate(
+        [[10.0], np.full(at_place.shape[1], place**2), np.full(len(alone), own**2)]
+    )
+    # Relative errors count: all is divided by the networks' times.
+    design = np.concatenate([np.ones((len(times), 1)), counts @ effects], axis=1) / times[:, None]
+    prior = np.append((0.5 * times.min()) ** 2, prior)
+    rest = 1 - counts @ alone / times
+    covariance = (design * prior) @ design.T + NETWORK_NOISE**2 * np.eye(len(times))
+    inverse = np.linalg.inv(covariance)
+    weights = inverse @ rest
+    unknowns = prior * (design.T @ weights)
+    left_out = weights / np.diag(inverse)
+    return float(unknowns[0]), alone + effects @ unknowns[1:], float(np.abs(left_out).mean())
 
 
 def _block_counts(tokens: Tokens, blocks: int) -> Floats:

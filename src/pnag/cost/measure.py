@@ -11,7 +11,7 @@ import torch
 
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.onnx_cpu import OnnxCpu
-from pnag.cost.timing import Call, measure_interleaved
+from pnag.cost.timing import Open, measure_interleaved
 from pnag.errors import PnagError
 from pnag.networks import build
 from pnag.networks.blocks import block_ids, block_specs, covering_architectures
@@ -19,7 +19,9 @@ from pnag.space import Architecture, SearchSpace
 
 # Of middling size, so that its time tells the speed that both small and large networks feel.
 REFERENCE = Architecture((3,) * 5, (5, 5, 5, 0) * 5, (4, 4, 4, 0) * 5)
-GROUP = 14  # networks in memory at once; the file is saved after each group
+# Networks in memory at once (50 MB each); the file is saved after each group. Few large groups,
+# because between groups only the reference tells how they compare.
+GROUP = 50
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how many turns are done and how many there will be."""
@@ -32,7 +34,7 @@ def measure_device(
     *,
     width_mult: float = 1.0,
     resolution: int = 224,
-    rounds: int = 12,
+    rounds: int = 24,
     calibration: int = 48,
     check: int = 50,
     seed: int = 0,
@@ -45,7 +47,7 @@ def measure_device(
         rounds: turns of every block and network; the median over them counts.
         calibration: how many whole networks to fit to, half of them uniformly sampled, half spread
             from the smallest to the largest.
-        check: how many other, uniformly sampled ones to check the fit on.
+        check: how many others, drawn in the same way, to check the fit on.
 
     Raises:
         PnagError: if `path` holds a table of another device, runtime, thread count or size.
@@ -79,11 +81,11 @@ def measure_device(
 
     torch.manual_seed(seed)  # fresh weights; their values do not change a time
     shape = (1, 3, resolution, resolution)
-    reference = runtime.load(build(REFERENCE, width_mult), shape)
+    reference = runtime.prepare(build(REFERENCE, width_mult), shape)
     total = rounds * (missing_blocks * len(specs) + sum(map(len, missing.values())))
     done = 0
 
-    def time_group(calls: dict[str, Call], what: str) -> dict[str, list[float]]:
+    def time_group(parts: dict[str, Open], what: str) -> dict[str, list[float]]:
         nonlocal done
 
         def advance(turns: int) -> None:
@@ -93,20 +95,22 @@ def measure_device(
 
         progress(what, done, total)
         samples, drift = measure_interleaved(
-            calls, reference, rounds=rounds, seed=seed, advance=advance
+            parts, reference, rounds=rounds, seed=seed, advance=advance
         )
         table.drift = table.drift.merged(drift)
         return samples
 
     if missing_blocks:
-        progress("loading blocks", done, total)
-        table.blocks = time_group(load_blocks(runtime, space, width_mult, resolution), "blocks")
+        progress("preparing blocks", done, total)
+        table.blocks = time_group(prepare_blocks(runtime, space, width_mult, resolution), "blocks")
         table.save(path)
     for name, texts in missing.items():
         for group in _chunks(texts, GROUP):
-            progress(f"loading {name} networks", done, total)
-            calls = {text: runtime.load(build(text, width_mult), shape) for text in group}
-            getattr(table, name).update(time_group(calls, f"{name} networks"))
+            progress(f"preparing {name} networks", done, total)
+            group_networks = {
+                text: runtime.prepare(build(text, width_mult), shape) for text in group
+            }
+            getattr(table, name).update(time_group(group_networks, f"{name} networks"))
             table.save(path)
     return table
 
@@ -114,20 +118,27 @@ def measure_device(
 def _networks(space: SearchSpace, calibration: int, check: int, seed: int) -> dict[str, list[str]]:
     """Text forms of distinct architectures, which depend on the arguments only."""
     rng = np.random.default_rng(seed)
-    stretched = space.text(space.sample_stretched(calibration // 2, rng))
-    uniform = space.text(space.sample_unique(calibration + check, rng))
-    texts = list(dict.fromkeys(stretched + uniform))[: calibration + check]
-    return {"calibration": texts[:calibration], "check": texts[calibration:]}
+    # Twice as many as needed: towards the ends of the range the same ones are drawn again.
+    spread = space.sample_stretched(2 * (calibration + check), rng)
+    stretched = list(dict.fromkeys(space.text(rng.permutation(spread))))
+    uniform = [t for t in space.text(space.sample_unique(2 * (calibration + check), rng))
+               if t not in stretched]  # fmt: skip
+    first = calibration // 2, calibration - calibration // 2
+    second = check // 2, check - check // 2
+    return {
+        "calibration": stretched[: first[0]] + uniform[: first[1]],
+        "check": stretched[first[0] :][: second[0]] + uniform[first[1] :][: second[1]],
+    }
 
 
-def load_blocks(
+def prepare_blocks(
     runtime: OnnxCpu, space: SearchSpace, width_mult: float, resolution: int
-) -> dict[str, Call]:
-    """A call for each of the 90 blocks, cut out of nine networks that contain them all."""
+) -> dict[str, Open]:
+    """Each of the 90 blocks, cut out of nine networks that contain them all."""
     specs = block_specs(width_mult, resolution)
     architectures = covering_architectures()
     ids = block_ids(space.encode(architectures)).reshape(len(architectures), 5, 4)
-    calls: dict[str, Call] = {}
+    blocks: dict[str, Open] = {}
     for arch, unit_ids in zip(architectures, ids, strict=True):
         network = build(arch, width_mult).eval()
         for unit in range(5):
@@ -135,10 +146,10 @@ def load_blocks(
                 spec = specs[unit_ids[unit, layer]]
                 stage = network.blocks[1 + unit]
                 assert isinstance(stage, torch.nn.Sequential)
-                calls[spec.key] = runtime.load(
+                blocks[spec.key] = runtime.prepare(
                     stage[layer], (1, spec.in_channels, spec.input_size, spec.input_size)
                 )
-    return calls
+    return blocks
 
 
 def _chunks(items: Sequence[str], size: int) -> list[Sequence[str]]:

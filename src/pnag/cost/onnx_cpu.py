@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import platform
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnxruntime as ort
 import torch
 from torch import nn
+
+from pnag.cost.timing import Call, Open
 
 OPSET = 18
 
@@ -69,12 +70,16 @@ class OnnxCpu:
             "threads": self.threads,
         }
 
-    def load(self, network: nn.Module, input_shape: tuple[int, ...]) -> Callable[[], object]:
-        """A call that runs the network once on random images."""
-        session = onnx_session(export_onnx(network, input_shape), self.threads)
-        feed = {"images": torch.randn(input_shape, generator=torch.Generator().manual_seed(0))}
-        numpy_feed = {name: value.numpy() for name, value in feed.items()}
-        return lambda: session.run(None, numpy_feed)
+    def prepare(self, network: nn.Module, input_shape: tuple[int, ...]) -> Open:
+        """Convert the network; what is returned opens it for calls that run on random images."""
+        model = export_onnx(network, input_shape)
+        images = torch.randn(input_shape, generator=torch.Generator().manual_seed(0)).numpy()
+
+        def open_network() -> Call:
+            session = onnx_session(model, self.threads)
+            return lambda: session.run(None, {"images": images})
+
+        return open_network
 
 
 def cpu_name() -> str:

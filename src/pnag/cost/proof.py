@@ -36,7 +36,7 @@ class Proof:
         speed: reference time now over reference time in the table; 1.05 means that the machine
             was 5 % slower during the proof, which is taken out of `Timed.milliseconds`.
         drift: spread of the reference during the proof.
-        unsteady: segments in which the machine's speed moved, kept because retries ran out.
+        remeasured, unsteady: disturbed turns, taken again or kept (`timing.Drift`).
     """
 
     networks: dict[str, Timed]
@@ -51,15 +51,15 @@ def time_together(
     networks: Mapping[str, nn.Module],
     table: LatencyTable,
     *,
-    rounds: int = 20,
+    rounds: int = 24,
     advance: Callable[[int], None] = lambda turns: None,
 ) -> Proof:
     """Time networks interleaved, `rounds` turns each, at the table's resolution."""
     resolution = table.identity["resolution"]
     shape = (1, 3, resolution, resolution)
-    calls = {name: runtime.load(network, shape) for name, network in networks.items()}
-    reference = runtime.load(build(REFERENCE, table.identity["width_mult"]), shape)
-    samples, drift = measure_interleaved(calls, reference, rounds=rounds, advance=advance)
+    ready = {name: runtime.prepare(network, shape) for name, network in networks.items()}
+    reference = runtime.prepare(build(REFERENCE, table.identity["width_mult"]), shape)
+    samples, drift = measure_interleaved(ready, reference, rounds=rounds, advance=advance)
     timed = {}
     for name, times in samples.items():
         quarter, middle, three_quarters = statistics.quantiles(times, n=4)

@@ -1,9 +1,14 @@
 """Time many calls fairly on a machine that other processes also use.
 
-Calls take turns, so that a slow spell hits all of them alike. A reference call runs before and
-after every few turns (a *segment*): its level tells how fast the machine is just then. Times are
-divided by that level, a segment in which the level moved is measured again, and the report says
-how much of either happened.
+Calls take short turns in random order, so that a slow spell hits all of them alike. The turns are
+then explained as `log time = log level of the call + log speed of the machine just then`: every
+call tells the machine's speed by what it takes more or less than its own level, so the speed is
+known from all turns around and not from a reference alone. A reference call that takes many turns
+ties groups to each other that were timed one after the other. Turns that stay far from that
+explanation were disturbed: they are taken again, and the report says how many.
+
+Where a network's weights happen to lie in memory shifts its time by about half a per cent for as
+long as it is open, so networks are opened anew several times.
 """
 
 from __future__ import annotations
@@ -14,11 +19,24 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
 Call = Callable[[], object]
+"""Runs a network once."""
+Open = Callable[[], Call]
+"""Opens a network in its runtime."""
+Floats = NDArray[np.float64]
 
 MIN_TURN_SECONDS = 0.012
-SEGMENT_SECONDS = 0.5
-REFERENCE_RUNS = 9
+MIN_RUNS = 2
+OPENINGS = 3
+REFERENCES = 4  # open at once, for the same reason
+TURNS_PER_REFERENCE = 6
+SPEED_WINDOW = 11  # turns that tell the machine's speed at the middle one
+DISTURBED = 0.08  # a turn this far (log) from its explanation is taken again
+MOST_RETAKEN = 0.2  # at the most this share of all turns
 
 
 @dataclass
@@ -26,9 +44,9 @@ class Drift:
     """How steady the machine was.
 
     Attributes:
-        levels: reference time (ms) of each kept segment.
-        remeasured: segments thrown away because the machine's speed moved in them.
-        unsteady: segments kept although it moved, because retries ran out.
+        levels: reference time (ms) at the machine's speed at each of the reference's turns.
+        remeasured: turns thrown away and taken again because something disturbed them.
+        unsteady: disturbed turns that were kept, because too many were.
     """
 
     levels: list[float] = field(default_factory=list)
@@ -38,10 +56,8 @@ class Drift:
     @property
     def spread(self) -> float:
         """Half the range of the middle 90 % of the levels, as a fraction of their median."""
-        ordered = sorted(self.levels)
-        low = ordered[int(0.05 * (len(ordered) - 1))]
-        high = ordered[round(0.95 * (len(ordered) - 1))]
-        return (high - low) / 2 / statistics.median(ordered)
+        low, middle, high = np.quantile(self.levels, (0.05, 0.5, 0.95))
+        return float((high - low) / 2 / middle)
 
     def merged(self, other: Drift) -> Drift:
         """Both reports as one."""
@@ -53,63 +69,105 @@ class Drift:
 
 
 def measure_interleaved(
-    calls: Mapping[str, Call],
-    reference: Call,
+    networks: Mapping[str, Open],
+    reference: Open,
     *,
     rounds: int,
     seed: int = 0,
-    threshold: float = 0.03,
-    retries: int = 20,
     advance: Callable[[int], None] = lambda turns: None,
 ) -> tuple[dict[str, list[float]], Drift]:
-    """Time every call once a round, in a new random order each round.
+    """Time every network once a round, in a new random order each round.
 
-    A turn runs the call once unmeasured (its weights are cold after the others ran) and then
-    several times, and yields the median. All times are given relative to the reference: as
-    milliseconds that the call would take if the reference took its median over the report.
+    A turn runs the network once unmeasured (its weights are cold after the others ran) and then
+    several times, and yields the median. All are opened anew a few times on the way.
 
     Args:
-        calls: what to time, by name.
-        reference: a call of middling length, always the same for comparable results.
-        rounds: turns of every call.
-        threshold: a segment is measured again if the reference's time before and after it differ
-            by more than this fraction.
-        retries: how many segments may be measured again, over all rounds.
+        networks: what to time, by name.
+        reference: a network of middling length, always the same for comparable results.
+        rounds: turns of every network.
         advance: told the number of turns done, for a progress bar.
 
     Returns:
-        For each call its `rounds` times relative to the reference (multiply by a reference time
-        in ms), and the drift report.
+        For each network its times at the machine's usual speed, as fractions of the reference's
+        time (multiply by a reference time in ms), and the drift report.
     """
     order = random.Random(seed)
-    samples: dict[str, list[float]] = {name: [] for name in calls}
+    samples: dict[str, list[float]] = {name: [] for name in networks}
     drift = Drift()
-    runs = {name: _runs_per_turn(call) for name, call in calls.items()}
-    before = time_call(reference, REFERENCE_RUNS)
-    for _ in range(rounds):
-        waiting = list(calls)
-        order.shuffle(waiting)
-        while waiting:
-            turns: dict[str, float] = {}
-            started = time.perf_counter()
-            for name in waiting:
-                turns[name] = time_call(calls[name], runs[name])
-                if time.perf_counter() - started > SEGMENT_SECONDS:
-                    break
-            after = time_call(reference, REFERENCE_RUNS)
-            moved = abs(after - before) / min(after, before) > threshold
-            level = (before + after) / 2
-            before = after
-            if moved and drift.remeasured < retries:
-                drift.remeasured += 1
-                continue
-            drift.unsteady += moved
-            drift.levels.append(level)
-            for name, milliseconds in turns.items():
-                samples[name].append(milliseconds / level)
-            waiting = waiting[len(turns) :]
-            advance(len(turns))
+    for start in range(0, rounds, -(-rounds // OPENINGS)):
+        part = min(-(-rounds // OPENINGS), rounds - start)
+        references = [reference() for _ in range(REFERENCES)]
+        calls = [open_network() for open_network in networks.values()]
+        log_times, of_part = _measure_opened(references, calls, part, order, advance)
+        for name, times in zip(samples, log_times, strict=True):
+            samples[name] += times
+        drift = drift.merged(of_part)
     return samples, drift
+
+
+def _measure_opened(
+    references: list[Call],
+    calls: list[Call],
+    rounds: int,
+    order: random.Random,
+    advance: Callable[[int], None],
+) -> tuple[list[list[float]], Drift]:
+    runs = [_runs_per_turn(call) for call in (references[0], *calls)]
+    who: list[int] = []  # 0 is the reference, i + 1 is calls[i]
+    milliseconds: list[float] = []
+
+    def take(turns: list[int], steps: int) -> None:
+        order.shuffle(turns)
+        for turn, index in enumerate(turns):
+            if turn % TURNS_PER_REFERENCE == 0:
+                who.append(0)
+                milliseconds.append(time_call(references[len(who) % len(references)], runs[0]))
+            who.append(index)
+            milliseconds.append(time_call(calls[index - 1], runs[index]))
+            advance(steps)
+
+    for _ in range(rounds):
+        take(list(range(1, len(calls) + 1)), 1)
+    drift = Drift()
+    _, _, residual = explain(np.array(who), np.log(milliseconds))
+    disturbed = np.flatnonzero((np.abs(residual) > DISTURBED) & (np.array(who) > 0))
+    if len(disturbed) > MOST_RETAKEN * rounds * len(calls):
+        drift.unsteady = len(disturbed)
+    elif len(disturbed):
+        drift.remeasured = len(disturbed)
+        again = [who[turn] for turn in disturbed]
+        for turn in disturbed[::-1]:
+            del who[turn], milliseconds[turn]
+        take(again, 0)
+    log_times = np.log(milliseconds)
+    levels, speed, _ = explain(np.array(who), log_times)
+    relative = np.exp(log_times - speed - levels[0])
+    drift.levels = np.exp(levels[0] + speed[np.array(who) == 0]).tolist()
+    return [relative[np.array(who) == i + 1].tolist() for i in range(len(calls))], drift
+
+
+def explain(who: NDArray[np.int64], log_times: Floats) -> tuple[Floats, Floats, Floats]:
+    """Split turns into levels of calls and speed of the machine, both by medians in turns.
+
+    Args:
+        who: (T,) which of the C calls took each turn; all of 0 to C - 1 occur.
+        log_times: (T,) in the order in which the turns were taken.
+
+    Returns:
+        (C,) log level of each call, (T,) log slowness of the machine at each turn (median 0), and
+        the (T,) residuals.
+    """
+    by_call = [np.flatnonzero(who == index) for index in range(int(who.max()) + 1)]
+    half = SPEED_WINDOW // 2
+    speed = np.zeros(len(log_times))
+    for _ in range(6):
+        rest = log_times - speed
+        levels = np.array([np.median(rest[turns]) for turns in by_call])
+        around = np.pad(log_times - levels[who], half, mode="reflect")
+        speed = np.median(sliding_window_view(around, SPEED_WINDOW), axis=1)
+        speed -= np.median(speed)
+    levels = np.array([np.median((log_times - speed)[turns]) for turns in by_call])
+    return levels, speed, log_times - speed - levels[who]
 
 
 def time_call(call: Call, runs: int) -> float:
@@ -124,6 +182,10 @@ def time_call(call: Call, runs: int) -> float:
 
 
 def _runs_per_turn(call: Call) -> int:
-    """As many runs as fill a turn, at least three: short calls need more for the same error."""
+    """As many runs as fill a turn: short calls need more for the same error.
+
+    At least two. The machine's speed moves about as much from turn to turn as from run to run, so
+    for the same seconds more rounds of shorter turns tell more (`benchmarks/README.md`).
+    """
     milliseconds = time_call(call, 3)
-    return max(3, min(50, round(MIN_TURN_SECONDS * 1000 / max(milliseconds, 1e-3))))
+    return max(MIN_RUNS, min(50, round(MIN_TURN_SECONDS * 1000 / max(milliseconds, 1e-3))))

@@ -24,7 +24,7 @@ class LatencyRecipe(_Strict):
     """How this machine is measured."""
 
     threads: Annotated[int, Field(ge=1)] = 1
-    rounds: Annotated[int, Field(ge=3)] = 12
+    rounds: Annotated[int, Field(ge=3)] = 24
     calibration: Annotated[int, Field(ge=3)] = 48
     check: Annotated[int, Field(ge=2)] = 50
 

@@ -76,7 +76,7 @@ def latency_stage(run: RunDirectory, recipe: Recipe, display: Display) -> None:
         drift = {
             "reference_ms": table.reference_ms,
             "spread": table.drift.spread,
-            "segments": len(table.drift.levels),
+            "levels": len(table.drift.levels),
             "remeasured": table.drift.remeasured,
             "unsteady": table.drift.unsteady,
         }
@@ -89,13 +89,13 @@ def latency_stage(run: RunDirectory, recipe: Recipe, display: Display) -> None:
         f"  latency model on {error['networks']} unseen networks: "
         f"{error['mape']:.1%} mean error, {error['within_5']:.0%} within 5 %, "
         f"tau {error['tau']:.3f}; machine speed ±{error['drift']['spread']:.1%}, "
-        f"{error['drift']['remeasured']} segment(s) measured again"
+        f"{error['drift']['remeasured']} disturbed turn(s) taken again"
     )
-    if error["drift"]["unsteady"] > 0.05 * error["drift"]["segments"]:
+    if error["drift"]["unsteady"]:
         display.note(
-            f"  [yellow]the machine was busy: {error['drift']['unsteady']} of "
-            f"{error['drift']['segments']} segments are unsteady; close other programs and run "
-            f"again after deleting {run.latency_table}[/yellow]"
+            f"  [yellow]the machine was busy: {error['drift']['unsteady']} disturbed turns had to "
+            f"be kept; close other programs, delete {run.latency_table} and run "
+            "again[/yellow]"
         )
 
 
@@ -314,7 +314,7 @@ def _timed(
     what: str,
     display: Display,
 ) -> Proof:
-    rounds = max(20, recipe.latency.rounds)
+    rounds = recipe.latency.rounds
     total, done = rounds * len(networks), 0
     with display.bar(what) as bar:
 

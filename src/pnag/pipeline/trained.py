@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from pnag.cost.front_calibration import FrontCalibration
 from pnag.cost.latency_model import LatencyModel
 from pnag.errors import PnagError
-from pnag.files import write_atomic
+from pnag.files import write_bytes
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.tables import read_table
 from pnag.search.front import Front
@@ -71,7 +71,7 @@ def save_module(module: nn.Module, path: Path, space: SearchSpace) -> None:
     """Write a module's weights, marked with the space they belong to."""
     state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
     metadata = {"pnag": type(module).__name__, "space": space_fingerprint(space)}
-    write_atomic(path, lambda temporary: save_file(state, temporary, metadata))
+    write_bytes(path, save(state, metadata))
 
 
 def load_state(path: Path, kind: str, space: SearchSpace) -> dict[str, Tensor]:
@@ -128,13 +128,17 @@ def load_front(path: Path, space: SearchSpace) -> Front:
         raise PnagError(f"{path} is not a front of pnag: {error}") from error
 
 
+def load_front_calibration(run: RunDirectory) -> FrontCalibration | None:
+    """The correction of predicted latencies, where the run has timed a ladder."""
+    path = run.front_calibration
+    return FrontCalibration.load(path) if path.exists() else None
+
+
 def load_calibrated_front(run: RunDirectory, space: SearchSpace) -> Front:
     """The front with its costs corrected by the timed ladder, where the run has one."""
     front = load_front(run.front, space)
-    if not run.front_calibration.exists():
-        return front
-    calibration = FrontCalibration.load(run.front_calibration)
-    return Front(front.tokens, front.accuracy, calibration(front.cost))
+    calibration = load_front_calibration(run)
+    return Front(front.tokens, front.accuracy, calibration(front.cost)) if calibration else front
 
 
 @dataclass(frozen=True)
@@ -190,3 +194,15 @@ def answer(front: Front, space: SearchSpace, budget: float, unit: str = "") -> A
         float(front.cost[index]),
         note,
     )
+
+
+def most_likely(run: RunDirectory, space: SearchSpace, budget: float) -> Answer:
+    """The generator's single most likely architecture for a budget, within it or not."""
+    calibration = load_front_calibration(run)
+    asked = calibration.uncorrected(budget) if calibration else budget
+    tokens = load_generator(run.generator, space).sample(torch.tensor([asked], dtype=torch.float64))
+    accuracy, cost = load_labels(run, space).label(tokens)
+    if calibration:
+        cost = calibration(cost)
+    note = "predicted to cost more than the budget" if cost[0] > budget else ""
+    return Answer(budget, space.text(tokens)[0], float(accuracy[0]), float(cost[0]), note)

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from pnag.files import read_json
+from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.tables import read_table
+from pnag.pipeline.trained import load_front_calibration
 from pnag.report import figures
+from pnag.report.cells import answer_cells, answer_header, measured_cell
 
 STYLE = """
 :root { color-scheme: light dark; --card: #fff; --ink: #212529; --page: #f1f3f5; --line: #dee2e6 }
@@ -40,6 +43,10 @@ def write_report(path: Path, metrics: dict[str, Any]) -> str:
     """
     timed = "proof" in metrics
     table, front = read_table(path / "table.parquet"), read_table(path / "front.parquet")
+    calibration = load_front_calibration(RunDirectory(path))
+    if calibration:  # beside measured answers, everything in their milliseconds
+        for frame in (table, front):
+            frame["cost"] = calibration(frame["cost"].to_numpy())
     losses = read_json(path / "logs" / "evaluator.json")["ranking_loss"]
     rewards = read_json(path / "logs" / "generator.json")["accuracy_within_budget"]
     parts = [_head(metrics), _answers(metrics)]
@@ -108,20 +115,9 @@ def _head(metrics: dict[str, Any]) -> str:
 
 def _answers(metrics: dict[str, Any]) -> str:
     timed = "proof" in metrics
-    header = ["budget", "accuracy (predicted)", "cost (predicted)"]
-    header += ["measured (ms)", "params", "MAdds", "held"] if timed else []
-    rows = []
-    for a in metrics["answers"]:
-        accuracy = f"{a['accuracy']:.2%}" if timed else f"{a['accuracy']:.5g}"
-        row = [f"{a['budget']:g}", accuracy, f"{a['cost']:.4g}"]
-        if timed:
-            row += [
-                f"{a['measured_ms']:.2f} ±{a['measured_spread']:.1%}",
-                f"{a['params'] / 1e6:.1f} M",
-                f"{a['macs'] / 1e6:.0f} M",
-                "<span class='yes'>yes</span>" if a["held"] else "<span class='no'>no</span>",
-            ]
-        rows.append(row)
+    held = {True: "<span class='yes'>yes</span>", False: "<span class='no'>no</span>"}
+    rows = [answer_cells(a) + ([held[a["held"]]] if timed else []) for a in metrics["answers"]]
+    header = answer_header(timed) + (["held"] if timed else [])
     note = (
         "<p>Top-1 is a prediction of what the published Once-for-All supernet (width 1.0) reaches "
         "with its own weights, before fine-tuning; its cross-validated mean error is 0.05 points. "
@@ -138,7 +134,7 @@ def _known(metrics: dict[str, Any]) -> str:
         [
             k["name"],
             f"{k['top1']:.1%}",
-            f"{k['measured_ms']:.2f} ±{k['measured_spread']:.1%}",
+            measured_cell(k),
             f"yes, the {budgets[k['beaten_by']]:g} ms one" if k["beaten_by"] else "no",
             html.escape(k["source"]),
         ]
@@ -162,6 +158,6 @@ def _latency(metrics: dict[str, Any]) -> str:
         + f"<p>{e['networks']} networks that calibration never saw: {e['mape']:.1%} mean error, "
         f"{e['within_5']:.0%} within 5 %, {e['within_10']:.0%} within 10 %, Kendall tau "
         f"{e['tau']:.3f}. Speed of the machine: ±{e['drift']['spread']:.1%} over "
-        f"{e['drift']['segments']} segments, {e['drift']['remeasured']} measured again, "
+        f"{e['drift']['levels']} readings, {e['drift']['remeasured']} turns taken again, "
         f"{e['drift']['unsteady']} kept although unsteady.</p>",
     )

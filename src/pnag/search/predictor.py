@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from pnag.errors import PnagError
-from pnag.files import fingerprint, write_atomic
+from pnag.files import fingerprint, write_bytes
 from pnag.space import SearchSpace, Tokens
 
 VERSION = "1"
@@ -218,7 +218,7 @@ class Predictor(nn.Module):
             "shape": json.dumps([len(self.sums), *self.weights[1].shape[:2], len(self.ceiling)]),
         }
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        write_atomic(path, lambda temporary: save_file(state, temporary, metadata))
+        write_bytes(path, save(state, metadata))
 
     @classmethod
     def load(cls, path: Path, space: SearchSpace) -> Predictor:
