@@ -58,11 +58,12 @@ def accuracy_over_cost(metrics: dict[str, Any], table: pd.DataFrame, front: pd.D
         shown = [k["measured_ms"] for k in metrics["known"]] + list(front["cost"])
         ticks = [t for t in LATENCY_TICKS if min(shown) * 0.9 <= t <= max(shown) * 1.1]
         axes.set_xticks(ticks, [str(t) for t in ticks])
+        axes.set_xlim(min(shown) * 0.9, max(shown) * 1.35)  # room for the last one's name
         axes.minorticks_off()
     axes.set_xlabel("latency (ms)" if timed else f"cost ({metrics['unit']})")
     axes.set_ylabel("ImageNet top-1 (%)" if timed else "accuracy")
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=2, fontsize=8, frameon=False)
     return _svg(figure)
 
 

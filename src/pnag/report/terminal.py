@@ -29,11 +29,10 @@ def architecture_lines(metrics: dict[str, Any]) -> list[str]:
 def known_table(metrics: dict[str, Any]) -> Table:
     """The networks people know, timed in the same interleaved run."""
     table = Table(title="Timed in the same run", title_justify="left")
-    table.add_column("network", style="bold")
+    table.add_column("network", style="bold", no_wrap=True)
     table.add_column("top-1 (published)", justify="right")
     table.add_column("measured (ms)", justify="right")
     table.add_column("beaten by the answer for")
-    table.add_column("source", style="dim")
     budgets = {a["arch"]: a["budget"] for a in metrics["answers"]}
     for k in metrics["known"]:
         beaten = k["beaten_by"]
@@ -42,6 +41,9 @@ def known_table(metrics: dict[str, Any]) -> Table:
             f"{k['top1']:.1%}",
             measured_cell(k),
             f"[green]yes, {budgets[beaten]:g} ms[/green]" if beaten else "no",
-            k["source"],
         )
+    table.caption = "published by: " + "; ".join(
+        dict.fromkeys(k["source"] for k in metrics["known"])
+    )
+    table.caption_justify = "left"
     return table
