@@ -146,7 +146,9 @@ class Predictor(nn.Module):
 
     def inputs(self, tokens: Tokens) -> Tensor:
         """(N, linear) standardised inputs of the ridge; the ensemble takes some of its columns."""
-        additive = torch.from_numpy(additive_features(self.space, tokens))
+        # A copy into torch's aligned memory: where numpy puts it depends on what ran before, and
+        # with the alignment of its operands a matrix product's last digits change.
+        additive = torch.tensor(additive_features(self.space, tokens))
         parts = [additive]
         for weights in self.sums:
             total = (additive @ weights).clamp(min=0.05)[:, None]
@@ -181,7 +183,7 @@ class Predictor(nn.Module):
     def _below_ceiling(self, mean: Tensor, tokens: Tokens) -> Tensor:
         if not len(self.ceiling):
             return mean
-        total = additive_features(self.space, tokens) @ self.sums[0].numpy()
+        total = (torch.tensor(additive_features(self.space, tokens)) @ self.sums[0]).numpy()
         x, y = self.ceiling.double().numpy().T
         top = torch.from_numpy(np.interp(total, x, y))
         excess, slack = (mean - top).clamp(min=0), self.slack.double()
