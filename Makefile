@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 run: $(VENV)/.installed
 	$(BIN)/pnag run --out runs/this-machine
 
+# Two workers of one thread each: most tests run `pnag` as a process of its own.
 test: $(VENV)/.installed
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check src tests scripts benchmarks

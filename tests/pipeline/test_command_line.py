@@ -193,6 +193,23 @@ def test_bad_tables(tmp_path: Path, recipe: Path, table: pd.DataFrame | None, sa
         (["run", "--budgets", "3,x", "--out", "unused"], "needs positive numbers"),
         (["run", "--table", "nothing.csv", "--out", "unused"], "needs --accuracy"),
         (["run", "--accuracy", "a", "--out", "unused"], "not given"),
+        (["run", "--rounds", "2", "--out", "unused"], "not given"),
+        (
+            [
+                "search",
+                "--table",
+                "t.csv",
+                "--accuracy",
+                "a",
+                "--cost",
+                "c",
+                "--budgets",
+                "3",
+                "--method",
+                "luck",
+            ],
+            "no search method is called 'luck'",
+        ),
         (["run", "--out", "/proc/nothing"], "cannot make the run directory"),
     ],
 )
@@ -283,6 +300,46 @@ def test_a_full_disk_is_a_message_and_loses_nothing(
     assert call(*arguments).returncode == 0
     front = pd.read_parquet(tmp_path / "run" / "front.parquet")
     assert front.equals(pd.read_parquet(table_run / "front.parquet"))
+
+
+def test_rounds_ask_in_files_and_go_on(tmp_path: Path, recipe: Path) -> None:
+    own_table().to_csv(tmp_path / "t.csv", index=False)
+    arguments = [*table_arguments(tmp_path / "t.csv", tmp_path / "run", recipe),
+                 "--rounds", 1, "--per-round", 20]  # fmt: skip
+    first = call(*arguments)
+    asked = tmp_path / "run" / "rounds" / "round-1.csv"
+    assert "round 1 of 1: fill in top1 and ms in" in " ".join(first.stdout.split())
+    rows = pd.read_csv(asked)
+    assert len(rows) == 20 and not set(rows["arch"]) & set(own_table()["arch"])
+    unanswered = call(*arguments)  # asks again, and loses nothing
+    assert unanswered.stdout.count("reused") == 4
+    assert pd.read_csv(asked).equals(rows)
+
+    rows["top1"] = 0.9
+    rows.to_csv(asked, index=False)
+    half = call(*arguments)
+    assert half.returncode == 2 and "row 1: ms is nan" in half.stderr
+    tokens = SPACE.encode(rows["arch"])
+    rows["ms"] = count_batch(SPACE, tokens, resolution=64).macs / 1e6
+    rows.to_csv(asked, index=False)
+    done = call(*arguments)
+    assert done.returncode == 0 and "fill in" not in done.stdout
+    assert len(pd.read_parquet(tmp_path / "run" / "table.parquet")) == 620
+    front = pd.read_parquet(tmp_path / "run" / "front.parquet")
+    assert front["accuracy"].max() > 0.8  # what the round has told is believed
+
+
+@pytest.mark.parametrize("method", ["random", "evo", "pnag"])
+def test_search_methods_on_a_table(tmp_path: Path, method: str) -> None:
+    table = own_table()
+    table.to_csv(tmp_path / "t.csv", index=False)
+    budget = table["ms"].median()
+    done = call("search", "--table", tmp_path / "t.csv", "--accuracy", "top1", "--cost", "ms",
+                "--budgets", budget, "--method", method, "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)
+    assert result["cost"] <= budget * 1.02
+    assert result["accuracy"] > table["top1"][table["ms"] <= budget].max() - 0.005
 
 
 def test_count_and_export(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from scipy.stats import kendalltau
 
 import pnag
@@ -106,6 +107,12 @@ def test_saved_and_loaded_is_the_same(fitted: Predictor, tmp_path: Path) -> None
     assert np.array_equal(loaded.predict(held), fitted.predict(held))
     assert (loaded.name, loaded.measure) == ("latency", "ms")
     assert [p.name for p in tmp_path.iterdir()] == ["p.safetensors"]  # no temporary left
+
+
+def test_the_same_predictor_is_the_same_file(fitted: Predictor, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "a.safetensors")
+    with safe_open(tmp_path / "a.safetensors", "pt") as file:
+        assert len(file.metadata()) == 1  # several would be written in a random order
 
 
 @pytest.mark.parametrize("keep", [0, 7, 200, 0.5, 0.99])

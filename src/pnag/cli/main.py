@@ -97,6 +97,15 @@ def run(
     architectures: Annotated[
         int | None, typer.Option(min=100, help="Sampled architectures M. [default: 16000]")
     ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Rounds of asking for the truth, in files to fill in. [default: 0]"
+        ),
+    ] = None,
+    per_round: Annotated[
+        int | None, typer.Option(min=1, help="Architectures a round asks for. [default: 100]")
+    ] = None,
     threads: Threads = None,
     seed: Seed = None,
     recipe: Annotated[
@@ -129,6 +138,12 @@ def run(
         values["budgets"] = parse_budgets(budgets)
     if architectures is not None:
         values["architectures"] = architectures
+    if rounds:
+        if table is None:
+            raise PnagError("--rounds asks for what --table lacks, which is not given")
+        values["rounds"] = rounds
+    if per_round is not None:
+        values["per_round"] = per_round
     if seed is not None:
         values["seed"] = seed
     if threads is not None:
@@ -193,6 +208,38 @@ def generate(
     if result.note:
         console.print(f"[yellow]note:[/yellow] {result.note}")
     console.print(f"[dim]export it: pnag export {result.arch} --to onnx[/dim]")
+
+
+@app.command()
+@mistakes_are_messages
+def search(
+    table: Annotated[
+        Path, typer.Option(help="CSV or Parquet: column `arch`, an accuracy, a cost.")
+    ],
+    accuracy: Annotated[str, typer.Option(help="Accuracy column.")],
+    cost: Annotated[str, typer.Option(help="Cost column.")],
+    budgets: Annotated[str, typer.Option(help="Comma list, in the cost's unit.")],
+    method: Annotated[
+        str, typer.Option(help="pnag, evo, nas-mo, ofa-mo, nsga2 or random.")
+    ] = "pnag",
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Compare search methods: fit two predictors to a table, let one method answer budgets."""
+    from pnag.pipeline.display import Display
+    from pnag.pipeline.search_table import search_table
+
+    display = Display(Console(stderr=as_json))
+    answers = search_table(
+        table, accuracy, cost, method, parse_budgets(budgets), seed or 0, display
+    )
+    if as_json:
+        typer.echo(json.dumps([a.as_json() for a in answers], indent=1))
+        return
+    for a in answers:
+        display.note(f"[bold]{a.budget:g}[/bold]  {a.accuracy:.4f}  {a.cost:.4g}  {a.arch}")
+        if a.note:
+            display.note(f"  [yellow]note:[/yellow] {a.note}")
 
 
 @app.command()

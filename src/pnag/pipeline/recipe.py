@@ -47,8 +47,11 @@ class Recipe(_Strict):
     architectures: int = Field(16000, ge=100)
     trained_budgets: int = Field(10, ge=2)
     budgets: tuple[float, ...] = ()
+    rounds: int = Field(0, ge=0)
+    per_round: int = Field(100, ge=1)
     latency: LatencyRecipe = LatencyRecipe()
-    predictor: PredictorSettings = PredictorSettings(epochs=30, batch=256)
+    # of a user's costs; blocks add up, so that the ridge regression has little to leave
+    predictor: PredictorSettings = PredictorSettings(epochs=15, batch=256)
     evaluator: EvaluatorSettings = EvaluatorSettings()
     generator: GeneratorSettings = GeneratorSettings()
     front: FrontSettings = FrontSettings()

@@ -13,6 +13,7 @@ from pnag.pipeline.recipe import Recipe, save_recipe
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.stages import (
     answer_stage,
+    ask_stage,
     front_calibration_stage,
     imagenet_table_stage,
     latency_stage,
@@ -35,7 +36,7 @@ def run_pipeline(recipe: Recipe, out: Path, display: Display) -> dict[str, Any]:
     run = RunDirectory(out)
     save_recipe(recipe, run.recipe)
     if recipe.table is not None:
-        user_table_stage(run, recipe, recipe.table, display)
+        rounds_done = user_table_stage(run, recipe, recipe.table, display)
     else:
         latency_stage(run, recipe, display)
         imagenet_table_stage(run, recipe, display)
@@ -50,6 +51,8 @@ def run_pipeline(recipe: Recipe, out: Path, display: Display) -> dict[str, Any]:
     metrics = collect_metrics(run, recipe, answers)
     write_json(run.metrics, metrics)
     write_text(run.report, write_report(run.path, metrics))
+    if recipe.table is not None and rounds_done < recipe.rounds:
+        ask_stage(run, recipe, recipe.table, rounds_done, display)
     return metrics
 
 

@@ -66,6 +66,10 @@ class RunDirectory:
     metrics = property(lambda self: self.path / "metrics.json")
     report = property(lambda self: self.path / "report.html")
 
+    def round_files(self, rounds: int) -> list[Path]:
+        """The files in which round 1, 2, ... asks for the truth."""
+        return [self.path / "rounds" / f"round-{i + 1}.csv" for i in range(rounds)]
+
     def stage(
         self,
         name: str,

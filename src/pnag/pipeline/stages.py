@@ -19,29 +19,33 @@ from pnag.cost.proof import Proof, time_together
 from pnag.deploy.export import export_checked
 from pnag.deploy.known import KNOWN_NETWORKS
 from pnag.errors import PnagError
-from pnag.files import file_fingerprint, read_json, write_bytes, write_json
+from pnag.files import file_fingerprint, read_json, write_bytes, write_json, write_text
 from pnag.networks import build, count, count_batch
 from pnag.pipeline.display import Display
 from pnag.pipeline.recipe import Recipe, TableRecipe
 from pnag.pipeline.run_directory import RunDirectory
-from pnag.pipeline.tables import read_table, user_table, write_table
+from pnag.pipeline.tables import add_rounds, read_table, user_table, write_table
 from pnag.pipeline.trained import (
     IMAGENET_WEIGHTS,
     Answer,
     answer,
     load_calibrated_front,
     load_front,
+    load_gaussian_process,
     load_generator,
     load_labels,
     load_state,
+    save_gaussian_process,
     save_module,
 )
 from pnag.search.budgets import even_budgets
 from pnag.search.evaluator import Evaluator, train_evaluator
-from pnag.search.front import Front, find_front
+from pnag.search.front import Front, find_front, pareto_front
+from pnag.search.gaussian_process import GaussianProcess, fit_gaussian_process
 from pnag.search.policy_gradient import train_generator
-from pnag.search.predictor import PredictorSettings, fit_predictor, fit_sum
-from pnag.space import SearchSpace
+from pnag.search.predictor import Predictor, PredictorSettings, fit_predictor
+from pnag.search.rounds import propose
+from pnag.space import SearchSpace, Tokens
 
 SPACE = SearchSpace()
 DEFAULT_BUDGETS = 5
@@ -141,13 +145,20 @@ def imagenet_table_stage(run: RunDirectory, recipe: Recipe, display: Display) ->
 
 def user_table_stage(
     run: RunDirectory, recipe: Recipe, table: TableRecipe, display: Display
-) -> None:
-    """Check the user's table and fit the two predictors to it."""
-    frame, notes = user_table(table.path, table.accuracy, table.cost, SPACE)
+) -> int:
+    """Check the user's table and fit the two predictors to it and to the rounds filled in.
+
+    Returns:
+        How many rounds those are.
+    """
+    frame, notes = user_table(table.path, table.accuracy, table.cost)
     for note in notes:
         display.note(f"[yellow]note:[/yellow] {note}")
+    files = run.round_files(recipe.rounds)
+    frame, done = add_rounds(frame, files, table.accuracy, table.cost)
     inputs = {
         "table": file_fingerprint(table.path),
+        "rounds": [file_fingerprint(path) for path in files[:done]],
         "columns": [table.accuracy, table.cost],
         "predictor": asdict(recipe.predictor),
         "seed": recipe.seed,
@@ -157,32 +168,71 @@ def user_table_stage(
         # A latency model left from another use of the directory would be taken for the cost.
         run.latency_model.unlink(missing_ok=True)
         write_table(frame, run.table)
-        tokens = SPACE.encode(frame["arch"])
-        cost = frame["cost"].to_numpy()
-        sums = fit_sum(SPACE, tokens, cost)[None]
-        short = asdict(recipe.predictor) | {"epochs": max(1, recipe.predictor.epochs // 2)}
-        with display.bar("fitting the cost predictor") as bar:
-            fit_predictor(
-                SPACE,
-                tokens,
-                cost,
-                settings=PredictorSettings(**short),
-                seed=recipe.seed,
-                progress=bar.update,
-            ).save(run.cost_predictor)
-        with display.bar("fitting the accuracy predictor") as bar:
-            fit_predictor(
-                SPACE,
-                tokens,
-                frame["accuracy"].to_numpy(),
-                sums=sums,
-                settings=recipe.predictor,
-                seed=recipe.seed,
-                progress=bar.update,
-            ).save(run.accuracy_predictor)
+        process, cost = fit_labels(frame, recipe.predictor, recipe.seed, display)
+        cost.save(run.cost_predictor)
+        save_gaussian_process(process, run.accuracy_predictor)
 
     outputs = [run.table, run.accuracy_predictor, run.cost_predictor]
     run.stage("table and predictors", inputs, outputs, work, display.reused)
+    return done
+
+
+def fit_labels(
+    frame: pd.DataFrame, settings: PredictorSettings, seed: int, display: Display
+) -> tuple[GaussianProcess, Predictor]:
+    """The predictors of accuracy and cost, fitted to a table that `user_table` has checked."""
+    tokens = SPACE.encode(frame["arch"])
+    with display.bar("fitting the cost predictor") as bar:
+        cost = fit_predictor(
+            SPACE,
+            tokens,
+            frame["cost"].to_numpy(),
+            settings=settings,
+            seed=seed,
+            progress=bar.update,
+        )
+    with display.bar("fitting the accuracy predictor") as bar:
+        process = fit_gaussian_process(
+            SPACE, tokens, frame["accuracy"].to_numpy(), seed=seed, progress=bar.update
+        )
+    return process, cost
+
+
+def ask_stage(
+    run: RunDirectory, recipe: Recipe, table: TableRecipe, done: int, display: Display
+) -> None:
+    """Write the next round's file, in which the user fills in accuracies and costs."""
+    path = run.round_files(done + 1)[done]
+
+    def work() -> None:
+        frame = read_table(run.table)
+        noise = load_gaussian_process(run.accuracy_predictor, SPACE).noise
+        with display.bar("choosing what to ask for") as bar:
+            process = fit_gaussian_process(
+                SPACE,
+                SPACE.encode(frame["arch"]),
+                frame["accuracy"].to_numpy(),
+                noise=noise,
+                seed=recipe.seed,
+                progress=bar.update,
+            )
+            asked = propose(
+                SPACE,
+                process,
+                load_front(run.front, SPACE),
+                load_labels(run, SPACE).cost.predict,
+                recipe.per_round,
+                recipe.seed + done,
+            )
+        empty = pd.DataFrame({"arch": SPACE.text(asked), table.accuracy: "", table.cost: ""})
+        write_text(path, empty.to_csv(index=False))
+
+    if not path.exists():  # what stands there may be half filled in
+        work()
+    display.note(
+        f"round {done + 1} of {recipe.rounds}: fill in [bold]{table.accuracy}[/bold] and "
+        f"[bold]{table.cost}[/bold] in {path}, then give the same command again"
+    )
 
 
 def search_stages(run: RunDirectory, recipe: Recipe, display: Display) -> None:
@@ -260,6 +310,7 @@ def search_stages(run: RunDirectory, recipe: Recipe, display: Display) -> None:
                 load_generator(run.generator, SPACE),
                 labels.label,
                 recipe.front,
+                start=best_of_table(frame),
                 seed=recipe.seed,
                 progress=bar.update,
             )
@@ -282,6 +333,13 @@ def search_stages(run: RunDirectory, recipe: Recipe, display: Display) -> None:
         front_work,
         display.reused,
     )
+
+
+def best_of_table(frame: pd.DataFrame) -> Tokens:
+    """(S, T) the architectures of a table that no other row dominates."""
+    tokens = SPACE.encode(frame["arch"])
+    accuracy, cost = (frame[name].to_numpy(dtype=float) for name in ("accuracy", "cost"))
+    return pareto_front(tokens, accuracy, cost).tokens
 
 
 def front_calibration_stage(run: RunDirectory, recipe: Recipe, display: Display) -> None:

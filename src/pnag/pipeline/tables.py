@@ -9,7 +9,7 @@ import pandas as pd
 
 from pnag.errors import PnagError
 from pnag.files import write_atomic
-from pnag.space import Architecture, SearchSpace
+from pnag.space import Architecture
 
 MIN_ROWS = 50
 
@@ -41,12 +41,8 @@ def read_table(path: Path) -> pd.DataFrame:
     raise PnagError(f"the table {path} ends in {path.suffix!r}, needs .csv or .parquet")
 
 
-def user_table(
-    path: Path, accuracy: str, cost: str, space: SearchSpace
-) -> tuple[pd.DataFrame, list[str]]:
-    """A user's table, checked, as columns `arch`, `accuracy` and `cost`; and notes on it.
-
-    Rows that are equal in every respect are kept once (and noted).
+def read_rows(path: Path, accuracy: str, cost: str) -> pd.DataFrame:
+    """A user's rows, each checked, as columns `arch`, `accuracy` and `cost`.
 
     Raises:
         PnagError: names the row (counted from 1 below the header) or the column, and the fix.
@@ -80,6 +76,18 @@ def user_table(
             frame.at[row, "arch"] = str(Architecture.parse(text))
         except ValueError as error:
             raise PnagError(f"{path}, row {row + 1}: {error}") from error
+    return frame
+
+
+def user_table(path: Path, accuracy: str, cost: str) -> tuple[pd.DataFrame, list[str]]:
+    """A user's table, checked, as columns `arch`, `accuracy` and `cost`; and notes on it.
+
+    Rows that are equal in every respect are kept once (and noted).
+
+    Raises:
+        PnagError: as `read_rows`, and for a table that nothing can be learnt from.
+    """
+    frame = read_rows(path, accuracy, cost)
     notes = []
     doubles = frame.duplicated()
     if doubles.any():
@@ -103,3 +111,23 @@ def user_table(
                 f"{path}: {column} is {frame[name].iloc[0]} in every row, nothing can be learnt"
             )
     return frame, notes
+
+
+def add_rounds(
+    frame: pd.DataFrame, files: list[Path], accuracy: str, cost: str
+) -> tuple[pd.DataFrame, int]:
+    """The table with the rows of all rounds that are filled in, and how many rounds that are.
+
+    Args:
+        files: of round 1, 2, ...; those behind the first one that is missing or still empty are
+            not looked at.
+
+    Raises:
+        PnagError: for a file that is filled in in part, or wrongly.
+    """
+    for done, path in enumerate(files):
+        if not path.exists() or read_table(path).get(accuracy, pd.Series([0])).isna().all():
+            return frame, done
+        both = pd.concat([frame, read_rows(path, accuracy, cost)], ignore_index=True)
+        frame = both.drop_duplicates("arch", ignore_index=True)
+    return frame, len(files)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,58 +20,58 @@ from pnag.files import write_bytes
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.tables import read_table
 from pnag.search.front import Front
+from pnag.search.gaussian_process import GaussianProcess
 from pnag.search.generator import Generator
+from pnag.search.labels import Labels
 from pnag.search.predictor import Predictor, space_fingerprint
-from pnag.space import SearchSpace, Tokens
+from pnag.space import SearchSpace
 
 Floats = NDArray[np.float64]
 IMAGENET_WEIGHTS = Path(__file__).parents[1] / "weights" / "ofa_mbv3_w1.0_imagenet_top1.safetensors"
 
 
-class Predicts(Protocol):
-    """Anything that foretells a number of architectures."""
-
-    def predict(self, tokens: Tokens) -> Floats:
-        """(N,) values for (N, T) tokens."""
-        ...
-
-
-@dataclass(frozen=True)
-class Labels:
-    """The two predictors of a run."""
-
-    space: SearchSpace
-    accuracy: Predicts
-    cost: Predicts
-
-    def label(self, tokens: Tokens) -> tuple[Floats, Floats]:
-        """(N,) predicted accuracy and (N,) predicted cost."""
-        return self.accuracy.predict(tokens), self.cost.predict(tokens)
-
-    def describe(self, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
-        """The evaluator's features (N, F + 2), accuracy (N,) and cost (N,)."""
-        accuracy, cost = (torch.from_numpy(values) for values in self.label(tokens))
-        choices = torch.from_numpy(self.space.features(tokens))
-        predictions = torch.stack([accuracy, cost], 1).float()
-        return torch.cat([choices, predictions], 1), accuracy, cost
-
-
 def load_labels(run: RunDirectory, space: SearchSpace) -> Labels:
     """The predictors that the run's table came from or was fitted to."""
-    accuracy = Predictor.load(run.accuracy_predictor, space)
-    cost: Predicts
     if run.latency_model.exists():
-        cost = LatencyModel.load(run.latency_model)
-    else:
-        cost = Predictor.load(run.cost_predictor, space)
-    return Labels(space, accuracy, cost)
+        return Labels(
+            space,
+            Predictor.load(run.accuracy_predictor, space),
+            LatencyModel.load(run.latency_model),
+        )
+    return Labels(
+        space,
+        load_gaussian_process(run.accuracy_predictor, space),
+        Predictor.load(run.cost_predictor, space),
+    )
+
+
+def save_gaussian_process(process: GaussianProcess, path: Path) -> None:
+    """Write a Gaussian process without its factor, atomically."""
+    _save(process.state(), "GaussianProcess", path, process.space)
+
+
+def load_gaussian_process(path: Path, space: SearchSpace) -> GaussianProcess:
+    """Read what `save_gaussian_process` wrote.
+
+    Raises:
+        PnagError: if the file is not one.
+    """
+    try:
+        return GaussianProcess.from_state(space, load_state(path, "GaussianProcess", space))
+    except (KeyError, ValueError) as error:
+        raise PnagError(f"{path} is not a Gaussian process of pnag: {error}") from error
 
 
 def save_module(module: nn.Module, path: Path, space: SearchSpace) -> None:
     """Write a module's weights, marked with the space they belong to."""
     state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
-    metadata = {"pnag": type(module).__name__, "space": space_fingerprint(space)}
-    write_bytes(path, save(state, metadata))
+    _save(state, type(module).__name__, path, space)
+
+
+def _save(state: dict[str, Tensor], kind: str, path: Path, space: SearchSpace) -> None:
+    # One entry: safetensors writes several in an order that changes from process to process, and
+    # stages are reused by their files' hashes.
+    write_bytes(path, save(state, {"pnag": f"{kind} {space_fingerprint(space)}"}))
 
 
 def load_state(path: Path, kind: str, space: SearchSpace) -> dict[str, Tensor]:
@@ -86,7 +86,7 @@ def load_state(path: Path, kind: str, space: SearchSpace) -> dict[str, Tensor]:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise PnagError(f"cannot read {path}: {error}; run `pnag run` again") from error
-    if metadata.get("pnag") != kind or metadata.get("space") != space_fingerprint(space):
+    if metadata.get("pnag") != f"{kind} {space_fingerprint(space)}":
         raise PnagError(f"{path} does not hold a {kind.lower()} of this search space")
     return state
 

@@ -13,6 +13,7 @@ from pnag.search.generator import Generator
 from pnag.space import SearchSpace, Tokens
 
 Floats = NDArray[np.float64]
+MUTATION_RATES = (0.03, 0.06, 0.12)  # small steps to finish, large ones to get away
 Label = Callable[[Tokens], tuple[Floats, Floats]]
 """Tokens (N, T) to predicted accuracy (N,) and cost (N,)."""
 
@@ -69,13 +70,14 @@ def find_front(
     label: Label,
     settings: FrontSettings,
     *,
+    start: Tokens,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Front, Front]:
     """Draw from f(B) over the whole range, then improve each part of it by local search.
 
-    The local search asks the same predictors as the answer does, for all budgets at once: mutants
-    and crossovers of the best of each cost bin. It repairs what sampling leaves undecided.
+    Args:
+        start: (S, T) further architectures to start from: the best of the table.
 
     Returns:
         The front, and the one of the generator's own draws.
@@ -85,38 +87,60 @@ def find_front(
     drawn = generator.sample(
         grid.repeat_interleave(settings.draws), torch.Generator().manual_seed(seed)
     )
-    pool = np.unique(drawn, axis=0)
-    accuracy, cost = label(pool)
-    own = pareto_front(pool, accuracy, cost)
+    drawn = np.unique(drawn, axis=0)
+    own = pareto_front(drawn, *label(drawn))
+    front = improve(
+        space, np.concatenate([drawn, start]), label, settings, seed=seed, progress=progress
+    )
+    return front, own
+
+
+def improve(
+    space: SearchSpace,
+    start: Tokens,
+    label: Label,
+    settings: FrontSettings,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Front:
+    """Local search for all budgets at once: mutants and crossovers of the best of each cost bin.
+
+    It asks the same predictors as the answer does, and repairs what sampling leaves undecided.
+
+    Args:
+        start: (S, T) architectures; the range of their costs is searched.
+    """
     rng = np.random.default_rng(seed)
-    low, high = float(anchors[0]), float(anchors[-1])
+    pool = np.unique(start, axis=0)
+    accuracy, cost = label(pool)
+    low, high = float(cost.min()), float(cost.max())
     for step in range(settings.rounds):
-        parents = _elite(pool, accuracy, cost, low, high, settings.bins)
+        elite = _elite(accuracy, cost, low, high, settings.bins)
+        parents = pool[elite]
         chosen = rng.integers(0, len(parents), settings.children)
         # Partners of similar cost: parents are sorted by it.
         partners = np.clip(chosen + rng.integers(-8, 9, settings.children), 0, len(parents) - 1)
         half = settings.children // 2
+        crossed = space.crossover(parents[chosen[half:]], parents[partners[half:]], rng)
         children = np.concatenate(
             [
-                space.mutate(parents[chosen[:half]], 0.05, rng),
-                space.mutate(
-                    space.crossover(parents[chosen[half:]], parents[partners[half:]], rng),
-                    0.02,
-                    rng,
-                ),
+                space.mutate(parents[chosen[:half]], rng.choice(MUTATION_RATES), rng),
+                space.mutate(crossed, 0.02, rng),
             ]
         )
-        pool = np.unique(np.concatenate([parents, children]), axis=0)
-        accuracy, cost = label(pool)
+        children = np.unique(children, axis=0)
+        child_accuracy, child_cost = label(children)
+        pool = np.concatenate([parents, children])
+        accuracy = np.concatenate([accuracy[elite], child_accuracy])
+        cost = np.concatenate([cost[elite], child_cost])
         progress(step + 1, settings.rounds)
-    return pareto_front(pool, accuracy, cost), own
+    return pareto_front(pool, accuracy, cost)
 
 
-def _elite(
-    tokens: Tokens, accuracy: Floats, cost: Floats, low: float, high: float, bins: int
-) -> Tokens:
-    """The most accurate architecture of each cost bin, by growing cost."""
+def _elite(accuracy: Floats, cost: Floats, low: float, high: float, bins: int) -> NDArray[np.int64]:
+    """Indices of the most accurate architecture of each cost bin, by growing cost."""
     place = np.clip(((cost - low) / (high - low) * bins).astype(int), 0, bins - 1)
     order = np.lexsort((-accuracy, place))
     _, first = np.unique(place[order], return_index=True)
-    return tokens[order[first]]
+    return np.asarray(order[first])

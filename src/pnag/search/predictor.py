@@ -24,7 +24,7 @@ from pnag.errors import PnagError
 from pnag.files import fingerprint, write_bytes
 from pnag.space import SearchSpace, Tokens
 
-VERSION = "1"
+VERSION = "2"
 Floats = NDArray[np.float64]
 
 
@@ -212,13 +212,15 @@ class Predictor(nn.Module):
 
     def save(self, path: Path) -> None:
         """Write weights and what they belong to, atomically."""
-        metadata = {
-            "pnag_predictor": VERSION,
+        belongs = {
+            "version": VERSION,
             "space": space_fingerprint(self.space),
             "name": self.name,
             "measure": self.measure,
-            "shape": json.dumps([len(self.sums), *self.weights[1].shape[:2], len(self.ceiling)]),
+            "shape": [len(self.sums), *self.weights[1].shape[:2], len(self.ceiling)],
         }
+        # One entry: safetensors writes several in an order that changes from process to process.
+        metadata = {"pnag_predictor": json.dumps(belongs)}
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         write_bytes(path, save(state, metadata))
 
@@ -232,16 +234,15 @@ class Predictor(nn.Module):
         """
         try:
             with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
+                belongs = json.loads((file.metadata() or {}).get("pnag_predictor", "{}"))
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if metadata.get("pnag_predictor") != VERSION:
+            if not isinstance(belongs, dict) or belongs.get("version") != VERSION:
                 raise PredictorFileError(f"{path} is not a predictor of this version of pnag")
-            if metadata["space"] != space_fingerprint(space):
+            if belongs["space"] != space_fingerprint(space):
                 raise PredictorFileError(f"{path} is a predictor of another search space")
-            predictor = cls(space, *json.loads(metadata["shape"]))
+            predictor = cls(space, *belongs["shape"])
             predictor.load_state_dict(state)
-            predictor.name = metadata.get("name", "")
-            predictor.measure = metadata.get("measure", "")
+            predictor.name, predictor.measure = belongs["name"], belongs["measure"]
         except PredictorFileError:
             raise
         except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:

@@ -1,0 +1,52 @@
+"""`pnag search`: one search method on one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pnag.pipeline.display import Display
+from pnag.pipeline.recipe import make_recipe
+from pnag.pipeline.stages import SPACE, fit_labels
+from pnag.pipeline.tables import user_table
+from pnag.pipeline.trained import Answer
+from pnag.search.labels import Labels
+from pnag.search.methods import Problem, get_method
+
+
+def search_table(
+    table: Path,
+    accuracy: str,
+    cost: str,
+    method: str,
+    budgets: list[float],
+    seed: int,
+    display: Display,
+) -> list[Answer]:
+    """Fit the predictors that all methods share, then answer each budget by the method.
+
+    Raises:
+        PnagError: for a bad table, an unknown method or an infeasible budget.
+    """
+    train = get_method(method)
+    frame, notes = user_table(table, accuracy, cost)
+    for note in notes:
+        display.note(f"[yellow]note:[/yellow] {note}")
+    labels = Labels(SPACE, *fit_labels(frame, make_recipe({}).predictor, seed, display))
+    problem = Problem(
+        SPACE,
+        SPACE.encode(frame["arch"]),
+        frame["accuracy"].to_numpy(dtype=float),
+        frame["cost"].to_numpy(dtype=float),
+        labels.label,
+    )
+    with display.bar(method) as bar:
+        searcher = train(problem, seed, bar.update)
+        answers = []
+        for budget in sorted(budgets):
+            tokens = searcher.answer(budget)
+            value, price = labels.label(tokens)
+            note = "predicted to cost more than the budget" if price[0] > budget else ""
+            answers.append(
+                Answer(budget, SPACE.text(tokens)[0], float(value[0]), float(price[0]), note)
+            )
+    return answers

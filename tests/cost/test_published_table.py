@@ -1,0 +1,44 @@
+"""Published operator tables: the sum of a network's operators, and every way to be wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+import pnag
+from pnag.cost.published_table import load_published_table
+from pnag.errors import PnagError
+
+SPACE = pnag.SearchSpace()
+FACTS = Path(__file__).resolve().parents[2].parent / "shared" / "facts"
+
+
+@pytest.mark.skipif(not FACTS.exists(), reason=f"the published figures are not at {FACTS}")
+def test_the_published_latency_of_a_published_network() -> None:
+    model = load_published_table(FACTS / "note10_latency_ms" / "224_lookup_table.yaml", 1.2, 224)
+    networks = json.loads((FACTS / "ofa_specialized_architectures.json").read_text())
+    (arch,) = [n["arch"] for n in networks if n["name"].startswith("note10_lat-30ms")]
+    assert model.predict(SPACE.encode([arch]))[0] == pytest.approx(29.97, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "cannot read"),
+        ("[", "cannot read"),
+        ("- 1", "not a mapping"),
+        ("{}", "no operator 'Conv-input:224x224x3-output:112x112x16'"),
+        (yaml.safe_dump({"Conv-input:224x224x3-output:112x112x16": {"mean": float("nan")}}),
+         "not a positive number"),
+        (yaml.safe_dump({"Conv-input:224x224x3-output:112x112x16": 3}), "not a positive number"),
+    ],
+)  # fmt: skip
+def test_bad_tables_are_clear_errors(tmp_path: Path, text: str | None, says: str) -> None:
+    path = tmp_path / "table.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(PnagError, match=says):
+        load_published_table(path)
