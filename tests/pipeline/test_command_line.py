@@ -193,7 +193,8 @@ def test_bad_tables(tmp_path: Path, recipe: Path, table: pd.DataFrame | None, sa
         (["run", "--budgets", "3,x", "--out", "unused"], "needs positive numbers"),
         (["run", "--table", "nothing.csv", "--out", "unused"], "needs --accuracy"),
         (["run", "--accuracy", "a", "--out", "unused"], "not given"),
-        (["run", "--rounds", "2", "--out", "unused"], "not given"),
+        (["run", "--rounds", "2", "--out", "unused"], "no table is given"),
+        (["run", "--seed", "-1", "--out", "unused"], "0<=x<=4294967295"),
         (
             [
                 "search",
@@ -325,6 +326,12 @@ def test_rounds_ask_in_files_and_go_on(tmp_path: Path, recipe: Path) -> None:
     done = call(*arguments)
     assert done.returncode == 0 and "fill in" not in done.stdout
     assert len(pd.read_parquet(tmp_path / "run" / "table.parquet")) == 620
+    without = call(*arguments[:-4], "--budgets", 40)  # what was learnt stays learnt
+    assert "with 20 rows from 1 round(s)" in without.stdout
+    assert len(pd.read_parquet(tmp_path / "run" / "table.parquet")) == 620
+    own_table().to_csv(tmp_path / "other.csv", index=False)
+    other = call(*table_arguments(tmp_path / "other.csv", tmp_path / "run", recipe))
+    assert other.returncode == 2 and "asked for another table" in " ".join(other.stderr.split())
     front = pd.read_parquet(tmp_path / "run" / "front.parquet")
     assert front["accuracy"].max() > 0.8  # what the round has told is believed
 

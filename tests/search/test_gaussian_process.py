@@ -62,6 +62,15 @@ def test_noise_is_told_from_the_rows_and_the_rest_is_learnt() -> None:
         again.spread(other)
 
 
+def test_of_too_many_rows_the_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pnag.search.gaussian_process.MOST_ROWS", 100)
+    monkeypatch.setattr("pnag.search.gaussian_process.LAST_ROWS", 30)
+    tokens = SPACE.sample_unique(400, np.random.default_rng(4))
+    process = fit_gaussian_process(SPACE, tokens, truth(tokens))
+    assert len(process.tokens) == len(np.unique(process.tokens, axis=0)) == 100
+    assert (process.tokens[-30:] == tokens[-30:]).all()
+
+
 def test_rounds_ask_for_new_architectures_and_find_better_ones() -> None:
     rng = np.random.default_rng(3)
     weights = rng.random(SPACE.num_features)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from pnag.errors import PnagError
 
@@ -34,10 +35,10 @@ def mistakes_are_messages(command: F) -> F:
         except (PnagError, ValueError) as error:
             if isinstance(error, ValueError) and not _is_users(error):
                 raise
-            errors.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+            errors.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            errors.print("stopped; the same command goes on where this one stopped")
+            errors.print("stopped; `pnag run` and `pnag measure` go on where they were")
             raise typer.Exit(130) from None
 
     return wrapped  # type: ignore[return-value]
@@ -71,7 +72,10 @@ def parse_budgets(text: str | None) -> list[float]:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of tables.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of everything that is drawn. [default: 0]")]
+Seed = Annotated[
+    int | None,
+    typer.Option(min=0, max=2**32 - 1, help="Seed of everything that is drawn. [default: 0]"),
+]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads of the measured runtime. [default: 1]")
 ]
@@ -138,9 +142,7 @@ def run(
         values["budgets"] = parse_budgets(budgets)
     if architectures is not None:
         values["architectures"] = architectures
-    if rounds:
-        if table is None:
-            raise PnagError("--rounds asks for what --table lacks, which is not given")
+    if rounds is not None:
         values["rounds"] = rounds
     if per_round is not None:
         values["per_round"] = per_round

@@ -12,7 +12,7 @@ from pnag.cost.timing import Drift
 from pnag.errors import PnagError
 from pnag.files import read_json, write_json
 
-VERSION = 1
+VERSION = 2  # of how times are taken and which networks are
 
 
 @dataclass

@@ -94,8 +94,10 @@ def measure_interleaved(
     order = random.Random(seed)
     samples: dict[str, list[float]] = {name: [] for name in networks}
     drift = Drift()
-    for start in range(0, rounds, -(-rounds // OPENINGS)):
-        part = min(-(-rounds // OPENINGS), rounds - start)
+    # At least three turns an opening: fewer would not tell a network's level from a disturbance.
+    openings = max(1, min(OPENINGS, rounds // 3))
+    for opening in range(openings):
+        part = rounds * (opening + 1) // openings - rounds * opening // openings
         references = [reference() for _ in range(REFERENCES)]
         calls = [open_network() for open_network in networks.values()]
         log_times, of_part = _measure_opened(references, calls, part, order, advance)
@@ -121,7 +123,7 @@ def _measure_opened(
         for turn, index in enumerate(turns):
             if turn % TURNS_PER_REFERENCE == 0:
                 who.append(0)
-                milliseconds.append(time_call(references[len(who) % len(references)], runs[0]))
+                milliseconds.append(time_call(references[who.count(0) % len(references)], runs[0]))
             who.append(index)
             milliseconds.append(time_call(calls[index - 1], runs[index]))
             advance(steps)

@@ -48,7 +48,7 @@ class Display:
 
     def note(self, text: str) -> None:
         """One line that the user should see."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     def reused(self, stage: str) -> None:
         """A stage need not be done again."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pnag.errors import PnagError
 from pnag.files import write_text
@@ -42,7 +42,7 @@ class Recipe(_Strict):
 
     source: Literal["imagenet", "table"] = "imagenet"
     table: TableRecipe | None = None
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     resolution: int = Field(224, ge=32)
     architectures: int = Field(16000, ge=100)
     trained_budgets: int = Field(10, ge=2)
@@ -55,6 +55,14 @@ class Recipe(_Strict):
     evaluator: EvaluatorSettings = EvaluatorSettings()
     generator: GeneratorSettings = GeneratorSettings()
     front: FrontSettings = FrontSettings()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        if (self.source == "table") != (self.table is not None):
+            raise ValueError(f"source is {self.source!r}, but a table is or is not given")
+        if self.rounds and self.table is None:
+            raise ValueError("rounds ask for what a table lacks, but no table is given")
+        return self
 
 
 def load_recipe(path: Path) -> dict[str, Any]:
@@ -82,7 +90,10 @@ def make_recipe(values: dict[str, Any]) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         lines = [
-            f"{'.'.join(map(str, e['loc']))} is {e['input']!r}: {e['msg']}" for e in error.errors()
+            f"{'.'.join(map(str, e['loc']))} is {e['input']!r}: {e['msg']}"
+            if e["loc"]
+            else e["msg"]
+            for e in error.errors()
         ]
         raise PnagError("bad recipe: " + "; ".join(lines)) from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,15 @@ class RunDirectory:
     metrics = property(lambda self: self.path / "metrics.json")
     report = property(lambda self: self.path / "report.html")
 
-    def round_files(self, rounds: int) -> list[Path]:
-        """The files in which round 1, 2, ... asks for the truth."""
-        return [self.path / "rounds" / f"round-{i + 1}.csv" for i in range(rounds)]
+    rounds_table = property(lambda self: self.path / "rounds" / "table.json")
+
+    def round_file(self, number: int) -> Path:
+        """The file in which round 1, 2, ... asks for the truth."""
+        return self.path / "rounds" / f"round-{number}.csv"
+
+    def round_files(self) -> list[Path]:
+        """All rounds' files up to the first that is missing."""
+        return list(takewhile(Path.exists, map(self.round_file, count(1))))
 
     def stage(
         self,

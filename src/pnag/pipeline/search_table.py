@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.markup import escape
+
 from pnag.pipeline.display import Display
 from pnag.pipeline.recipe import make_recipe
 from pnag.pipeline.stages import SPACE, fit_labels
@@ -30,7 +32,7 @@ def search_table(
     train = get_method(method)
     frame, notes = user_table(table, accuracy, cost)
     for note in notes:
-        display.note(f"[yellow]note:[/yellow] {note}")
+        display.note(f"[yellow]note:[/yellow] {escape(note)}")
     labels = Labels(SPACE, *fit_labels(frame, make_recipe({}).predictor, seed, display))
     problem = Problem(
         SPACE,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from rich.markup import escape
 
 from pnag.cost.front_calibration import fit_front_calibration
 from pnag.cost.latency_model import check_latency_model, fit_latency_model
@@ -153,9 +154,17 @@ def user_table_stage(
     """
     frame, notes = user_table(table.path, table.accuracy, table.cost)
     for note in notes:
-        display.note(f"[yellow]note:[/yellow] {note}")
-    files = run.round_files(recipe.rounds)
+        display.note(f"[yellow]note:[/yellow] {escape(note)}")
+    files = run.round_files()
+    if files and read_json(run.rounds_table) != _asked_for(table):
+        raise PnagError(
+            f"the rounds in {run.rounds_table.parent} were asked for another table or other "
+            "columns; move that folder away or choose another directory with --out"
+        )
+    rows = len(frame)
     frame, done = add_rounds(frame, files, table.accuracy, table.cost)
+    if done:
+        display.note(f"with {len(frame) - rows} rows from {done} round(s) that you filled in")
     inputs = {
         "table": file_fingerprint(table.path),
         "rounds": [file_fingerprint(path) for path in files[:done]],
@@ -177,6 +186,15 @@ def user_table_stage(
     return done
 
 
+def _asked_for(table: TableRecipe) -> dict[str, str]:
+    """What a run's rounds belong to. The table itself may grow."""
+    return {
+        "table": str(table.path.resolve()),
+        "accuracy": table.accuracy,
+        "cost": table.cost,
+    }
+
+
 def fit_labels(
     frame: pd.DataFrame, settings: PredictorSettings, seed: int, display: Display
 ) -> tuple[GaussianProcess, Predictor]:
@@ -195,22 +213,23 @@ def fit_labels(
         process = fit_gaussian_process(
             SPACE, tokens, frame["accuracy"].to_numpy(), seed=seed, progress=bar.update
         )
-    return process, cost
+    return replace(process, factor=None), cost  # a gigabyte that only `spread` needs
 
 
 def ask_stage(
     run: RunDirectory, recipe: Recipe, table: TableRecipe, done: int, display: Display
 ) -> None:
     """Write the next round's file, in which the user fills in accuracies and costs."""
-    path = run.round_files(done + 1)[done]
+    path = run.round_file(done + 1)
 
-    def work() -> None:
+    if not path.exists():  # what stands there may be half filled in
         frame = read_table(run.table)
+        tokens = SPACE.encode(frame["arch"])
         noise = load_gaussian_process(run.accuracy_predictor, SPACE).noise
         with display.bar("choosing what to ask for") as bar:
             process = fit_gaussian_process(
                 SPACE,
-                SPACE.encode(frame["arch"]),
+                tokens,
                 frame["accuracy"].to_numpy(),
                 noise=noise,
                 seed=recipe.seed,
@@ -219,19 +238,20 @@ def ask_stage(
             asked = propose(
                 SPACE,
                 process,
+                tokens,
                 load_front(run.front, SPACE),
                 load_labels(run, SPACE).cost.predict,
                 recipe.per_round,
                 recipe.seed + done,
             )
         empty = pd.DataFrame({"arch": SPACE.text(asked), table.accuracy: "", table.cost: ""})
+        write_json(run.rounds_table, _asked_for(table))
         write_text(path, empty.to_csv(index=False))
 
-    if not path.exists():  # what stands there may be half filled in
-        work()
     display.note(
-        f"round {done + 1} of {recipe.rounds}: fill in [bold]{table.accuracy}[/bold] and "
-        f"[bold]{table.cost}[/bold] in {path}, then give the same command again"
+        f"round {done + 1} of {recipe.rounds}: fill in [bold]{escape(table.accuracy)}[/bold] and "
+        f"[bold]{escape(table.cost)}[/bold] in {escape(str(path))}, then give the same command "
+        "again"
     )
 
 
@@ -405,7 +425,7 @@ def answer_stage(run: RunDirectory, recipe: Recipe, display: Display, unit: str)
     answers = [answer(front, SPACE, budget, unit) for budget in sorted(budgets)]
     for a in answers:
         if a.note:
-            display.note(f"[yellow]note:[/yellow] {a.note}")
+            display.note(f"[yellow]note:[/yellow] {escape(a.note)}")
     values = [a.as_json() for a in answers]
     if recipe.source == "imagenet":
         for value in values:

@@ -119,15 +119,21 @@ def add_rounds(
     """The table with the rows of all rounds that are filled in, and how many rounds that are.
 
     Args:
-        files: of round 1, 2, ...; those behind the first one that is missing or still empty are
-            not looked at.
+        files: of round 1, 2, ...; those behind the first one that is still empty are not looked at.
 
     Raises:
         PnagError: for a file that is filled in in part, or wrongly.
     """
     for done, path in enumerate(files):
-        if not path.exists() or read_table(path).get(accuracy, pd.Series([0])).isna().all():
+        if read_table(path).get(accuracy, pd.Series([0])).isna().all():
             return frame, done
-        both = pd.concat([frame, read_rows(path, accuracy, cost)], ignore_index=True)
-        frame = both.drop_duplicates("arch", ignore_index=True)
+        rows = read_rows(path, accuracy, cost)
+        both = pd.concat([frame, rows], ignore_index=True)
+        twice = both[both.duplicated("arch")]
+        if len(twice):
+            raise PnagError(
+                f"{path}: architecture {twice['arch'].iloc[0]} stands in an earlier row of this "
+                f"file, of an earlier round or of the table ({len(twice)} such row(s)); remove one"
+            )
+        frame = both
     return frame, len(files)

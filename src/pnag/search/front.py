@@ -90,7 +90,13 @@ def find_front(
     drawn = np.unique(drawn, axis=0)
     own = pareto_front(drawn, *label(drawn))
     front = improve(
-        space, np.concatenate([drawn, start]), label, settings, seed=seed, progress=progress
+        space,
+        np.concatenate([drawn, start]),
+        label,
+        (float(anchors[0]), float(anchors[-1])),
+        settings,
+        seed=seed,
+        progress=progress,
     )
     return front, own
 
@@ -99,6 +105,7 @@ def improve(
     space: SearchSpace,
     start: Tokens,
     label: Label,
+    costs: tuple[float, float],
     settings: FrontSettings,
     *,
     seed: int = 0,
@@ -109,14 +116,14 @@ def improve(
     It asks the same predictors as the answer does, and repairs what sampling leaves undecided.
 
     Args:
-        start: (S, T) architectures; the range of their costs is searched.
+        start: (S, T) architectures. costs: the lowest and highest of the range to search; what
+            lies beyond falls into the first or last bin.
     """
     rng = np.random.default_rng(seed)
     pool = np.unique(start, axis=0)
     accuracy, cost = label(pool)
-    low, high = float(cost.min()), float(cost.max())
     for step in range(settings.rounds):
-        elite = _elite(accuracy, cost, low, high, settings.bins)
+        elite = _elite(accuracy, cost, costs, settings.bins)
         parents = pool[elite]
         chosen = rng.integers(0, len(parents), settings.children)
         # Partners of similar cost: parents are sorted by it.
@@ -138,9 +145,12 @@ def improve(
     return pareto_front(pool, accuracy, cost)
 
 
-def _elite(accuracy: Floats, cost: Floats, low: float, high: float, bins: int) -> NDArray[np.int64]:
+def _elite(
+    accuracy: Floats, cost: Floats, costs: tuple[float, float], bins: int
+) -> NDArray[np.int64]:
     """Indices of the most accurate architecture of each cost bin, by growing cost."""
-    place = np.clip(((cost - low) / (high - low) * bins).astype(int), 0, bins - 1)
+    low, high = costs
+    place = ((cost - low) / max(high - low, 1e-12) * bins).clip(0, bins - 1).astype(int)
     order = np.lexsort((-accuracy, place))
     _, first = np.unique(place[order], return_index=True)
     return np.asarray(order[first])

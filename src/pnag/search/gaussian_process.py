@@ -30,6 +30,7 @@ Floats = NDArray[np.float64]
 BIAS = 0.3
 NOISES = (1e-3, 1e-2, 0.1, 0.3, 1.0)  # variance of the targets' noise, the prior's being 1
 MOST_ROWS = 20_000  # the kernel matrix then takes 1.6 GB
+LAST_ROWS = 2_000  # of more rows these are always used: what rounds have added stands last
 TRIAL_ROWS = 3_000
 CHUNK = 256  # rows at a time: (256, 16000) float32 stays in the cache
 
@@ -124,7 +125,12 @@ def _kernel_rows(space: SearchSpace, tokens: Tokens, others: Tokens) -> Iterator
 
 
 def _kernel(space: SearchSpace, tokens: Tokens, others: Tokens) -> Tensor:
-    return torch.cat(list(_kernel_rows(space, tokens, others)))
+    matrix = torch.empty(len(tokens), len(others))
+    for start, rows in zip(
+        range(0, len(tokens), CHUNK), _kernel_rows(space, tokens, others), strict=True
+    ):
+        matrix[start : start + CHUNK] = rows
+    return matrix
 
 
 def fit_gaussian_process(
@@ -139,13 +145,15 @@ def fit_gaussian_process(
     """Condition on N rows: a Cholesky factorisation of their kernel matrix, in float32.
 
     Args:
-        tokens: (N, T), targets: (N,). Of more than MOST_ROWS rows a random part is used.
+        tokens: (N, T), targets: (N,). Of more than MOST_ROWS rows the last LAST_ROWS and a random
+            part of the others are used.
         noise: None tries each of `NOISES` on a part of the rows and takes the one that predicts
             the other rows best.
     """
     rng = np.random.default_rng(seed)
     if len(tokens) > MOST_ROWS:
-        chosen = np.sort(rng.permutation(len(tokens))[:MOST_ROWS])
+        first = rng.permutation(len(tokens) - LAST_ROWS)[: MOST_ROWS - LAST_ROWS]
+        chosen = np.concatenate([np.sort(first), np.arange(len(tokens) - LAST_ROWS, len(tokens))])
         tokens, targets = tokens[chosen], targets[chosen]
     mean, unit = float(targets.mean()), max(float(targets.std()), 1e-12)
     standard = torch.tensor((targets - mean) / unit).float()

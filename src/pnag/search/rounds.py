@@ -26,25 +26,27 @@ SEARCH = FrontSettings(rounds=25, children=2048, bins=300)
 def propose(
     space: SearchSpace,
     process: GaussianProcess,
+    known: Tokens,
     front: Front,
     cost: Callable[[Tokens], Floats],
     n: int,
     seed: int,
 ) -> Tokens:
-    """(n, T) architectures worth knowing the truth about, none of which the process was fitted to.
+    """(n, T) architectures worth knowing the truth about, none of which is known already.
 
     Candidates are the predicted front and mutants of it. The cost range is cut into n parts; each
     proposes the candidate whose optimistic accuracy exceeds the front by most, and what is left is
     filled up with the best of all others.
 
     Args:
-        process: of the accuracy, with its factor. cost: predicted, of (N, T) tokens.
+        process: of the accuracy, with its factor. known: (M, T) the table.
+        cost: predicted, of (N, T) tokens.
     """
     rng = np.random.default_rng(seed)
-    known = {row.tobytes() for row in process.tokens}
+    seen = {row.tobytes() for row in known}
     mutants = [space.mutate(front.tokens, 0.04, rng) for _ in range(1 + 4 * n // len(front.cost))]
     candidates = np.unique(np.concatenate([front.tokens, *mutants]), axis=0)
-    candidates = candidates[[row.tobytes() not in known for row in candidates]]
+    candidates = candidates[[row.tobytes() not in seen for row in candidates]]
     costs = cost(candidates)
     gain = process.predict(candidates) - np.interp(costs, front.cost, front.accuracy)
     short = np.argsort(-gain)[: max(SHORTLIST, n)]
@@ -72,6 +74,7 @@ def ask_in_rounds(
     rounds: int,
     per_round: int,
     seed: int = 0,
+    keep: Callable[[Tokens, Floats, Floats], None] = lambda tokens, accuracy, cost: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Tokens, Floats, Floats]:
     """A table of N rows, grown by up to `rounds * per_round` rows of truth.
@@ -80,9 +83,13 @@ def ask_in_rounds(
         tokens: (N, T), accuracy: (N,), cost: (N,).
         cost_predictor: (N, T) tokens to predicted cost (N,).
         ask: what tells the truth: a supernet, a device, a person.
+        keep: given the grown table after each round, so that a stop loses one round at most.
 
     Returns:
         tokens, accuracy and cost of the grown table, the new rows last.
+
+    Raises:
+        ValueError: if `ask` returns anything but one finite accuracy and cost each.
     """
     noise: float | None = None
     start = pareto_front(tokens, accuracy, cost).tokens
@@ -93,13 +100,18 @@ def ask_in_rounds(
         def label(t: Tokens, process: GaussianProcess = process) -> tuple[Floats, Floats]:
             return process.predict(t), cost_predictor(t)
 
-        front = improve(space, start, label, SEARCH, seed=seed + done)
-        asked = propose(space, process, front, cost_predictor, per_round, seed + done)
+        costs = (float(cost.min()), float(cost.max()))
+        front = improve(space, start, label, costs, SEARCH, seed=seed + done)
+        asked = propose(space, process, tokens, front, cost_predictor, per_round, seed + done)
         true_accuracy, true_cost = ask(asked)
+        for name, values in (("accuracies", true_accuracy), ("costs", true_cost)):
+            if np.shape(values) != (len(asked),) or not np.isfinite(values).all():
+                raise ValueError(f"`ask` must return {len(asked)} finite {name}")
         tokens = np.concatenate([tokens, asked])
         accuracy = np.concatenate([accuracy, true_accuracy])
         cost = np.concatenate([cost, true_cost])
         # From the predicted front as well: it may hold what the next fit finds good.
         start = np.concatenate([pareto_front(tokens, accuracy, cost).tokens, front.tokens])
+        keep(tokens, accuracy, cost)
         progress(done + 1, rounds)
     return tokens, accuracy, cost

@@ -134,7 +134,8 @@ def mnasnet_reward(
 ) -> Floats:
     """(N,) accuracy * (cost / B)^w of N architectures; w may differ within and beyond B."""
     exponent = np.where(cost <= budget, settings.within, settings.beyond)
-    reward: Floats = accuracy * (cost / budget) ** exponent
+    # A predictor may extrapolate a cost to nothing or less, whose power does not exist.
+    reward: Floats = accuracy * np.maximum(cost / budget, 1e-6) ** exponent
     return reward
 
 

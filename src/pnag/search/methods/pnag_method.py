@@ -44,6 +44,7 @@ class PnagSearcher:
 
     def generate(self, budget: float, n: int) -> Tokens:
         """(n, T) draws from f(B)."""
+        self.answer(budget)  # says so where no architecture is within the budget
         budgets = torch.full((n,), budget, dtype=torch.float64)
         return self.generator.sample(budgets, torch.Generator().manual_seed(self.seed))
 

@@ -54,7 +54,7 @@ class Searcher(Protocol):
         """(n, T) architectures that the method proposes for the budget.
 
         Raises:
-            PnagError: as `answer` does.
+            PnagError: where the method can tell that the budget is infeasible.
         """
         ...
 

@@ -1,0 +1,220 @@
+"""Search methods against a ground truth: what their answers are really worth at every budget.
+
+    python benchmarks/search_note10.py --seeds 5
+
+Every method gets what a user has: a table of 16,000 uniformly sampled architectures (another one
+for each seed) and the two predictors that pnag fits to it. The referee scores answers by the
+published accuracy predictor and latency table (`note10.py`). Finished (method, seed) pairs are kept
+in `results/search_note10.json`, so a stopped run goes on; `--report` only prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from note10 import Note10
+from rich.console import Console
+from rich.table import Table
+
+from pnag.cost.onnx_cpu import cpu_name
+from pnag.files import read_json, write_json, write_text
+from pnag.pipeline.recipe import make_recipe
+from pnag.search.front import FrontSettings, improve
+from pnag.search.gaussian_process import fit_gaussian_process
+from pnag.search.labels import Labels
+from pnag.search.methods import METHODS, Problem, Searcher, silent
+from pnag.search.methods.multi_objective import MultiObjectiveSettings, nas_mo, ofa_mo
+from pnag.search.predictor import fit_predictor
+from pnag.search.rounds import ask_in_rounds
+from pnag.space import Tokens
+
+RESULTS = Path(__file__).parent / "results"
+BUDGETS = (23.0, 24.5, 26.0, 28.0, 30.0, 32.5, 35.0, 37.5, 40.0, 45.0, 50.0, 60.0)
+ROWS = 16_000
+ROUNDS, PER_ROUND = 10, 100
+DRAWS = 1000
+# MnasNet's two pairs of exponents: with -0.07 on both sides the reward does not know the budget.
+HARD = MultiObjectiveSettings(within=0.0, beyond=-1.0)
+
+Floats = np.ndarray
+
+
+def problem_of(truth: Note10, tokens: Tokens, accuracy: Floats, cost: Floats, seed: int) -> Problem:
+    """The table with the predictors that `pnag run --table` fits to it."""
+    settings = make_recipe({}).predictor
+    labels = Labels(
+        truth.space,
+        fit_gaussian_process(truth.space, tokens, accuracy, seed=seed),
+        fit_predictor(truth.space, tokens, cost, settings=settings, seed=seed),
+    )
+    return Problem(truth.space, tokens, accuracy, cost, labels.label)
+
+
+def with_rounds(truth: Note10, problem: Problem, seed: int) -> Problem:
+    """The same with ROUNDS * PER_ROUND further true evaluations, for all budgets together."""
+    grown = ask_in_rounds(
+        truth.space, problem.tokens, problem.accuracy, problem.cost,
+        lambda tokens: problem.label(tokens)[1],
+        lambda tokens: (truth.accuracy(tokens), truth.latency(tokens)),
+        rounds=ROUNDS, per_round=PER_ROUND, seed=seed,
+    )  # fmt: skip
+    return problem_of(truth, *grown, seed)
+
+
+def one_run(truth: Note10, method: str, seed: int) -> dict[str, Any]:
+    """Train one method, ask it all budgets, let the truth judge."""
+    tokens = truth.space.sample_unique(ROWS, np.random.default_rng(seed))
+    started = time.perf_counter()
+    problem = problem_of(truth, tokens, truth.accuracy(tokens), truth.latency(tokens), seed)
+    fitted = time.perf_counter() - started
+    train: Callable[[], Searcher] = {
+        "pnag+rounds": lambda: METHODS["pnag"](with_rounds(truth, problem, seed), seed, silent),
+        "nas-mo hard": lambda: nas_mo(problem, seed, silent, HARD),
+        "ofa-mo hard": lambda: ofa_mo(problem, seed, silent, HARD),
+    }.get(method, lambda: METHODS[method](problem, seed, silent))
+    searcher = train()
+    trained = time.perf_counter() - started - fitted
+    rows = []
+    for budget in BUDGETS:
+        started = time.perf_counter()
+        answer = searcher.answer(budget)
+        seconds = time.perf_counter() - started
+        drawn = searcher.generate(budget, DRAWS)
+        rows.append(
+            {
+                "budget": budget,
+                "arch": truth.space.text(answer)[0],
+                "accuracy": float(truth.accuracy(answer)[0]),
+                "cost": float(truth.latency(answer)[0]),
+                "within": float((truth.latency(drawn) <= budget).mean()),
+                "seconds": seconds,
+            }
+        )
+    return {
+        "fit_seconds": fitted,
+        "train_seconds": trained,
+        "hypervolume": hypervolume([(r["cost"], r["accuracy"]) for r in rows]),
+        "answers": rows,
+    }
+
+
+def hypervolume(points: list[tuple[float, float]]) -> float:
+    """ms x accuracy that the answers dominate, of the corner at 60 ms and 0.78."""
+    total, best = 0.0, 0.78
+    for position, (cost, accuracy) in enumerate(sorted(points)):
+        best = max(best, accuracy)
+        following = sorted(points)[position + 1][0] if position + 1 < len(points) else 60.0
+        total += max(0.0, min(following, 60.0) - min(cost, 60.0)) * (best - 0.78)
+    return total
+
+
+def best_known(truth: Note10) -> dict[str, float]:
+    """The best that a strong search with millions of true evaluations finds, for each budget."""
+    best = dict.fromkeys(BUDGETS, 0.0)
+    settings = FrontSettings(rounds=300, children=12_000, bins=1000)
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        start = [truth.space.sample(20_000, rng), truth.space.sample_stretched(20_000, rng)]
+        front = improve(
+            truth.space, np.concatenate(start),
+            lambda t: (truth.accuracy(t), truth.latency(t)), (20.0, 65.0), settings, seed=seed,
+        )  # fmt: skip
+        for budget in BUDGETS:
+            index = front.best(budget)
+            if index is not None:
+                best[budget] = max(best[budget], float(front.accuracy[index]))
+    return {str(budget): accuracy for budget, accuracy in best.items()}
+
+
+def report(results: dict[str, Any]) -> str:
+    """Medians over seeds as a text table; gaps in points of top-1."""
+    best = {float(b): a for b, a in results["best_known"].items()}
+    for runs in results["runs"].values():
+        for run in runs.values():
+            for row in run["answers"]:
+                if row["cost"] <= row["budget"]:
+                    best[row["budget"]] = max(best[row["budget"]], row["accuracy"])
+    console = Console(width=170, record=True, quiet=True)
+    console.print(f"{results['machine']}\n")
+    for title, cell in (
+        ("gap to the best known (points of top-1); * the answer breaks its budget", "gap"),
+        ("share of 1,000 generated architectures within the true budget (%)", "within"),
+    ):
+        table = Table(title=title, title_justify="left")
+        for name in ("method", "seeds", *(f"{b:g} ms" for b in BUDGETS)):
+            table.add_column(name, justify="right")
+        if cell == "gap":
+            table.add_row("best known (%)", "", *(f"{best[b] * 100:.2f}" for b in BUDGETS))
+        for method, runs in results["runs"].items():
+            cells = []
+            for i, budget in enumerate(BUDGETS):
+                rows = [run["answers"][i] for run in runs.values()]
+                if cell == "gap":
+                    gaps = [(best[budget] - row["accuracy"]) * 100 for row in rows]
+                    broken = any(row["cost"] > budget * 1.0001 for row in rows)
+                    cells.append(f"{np.median(gaps):.2f}±{np.ptp(gaps) / 2:.2f}" + "*" * broken)
+                else:
+                    cells.append(f"{np.median([row['within'] for row in rows]):.0%}")
+            table.add_row(method, str(len(runs)), *cells)
+        console.print(table)
+    table = Table(title="cost and hypervolume (medians)", title_justify="left")
+    for name in ("method", "predictors (s)", "training (s)", "a further budget (s)", "hypervolume"):
+        table.add_column(name, justify="right")
+    for method, runs in results["runs"].items():
+        seconds = [np.median([r["seconds"] for r in run["answers"]]) for run in runs.values()]
+        values = [
+            np.median([run[key] for run in runs.values()])
+            for key in ("fit_seconds", "train_seconds", "hypervolume")
+        ]
+        table.add_row(
+            method, f"{values[0]:.0f}", f"{values[1]:.0f}", f"{np.median(seconds):.3f}",
+            f"{values[2]:.4f}",
+        )  # fmt: skip
+    console.print(table)
+    return console.export_text()
+
+
+def main() -> None:
+    """Run what is missing, write and print the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    everything = ["pnag", "pnag+rounds", "random", "nsga2", "evo", "ofa-mo", "ofa-mo hard",
+                  "nas-mo", "nas-mo hard"]  # fmt: skip
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--methods", default=",".join(everything))
+    parser.add_argument("--report", action="store_true")
+    options = parser.parse_args()
+    path = RESULTS / "search_note10.json"
+    results = read_json(path) if path.exists() else {"runs": {}}
+    if not options.report:
+        truth = Note10()
+        results["machine"] = (
+            f"{cpu_name()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, "
+            f"torch {torch.__version__}"
+        )
+        if "best_known" not in results:
+            results["best_known"] = best_known(truth)
+            write_json(path, results)
+        for seed in range(options.seeds):
+            for method in options.methods.split(","):
+                runs = results["runs"].setdefault(method, {})
+                if str(seed) not in runs:
+                    runs[str(seed)] = one_run(truth, method, seed)
+                    write_json(path, results)
+                    gaps = [results["best_known"][str(r["budget"])] - r["accuracy"]
+                            for r in runs[str(seed)]["answers"]]  # fmt: skip
+                    print(method, seed, json.dumps([round(g * 100, 2) for g in gaps]), flush=True)
+    text = report(results)
+    write_text(RESULTS / "search_note10.txt", text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
