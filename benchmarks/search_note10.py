@@ -11,6 +11,7 @@ in `results/search_note10.json`, so a stopped run goes on; `--report` only print
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import platform
 import time
@@ -142,7 +143,7 @@ def report(results: dict[str, Any]) -> str:
             for row in run["answers"]:
                 if row["cost"] <= row["budget"]:
                     best[row["budget"]] = max(best[row["budget"]], row["accuracy"])
-    console = Console(width=170, record=True, quiet=True)
+    console = Console(width=170, file=io.StringIO())
     console.print(f"{results['machine']}\n")
     for title, cell in (
         ("gap to the best known (points of top-1); * the answer breaks its budget", "gap"),
@@ -179,7 +180,8 @@ def report(results: dict[str, Any]) -> str:
             f"{values[2]:.4f}",
         )  # fmt: skip
     console.print(table)
-    return console.export_text()
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
 
 
 def main() -> None:
@@ -193,6 +195,8 @@ def main() -> None:
     options = parser.parse_args()
     path = RESULTS / "search_note10.json"
     results = read_json(path) if path.exists() else {"runs": {}}
+    if options.report and not results["runs"]:
+        parser.error(f"{path} holds no runs yet; start without --report")
     if not options.report:
         truth = Note10()
         results["machine"] = (
