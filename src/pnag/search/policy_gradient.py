@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pnag.search.budgets import jittered
 from pnag.search.dominance import dominance_ranks
 from pnag.search.evaluator import Evaluator, Progress
-from pnag.search.generator import Generator
+from pnag.search.generator import Generator, Rollout
 from pnag.search.ranking_loss import ranking_loss
 from pnag.space import SearchSpace, Tokens
 
@@ -95,11 +95,7 @@ def train_generator(
             advantage = (centred / deviation).clamp(-4, 4).view(-1)
         done = iteration / settings.iterations
         weight = settings.entropy * (settings.final_entropy / settings.entropy) ** done
-        objective = (rollout.log_probability * advantage + weight * rollout.entropy).mean()
-        optimizer.zero_grad()
-        (-objective).backward()
-        nn.utils.clip_grad_norm_(generator.parameters(), 1.0)
-        optimizer.step()
+        ascend(generator, optimizer, rollout, advantage, weight)
         schedule.step()
 
         latest.append((features.view(k, n, -1), accuracy.view(k, n), cost.view(k, n)))
@@ -110,6 +106,25 @@ def train_generator(
         rewards.append(float(accuracy[held].mean()) if bool(held.any()) else float("nan"))
         progress(iteration + 1, settings.iterations, rewards[-1])
     return generator.eval(), rewards
+
+
+def ascend(
+    generator: Generator,
+    optimizer: torch.optim.Optimizer,
+    rollout: Rollout,
+    advantage: Tensor,
+    entropy: float,
+) -> None:
+    """One step along the policy gradient (B) of a rollout of N architectures.
+
+    Args:
+        advantage: (N,) reward less its baseline. entropy: weight of the entropy, lambda in (A).
+    """
+    objective = (rollout.log_probability * advantage + entropy * rollout.entropy).mean()
+    optimizer.zero_grad()
+    (-objective).backward()
+    nn.utils.clip_grad_norm_(generator.parameters(), 1.0)
+    optimizer.step()
 
 
 def _refine(

@@ -21,14 +21,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
-from torch import nn
 
 from pnag.search.front import Floats
 from pnag.search.generator import Generator
 from pnag.search.methods.problem import Problem, Progress, infeasible, silent
+from pnag.search.policy_gradient import ascend
 from pnag.space import Tokens
 
 
@@ -57,30 +58,6 @@ Choose = Callable[[Floats, Floats, Floats, float], int]
 """Reward, accuracy and cost (N,) of the draws, and the budget, to the chosen one's index."""
 
 
-def nas_mo(
-    problem: Problem,
-    seed: int = 0,
-    progress: Progress = silent,
-    settings: MultiObjectiveSettings | None = None,
-) -> MultiObjective:
-    """NAS-MO: answers with the best reward."""
-    return MultiObjective(
-        problem, _best_reward, seed, progress, settings or MultiObjectiveSettings()
-    )
-
-
-def ofa_mo(
-    problem: Problem,
-    seed: int = 0,
-    progress: Progress = silent,
-    settings: MultiObjectiveSettings | None = None,
-) -> MultiObjective:
-    """OFA-MO: answers with the best accuracy within the budget."""
-    return MultiObjective(
-        problem, _best_within, seed, progress, settings or MultiObjectiveSettings()
-    )
-
-
 def _best_reward(reward: Floats, accuracy: Floats, cost: Floats, budget: float) -> int:
     return int(reward.argmax())
 
@@ -95,11 +72,11 @@ class MultiObjective:
     """A generator for each budget, trained when the budget is first asked for."""
 
     problem: Problem
-    choose: Choose
-    seed: int
-    progress: Progress
-    settings: MultiObjectiveSettings
-    _generators: dict[float, Generator] = field(default_factory=dict)
+    seed: int = 0
+    progress: Progress = silent
+    settings: MultiObjectiveSettings = field(default_factory=MultiObjectiveSettings)
+    choose: Choose = field(kw_only=True)
+    _generators: dict[float, Generator] = field(default_factory=dict, kw_only=True)
 
     def answer(self, budget: float) -> Tokens:
         """(1, T) the chosen one of the draws; it may cost more than the budget.
@@ -127,6 +104,12 @@ class MultiObjective:
         budgets = torch.full((n,), budget, dtype=torch.float64)
         random = torch.Generator().manual_seed(self.seed)
         return self._generators[budget].sample(budgets, random)
+
+
+nas_mo = partial(MultiObjective, choose=_best_reward)
+"""NAS-MO: answers with the best reward."""
+ofa_mo = partial(MultiObjective, choose=_best_within)
+"""OFA-MO: answers with the best accuracy within the budget."""
 
 
 def mnasnet_reward(
@@ -163,11 +146,7 @@ def train_for_budget(
         advantage = torch.from_numpy(standard.clip(-4, 4)).float()
         done = iteration / settings.iterations
         weight = settings.entropy * (settings.final_entropy / settings.entropy) ** done
-        objective = (rollout.log_probability * advantage + weight * rollout.entropy).mean()
-        optimizer.zero_grad()
-        (-objective).backward()
-        nn.utils.clip_grad_norm_(generator.parameters(), 1.0)
-        optimizer.step()
+        ascend(generator, optimizer, rollout, advantage, weight)
         schedule.step()
         progress(iteration + 1, settings.iterations)
     return generator.eval()
