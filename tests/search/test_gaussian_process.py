@@ -87,3 +87,18 @@ def test_rounds_ask_for_new_architectures_and_find_better_ones() -> None:
     assert (grown[:400] == tokens).all()
     for budget in np.quantile(cost, [0.2, 0.5, 0.8]):
         assert new_accuracy[new_cost <= budget].max() > accuracy[cost <= budget].max() + 0.005
+
+
+def test_extending_is_fitting_to_all_rows() -> None:
+    tokens = SPACE.sample_unique(160, np.random.default_rng(0))
+    targets = truth(tokens)
+    process = fit_gaussian_process(SPACE, tokens[:100], targets[:100], noise=0.1)
+    grown = process.extended(tokens[100:110], targets[100:110])
+    grown = grown.extended(tokens[110:140], targets[110:140])
+    gram = np.array([[kernel_by_hand(a, b) for b in tokens[:140]] for a in tokens[:140]])
+    cross = np.array([[kernel_by_hand(a, b) for b in tokens[:140]] for a in tokens[140:]])
+    inverse = np.linalg.inv(gram + 0.1 * np.eye(140))
+    standard = (targets[:140] - process.mean) / process.unit
+    wanted = cross @ inverse @ standard * process.unit + process.mean
+    assert grown.predict(tokens[140:]) == pytest.approx(wanted, abs=1e-3 * process.unit)
+    assert grown.spread(tokens[:140]).max() < process.spread(tokens[100:140]).max()

@@ -10,7 +10,7 @@ import pnag
 from pnag.search.budgets import BudgetEmbedding, even_budgets, jittered
 from pnag.search.front import pareto_front
 from pnag.search.generator import Generator
-from pnag.space.search_space import SearchSpace, Token
+from pnag.space.search_space import SearchSpace, Token, Tokens
 
 SMALL = SearchSpace((Token("a", (1, 2)), Token("a.x", (1, 2, 3), 0, 1), Token("b", (1, 2))))
 
@@ -40,6 +40,31 @@ def test_it_generates_architectures_only() -> None:
     tokens = generator.sample(torch.linspace(4, 10, 100), torch.Generator().manual_seed(0))
     space.check(tokens)
     assert (generator.sample(torch.tensor([6.0])) == generator.sample(torch.tensor([6.0]))).all()
+
+
+def test_a_calibrated_generator_holds_its_budgets() -> None:
+    space = pnag.SearchSpace()
+    torch.manual_seed(0)
+    generator = Generator(space, even_budgets(100, 200, 5))
+    with torch.no_grad():  # depends on the budget, and overshoots it
+        generator.from_budget.weight.mul_(30)
+        generator.heads.mul_(30)
+
+    def cost(tokens: Tokens) -> torch.Tensor:
+        return torch.from_numpy(space.values(tokens).sum(1)).double()
+
+    def share_held(budget: float) -> float:
+        draws = generator.sample(torch.full((500,), budget), torch.Generator().manual_seed(1))
+        return float((cost(draws) <= budget).double().mean())
+
+    before = cost(generator.sample(generator.asked)).double()
+    low, high = (float(x) for x in (before.min(), before.max()))
+    assert high > low  # the budget makes a difference
+    generator.calibrate(cost)
+    assert (generator.held.diff() > 0).all()
+    lowest = float(generator.held[0])
+    for budget in np.linspace(lowest + 1, lowest + 40, 5):
+        assert share_held(float(budget)) >= 0.94
 
 
 def test_embedding_is_linear_between_trained_budgets() -> None:

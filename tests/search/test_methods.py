@@ -13,6 +13,7 @@ import pytest
 
 from pnag.errors import PnagError
 from pnag.search.front import Floats
+from pnag.search.labels import Labels
 from pnag.search.methods import METHODS, Problem, Searcher, get_method, silent
 from pnag.search.methods.evo import Evo, EvoSettings
 from pnag.search.methods.multi_objective import (
@@ -47,24 +48,29 @@ TINY = SearchSpace(
 )
 
 
-def additive(space: SearchSpace) -> Callable[[Tokens], tuple[Floats, Floats]]:
+@dataclasses.dataclass(frozen=True)
+class Linear:
+    space: SearchSpace
+    constant: float
+    weights: Floats
+
+    def predict(self, tokens: Tokens) -> Floats:
+        return np.asarray(self.constant + self.space.features(tokens).astype(float) @ self.weights)
+
+
+def additive(space: SearchSpace) -> Labels:
     """Accuracy and cost that grow with every choice, at a rate of its own for each token."""
     rng = np.random.default_rng(0)
     step = np.concatenate([np.arange(1, count + 1) for count in space.choices_per_token])
     gain = step**0.5 * rng.uniform(0.1, 1, len(step))
     price = step * rng.uniform(0.1, 1, len(step))
-
-    def label(tokens: Tokens) -> tuple[Floats, Floats]:
-        features = space.features(tokens).astype(float)
-        return 0.5 + features @ gain / 200, 5 + features @ price
-
-    return label
+    return Labels(space, Linear(space, 0.5, gain / 200), Linear(space, 5, price))
 
 
 def problem_of(space: SearchSpace, rows: int) -> Problem:
-    label = additive(space)
+    labels = additive(space)
     tokens = space.sample_unique(rows, np.random.default_rng(1))
-    return Problem(space, tokens, *label(tokens), label)
+    return Problem(space, tokens, *labels.label(tokens), labels)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +167,7 @@ def with_cheapest_row(problem: Problem) -> tuple[Problem, float]:
     tokens = np.concatenate([problem.tokens, cheapest])
     accuracy, cost = problem.label(tokens)
     assert cost[-1] * 1.05 < problem.cost.min()
-    return Problem(space, tokens, accuracy, cost, problem.label), float(cost[-1]) * 1.05
+    return Problem(space, tokens, accuracy, cost, problem.labels), float(cost[-1]) * 1.05
 
 
 def test_evo_starts_from_the_table_where_samples_do_not_reach(problem: Problem) -> None:

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pnag.search import active_pairs_cpu, active_pairs_gpu
+from pnag.search.active_pairs_gpu import count_before
 from pnag.search.dominance import dominance_ranks
-from pnag.search.ranking_loss import count_before, ranking_loss
+from pnag.search.ranking_loss import ranking_loss
 
 
 def d(accuracy: Tensor, cost: Tensor, budget: Tensor) -> Tensor:
@@ -56,6 +58,22 @@ def test_value_and_gradient_are_the_twins(
     (wanted,) = torch.autograd.grad(b, brute)
     assert torch.allclose(a, b, atol=1e-12)
     assert torch.allclose(gradient, wanted, atol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    m=st.integers(2, 200),
+    ranks=st.sampled_from([1, 3, 200, 10**12]),
+    seed=st.integers(0, 10**6),
+)
+def test_the_sweep_and_the_wavelet_matrix_count_the_same(m: int, ranks: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    rank = torch.randint(-ranks, ranks, (3, m), generator=generator)
+    scores = (torch.randn(3, m, generator=generator).double() * 4).round() / 2
+    swept = active_pairs_cpu.active_pairs(scores, rank)
+    counted = active_pairs_gpu.active_pairs(scores, rank)
+    assert torch.equal(swept[0], counted[0])
+    assert torch.equal(swept[1], counted[1])
 
 
 def test_float32_scores_lose_nothing() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from pnag.errors import PnagError
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 
-STAGES_VERSION = 2  # 2: other latency tables, and predictors in other files' formats
+STAGES_VERSION = 3  # 3: generators carry the calibration of their budgets
 
 
 class RunDirectory:

@@ -39,7 +39,7 @@ def search_table(
         SPACE.encode(frame["arch"]),
         frame["accuracy"].to_numpy(dtype=float),
         frame["cost"].to_numpy(dtype=float),
-        labels.label,
+        labels,
     )
     with display.bar(method) as bar:
         searcher = train(problem, seed, bar.update)

@@ -6,13 +6,20 @@ A token that does not exist leaves the state as it was, and has no log-probabili
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pnag.search.budgets import BudgetEmbedding
 from pnag.space import ABSENT, SearchSpace, Tokens
+
+
+CALIBRATION_BUDGETS = 96
+CALIBRATION_DRAWS = 200  # at each of them
+HELD = 0.99  # share of the draws that must hold a budget
 
 
 @dataclass(frozen=True)
@@ -34,12 +41,19 @@ class Rollout:
 class Generator(nn.Module):
     """f(B; theta).
 
+    Trained to be good on average, f(B) places some of its draws just beyond B, and how many differs
+    along the axis. `calibrate` finds out, so that `sample` can ask f at the budget that the draws
+    do hold; until then it asks at B itself.
+
     Args:
         space: whose tokens it decides.
         budgets: (K,) the trained budgets.
         hidden: size of the LSTM's state.
         dimension: of the budget embedding.
     """
+
+    asked: Tensor
+    held: Tensor
 
     def __init__(
         self, space: SearchSpace, budgets: Tensor, hidden: int = 64, dimension: int = 64
@@ -50,6 +64,11 @@ class Generator(nn.Module):
         count = len(space.tokens)
         self.embedding = BudgetEmbedding(budgets, dimension)
         self.hidden = hidden
+        grid = torch.linspace(
+            float(budgets[0]), float(budgets[-1]), CALIBRATION_BUDGETS, dtype=torch.float64
+        )
+        self.register_buffer("asked", grid)
+        self.register_buffer("held", grid.clone())
         # An LSTM cell whose input is the last decision and the budget. As the former is one of a
         # few hundred, what the gates get from it is a table's row instead of a product: one row
         # for each choice of each token, and the last one for the start.
@@ -114,8 +133,25 @@ class Generator(nn.Module):
             columns.append(choice)
         return Rollout(torch.stack(columns, 1), log_probability, entropy)
 
-    @torch.no_grad()
     def sample(self, budgets: Tensor, generator: torch.Generator | None = None) -> Tokens:
         """(N, T) tokens of one architecture for each budget (the mode without a generator)."""
+        asked = np.interp(budgets.double().cpu(), self.held.cpu(), self.asked.cpu())
+        return self._tokens(torch.from_numpy(asked).to(self.asked.device), generator)
+
+    def calibrate(self, cost: Callable[[Tokens], Tensor], seed: int = 0) -> None:
+        """Find, over the trained range, the cost that all but a few of f(B)'s draws hold.
+
+        Args:
+            cost: (N, T) tokens to predicted costs (N,).
+        """
+        budgets = self.asked.repeat_interleave(CALIBRATION_DRAWS)
+        costs = cost(self._tokens(budgets, torch.Generator().manual_seed(seed)))
+        held = costs.double().view(-1, CALIBRATION_DRAWS).quantile(HELD, dim=1)
+        # Never falling, and growing by a hair where it stands still, so that it can be inverted.
+        hair = 1e-6 * (self.asked - self.asked[0]).cpu()
+        self.held.copy_(held.cummax(0).values + hair)
+
+    @torch.no_grad()
+    def _tokens(self, budgets: Tensor, generator: torch.Generator | None) -> Tokens:
         tokens: Tokens = self(budgets, generator).tokens.to(torch.int8).cpu().numpy()
         return tokens

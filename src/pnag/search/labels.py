@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pnag.search.front import Label
 from pnag.space import SearchSpace, Tokens
 
 Floats = NDArray[np.float64]
@@ -38,12 +37,7 @@ class Labels:
 
     def describe(self, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
         """The evaluator's features (N, F + 2), accuracy (N,) and cost (N,)."""
-        return describe(self.space, self.label, tokens)
-
-
-def describe(space: SearchSpace, label: Label, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
-    """The evaluator's features (N, F + 2), accuracy (N,) and cost (N,) of (N, T) tokens."""
-    accuracy, cost = (torch.from_numpy(values) for values in label(tokens))
-    choices = torch.from_numpy(space.features(tokens))
-    predictions = torch.stack([accuracy, cost], 1).float()
-    return torch.cat([choices, predictions], 1), accuracy, cost
+        accuracy, cost = (torch.from_numpy(values) for values in self.label(tokens))
+        choices = torch.from_numpy(self.space.features(tokens))
+        predictions = torch.stack([accuracy, cost], 1).float()
+        return torch.cat([choices, predictions], 1), accuracy, cost

@@ -105,6 +105,7 @@ def train_generator(
         held = cost <= drawn
         rewards.append(float(accuracy[held].mean()) if bool(held.any()) else float("nan"))
         progress(iteration + 1, settings.iterations, rewards[-1])
+    generator.calibrate(lambda tokens: describe(tokens)[2], seed)
     return generator.eval(), rewards
 
 

@@ -91,11 +91,9 @@ def ask_in_rounds(
     Raises:
         ValueError: if `ask` returns anything but one finite accuracy and cost each.
     """
-    noise: float | None = None
+    process = fit_gaussian_process(space, tokens, accuracy, seed=seed)
     start = pareto_front(tokens, accuracy, cost).tokens
     for done in range(rounds):
-        process = fit_gaussian_process(space, tokens, accuracy, noise=noise, seed=seed)
-        noise = process.noise
 
         def label(t: Tokens, process: GaussianProcess = process) -> tuple[Floats, Floats]:
             return process.predict(t), cost_predictor(t)
@@ -110,6 +108,7 @@ def ask_in_rounds(
         tokens = np.concatenate([tokens, asked])
         accuracy = np.concatenate([accuracy, true_accuracy])
         cost = np.concatenate([cost, true_cost])
+        process = process.extended(asked, true_accuracy)
         # From the predicted front as well: it may hold what the next fit finds good.
         start = np.concatenate([pareto_front(tokens, accuracy, cost).tokens, front.tokens])
         keep(tokens, accuracy, cost)

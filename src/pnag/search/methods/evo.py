@@ -75,7 +75,7 @@ class Evo:
         s = self.settings
         rng = np.random.default_rng(self.seed)
         population = self._first_population(budget, rng)
-        accuracy, _ = self._label(population)
+        accuracy = self._accuracy(population)
         count = round(s.parents * s.population)
         mutant = np.arange(s.population) < round(s.mutants * s.population)
         for generation in range(s.generations):
@@ -117,13 +117,14 @@ class Evo:
             fresh = self._uniform(len(couple), rng)
             other = np.where(mutant[couple, None], fresh, second[couple])
             drawn = np.where(rng.random(other.shape) < rate, other, first[couple])
-            drawn_accuracy, cost = self._label(drawn)
-            within = np.flatnonzero(cost <= budget)
+            within = np.flatnonzero(self._cost(drawn) <= budget)
             done, place = np.unique(couple[within], return_index=True)  # the first try that holds
-            children[done], accuracy[done] = drawn[within[place]], drawn_accuracy[within[place]]
+            children[done] = drawn[within[place]]
             pending = np.setdiff1d(pending, done)
             if not len(pending):
                 break
+        found = np.setdiff1d(np.arange(len(first)), pending)
+        accuracy[found] = self._accuracy(children[found])  # of no try that failed: it is dear
         return children, accuracy
 
     def _first_population(self, budget: float, rng: np.random.Generator) -> Tokens:
@@ -133,13 +134,13 @@ class Evo:
         count, drawn, cheapest = 0, 0, np.inf
         while count < s.population and drawn < s.samples:
             batch = self._uniform(10 * s.population, rng)
-            _, cost = self._label(batch)
+            cost = self._cost(batch)
             found.append(batch[cost <= budget])
             count, drawn = count + len(found[-1]), drawn + len(batch)
             cheapest = min(cheapest, float(cost.min()))
         if count < s.population:
             table = self.problem.tokens
-            _, cost = self.problem.label(table)
+            cost = self._cost(table)
             rows = table[cost <= budget]
             found.append(np.where(rows == ABSENT, self._uniform(len(rows), rng), rows))
             cheapest = min(cheapest, float(cost.min()))
@@ -153,5 +154,10 @@ class Evo:
         choices = self.problem.space.choices_per_token
         return rng.integers(0, choices, (n, len(choices))).astype(np.int8)
 
-    def _label(self, settings: Tokens) -> tuple[Floats, Floats]:
-        return self.problem.label(self.problem.space.canonical(settings))
+    def _accuracy(self, settings: Tokens) -> Floats:
+        space = self.problem.space
+        return self.problem.labels.accuracy.predict(space.canonical(settings))
+
+    def _cost(self, settings: Tokens) -> Floats:
+        space = self.problem.space
+        return self.problem.labels.cost.predict(space.canonical(settings))

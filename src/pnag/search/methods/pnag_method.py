@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 
@@ -11,7 +10,6 @@ from pnag.search.budgets import even_budgets
 from pnag.search.evaluator import EvaluatorSettings, train_evaluator
 from pnag.search.front import Front, FrontSettings, find_front, pareto_front
 from pnag.search.generator import Generator
-from pnag.search.labels import describe
 from pnag.search.methods.problem import Problem, Progress, infeasible, silent
 from pnag.search.policy_gradient import GeneratorSettings, train_generator
 from pnag.space import Tokens
@@ -62,7 +60,7 @@ def pnag(
     """
     s = settings or PnagSettings()
     total = s.evaluator.steps + s.generator.iterations + s.front.rounds
-    features, accuracy, cost = describe(problem.space, problem.label, problem.tokens)
+    features, accuracy, cost = problem.labels.describe(problem.tokens)
     budgets = even_budgets(problem.cost.min(), problem.cost.max(), s.trained_budgets)
     evaluator, _ = train_evaluator(
         features,
@@ -77,7 +75,7 @@ def pnag(
         problem.space,
         evaluator,
         budgets,
-        partial(describe, problem.space, problem.label),
+        problem.labels.describe,
         s.generator,
         seed=seed,
         progress=lambda done, _total, _reward: progress(s.evaluator.steps + done, total),

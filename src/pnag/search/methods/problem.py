@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pnag.errors import PnagError
-from pnag.search.front import Floats, Label
+from pnag.search.front import Floats
+from pnag.search.labels import Labels
 from pnag.space import SearchSpace, Tokens
 
 Progress = Callable[[int, int], None]
@@ -25,14 +26,18 @@ class Problem:
     Attributes:
         space: of the tokens.
         tokens: (M, T), accuracy: (M,), cost: (M,): the table.
-        label: (N, T) tokens to predicted accuracy (N,) and predicted cost (N,).
+        labels: the predictors.
     """
 
     space: SearchSpace
     tokens: Tokens
     accuracy: Floats
     cost: Floats
-    label: Label
+    labels: Labels
+
+    def label(self, tokens: Tokens) -> tuple[Floats, Floats]:
+        """(N,) predicted accuracy and (N,) predicted cost of (N, T) tokens."""
+        return self.labels.label(tokens)
 
 
 class Searcher(Protocol):
