@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from pnag.search.budgets import BudgetEmbedding
 from pnag.space import ABSENT, SearchSpace, Tokens
 
-
 CALIBRATION_BUDGETS = 96
 CALIBRATION_DRAWS = 200  # at each of them
 HELD = 0.99  # share of the draws that must hold a budget
