@@ -87,7 +87,7 @@ def test_other_contents_are_refused_in_clear_words(tmp_path: Path) -> None:
         ({"epoch": 3}, "'epoch'.*int"),
         ({"a": torch.zeros(1)}, "not of a supernet"),
         (torch.nn.Linear(2, 2).state_dict(), "not of a supernet"),
-        (cut, "not of a supernet"),
+        (cut, "lack 'classifier.linear.weight'"),
         ({k: v for k, v in weights.items() if "blocks.7." not in k}, "lacks 2[0-9] weight"),
         ({"state_dict": {**weights, "extra": torch.zeros(1)}}, "unexpected 1 weight.*extra"),
     ]

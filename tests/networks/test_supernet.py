@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import json
 import math
 from collections.abc import Callable
@@ -451,16 +450,12 @@ def test_wrong_weights_are_refused_in_clear_words() -> None:
     assert result.unexpected_keys == ["extra"] and len(result.missing_keys) > 400
 
 
-def test_width_and_classes_are_read_off_the_weights() -> None:
-    for width_mult, classes in itertools.chain(
-        zip((0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.2, 1.3, 2.0), itertools.repeat(10)), [(0.123, 2)]
-    ):
-        with torch.device("meta"):
-            weights = pnag.Supernet(width_mult, classes).state_dict()
-        found, found_classes = size_of(weights)
-        assert found_classes == classes
-        with torch.device("meta"):
-            other = pnag.Supernet(found, classes).state_dict()
-        assert {k: v.shape for k, v in weights.items()} == {k: v.shape for k, v in other.items()}
-        if width_mult != 0.123:
-            assert found == width_mult
+@pytest.mark.parametrize("width_mult", [0.1, 0.35, 1.0, 1.2, 0.123])
+def test_width_and_classes_are_read_off_the_weights(width_mult: float) -> None:
+    with torch.device("meta"):
+        weights = pnag.Supernet(width_mult, 7).state_dict()
+        found, classes = size_of(weights)
+        again = pnag.Supernet(found, classes).state_dict()
+    assert {k: v.shape for k, v in weights.items()} == {k: v.shape for k, v in again.items()}
+    if width_mult != 0.123:  # 0.12 gives the same channels
+        assert found == width_mult

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import io
 import os
 import urllib.request
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         except SafetensorError as error:
             raise PnagError(f"damaged safetensors file ({error}); fetch it again") from error
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # damaged pickles raise nearly any type
         reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
         raise PnagError(

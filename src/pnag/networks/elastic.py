@@ -239,14 +239,14 @@ class ElasticInvertedResidual(nn.Module):
             for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
                 _permute(value, 0, order)
         if depthwise.se is not None:
-            reduce, expand = depthwise.se.fc
+            reduce, excite = depthwise.se.fc
             _permute(reduce.weight, 1, order)
-            _permute(expand.weight, 0, order)
-            _permute(expand.bias, 0, order)
-            hidden_order = _importance_order(expand.weight, [squeezed(bound) for bound in bounds])
+            _permute(excite.weight, 0, order)
+            _permute(excite.bias, 0, order)
+            hidden_order = _importance_order(excite.weight, [squeezed(bound) for bound in bounds])
             _permute(reduce.weight, 0, hidden_order)
             _permute(reduce.bias, 0, hidden_order)
-            _permute(expand.weight, 1, hidden_order)
+            _permute(excite.weight, 1, hidden_order)
 
 
 class ElasticLayer(nn.Module):

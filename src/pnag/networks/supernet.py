@@ -263,35 +263,41 @@ def size_of(weights: Mapping[str, Tensor]) -> tuple[float, int]:
     Raises:
         PnagError: if no multiplier gives these channels.
     """
-    channels = _channels(weights)
-    classifier = weights.get("classifier.linear.bias")
-    head = channels.get(HEAD_CHANNELS, 0)
-    if classifier is not None and classifier.ndim == 1:
-        for digits in (1, 2, 3):
-            step = 10**-digits
-            # rounding moved the head by up to 4 channels, or up to 8
-            first = max(1, math.floor((head - 8) / HEAD_CHANNELS / step))
-            for steps in range(first, math.ceil((head + 8) / HEAD_CHANNELS / step) + 1):
-                width_mult = round(steps * step, digits)
-                if all(scaled(base, width_mult) == found for base, found in channels.items()):
-                    return width_mult, len(classifier)
+    classes = _outputs(weights, "classifier.linear.weight")
+    places = {
+        STEM_CHANNELS: "first_conv.conv.weight",
+        FINAL_CHANNELS: "final_expand_layer.conv.weight",
+        HEAD_CHANNELS: "feature_mix_layer.conv.weight",
+    }
+    for unit, layout in enumerate(UNIT_LAYOUT):
+        first = 1 + unit * MAX_DEPTH
+        places[layout.channels] = f"blocks.{first}.conv.point_linear.conv.conv.weight"
+    channels = {base: _outputs(weights, key) for base, key in places.items()}
+    # The head has the most channels, so it tells most; rounding moved it by up to 8.
+    head = channels[HEAD_CHANNELS]
+    for digits in (1, 2, 3):
+        scale = 10**digits
+        low = max(1, math.floor((head - 8) / HEAD_CHANNELS * scale))
+        high = math.ceil((head + 8) / HEAD_CHANNELS * scale)
+        for width_mult in (steps / scale for steps in range(low, high + 1)):
+            if all(scaled(base, width_mult) == found for base, found in channels.items()):
+                return width_mult, classes
     raise PnagError(
         "these weights are not of a supernet of this space: no width multiplier gives "
-        f"their channels {list(channels.values())}"
+        f"their channels {list(channels.values())}; {_WANTED}"
     )
 
 
-def _channels(weights: Mapping[str, Tensor]) -> dict[int, int]:
-    """Outputs of each place's convolution, by what they are at width multiplier 1."""
-    places = {STEM_CHANNELS: "first_conv.conv", FINAL_CHANNELS: "final_expand_layer.conv"}
-    places[HEAD_CHANNELS] = "feature_mix_layer.conv"
-    for unit, layout in enumerate(UNIT_LAYOUT):
-        places[layout.channels] = f"blocks.{1 + unit * MAX_DEPTH}.conv.point_linear.conv.conv"
-    found = {base: weights.get(f"{name}.weight") for base, name in places.items()}
-    return {
-        base: 0 if weight is None or weight.ndim == 0 else weight.shape[0]
-        for base, weight in found.items()
-    }
+_WANTED = "use a published checkpoint or the weights of a pnag.Supernet"
+
+
+def _outputs(weights: Mapping[str, Tensor], key: str) -> int:
+    """First dimension of a weight."""
+    if key not in weights:
+        raise PnagError(
+            f"these weights are not of a supernet of this space: they lack {key!r}; {_WANTED}"
+        )
+    return weights[key].shape[0] if weights[key].ndim else 0
 
 
 def _check_keys(weights: Mapping[str, Tensor], expected: Mapping[str, object]) -> None:
