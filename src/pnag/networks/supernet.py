@@ -36,6 +36,7 @@ LARGEST = Architecture(
     (LARGEST_KERNEL,) * (UNITS * MAX_DEPTH),
     (LARGEST_WIDTH,) * (UNITS * MAX_DEPTH),
 )
+_WANTED = "use a published checkpoint or the weights of a pnag.Supernet"
 
 
 class Supernet(nn.Module):
@@ -286,9 +287,6 @@ def size_of(weights: Mapping[str, Tensor]) -> tuple[float, int]:
         "these weights are not of a supernet of this space: no width multiplier gives "
         f"their channels {list(channels.values())}; {_WANTED}"
     )
-
-
-_WANTED = "use a published checkpoint or the weights of a pnag.Supernet"
 
 
 def _outputs(weights: Mapping[str, Tensor], key: str) -> int:
