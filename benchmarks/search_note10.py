@@ -47,7 +47,7 @@ from pnag.space import Tokens
 RESULTS = Path(__file__).parent / "results"
 BUDGETS = (23.0, 24.5, 26.0, 28.0, 30.0, 32.5, 35.0, 37.5, 40.0, 45.0, 50.0, 60.0)
 ROWS = 16_000
-ROUNDS, PER_ROUND = 10, 100
+ROUNDS, PER_ROUND = 20, 50
 DRAWS = 1000
 # MnasNet's two pairs of exponents: with -0.07 on both sides the reward does not know the budget.
 HARD = MultiObjectiveSettings(within=0.0, beyond=-1.0)

@@ -10,7 +10,7 @@ from scipy.stats import kendalltau
 
 import pnag
 from pnag.search.front import Floats
-from pnag.search.gaussian_process import BIAS, GaussianProcess, fit_gaussian_process
+from pnag.search.gaussian_process import BIAS, REACH, GaussianProcess, fit_gaussian_process
 from pnag.search.rounds import ask_in_rounds
 from pnag.space import Tokens
 
@@ -23,7 +23,9 @@ def kernel_by_hand(a: Tokens, b: Tokens) -> float:
     z, qa, qb = (2 * count / T + BIAS for count in (same, (a >= 0).sum(), (b >= 0).sum()))
     angle = math.acos(min(1.0, z / math.sqrt(qa * qb)))
     first = math.sqrt(qa * qb) * (math.sin(angle) + (math.pi - angle) * math.cos(angle)) / math.pi
-    return float(first + z * (math.pi - angle) / math.pi) / (2 * (2 + BIAS))
+    tangent = float(first + z * (math.pi - angle) / math.pi) / (2 * (2 + BIAS))
+    differing = ((a >= 0).sum() + (b >= 0).sum()) / 2 - same
+    return (tangent + math.exp(-differing / REACH)) / 2
 
 
 def truth(tokens: Tokens) -> Floats:

@@ -18,7 +18,7 @@ from pnag.space import SearchSpace, Tokens
 Ask = Callable[[Tokens], tuple[Floats, Floats]]
 """Tokens (N, T) to true accuracy (N,) and true cost (N,)."""
 
-OPTIMISM = 1.0  # standard deviations added to a prediction: the unknown may be better
+OPTIMISM = 2.0  # standard deviations added to a prediction: the unknown may be better
 SHORTLIST = 1200  # of the candidates, for the spread is dear
 SEARCH = FrontSettings(rounds=25, children=2048, bins=300)
 
