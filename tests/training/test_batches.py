@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -108,17 +109,19 @@ def test_form_of_a_batch() -> None:
     assert shares.shape == (8, 5) and torch.allclose(shares.sum(1), torch.ones(8))
 
 
-def test_flips_half_and_only_where_asked() -> None:
-    data = made(count=2000)
+@pytest.mark.parametrize("small", [True, False])
+def test_flips_half_and_only_where_asked(small: bool) -> None:
+    data = made(small, count=2000)
     plain = batches(data, 1000, augment=NOTHING)
-    flipped = batches(data, 1000, augment=Augmentation(padding=0))
-    same_way = 0
+    flipped = batches(data, 1000, augment=replace(NOTHING, flip=True))
+    straight = 0
     for (a, _), (b, _) in zip(plain, flipped, strict=True):
-        straight = (a == b).flatten(1).all(1)
-        assert torch.equal(b[~straight], a[~straight].flip(-1))
-        same_way += int(straight.sum())
-    assert 900 < same_way < 1100
-    assert same(batches(made(mirror=False)), batches(made(), augment=Augmentation(flip=False)))
+        same_way = (a - b).abs().flatten(1).amax(1) < 1e-3
+        assert torch.allclose(b[~same_way], a[~same_way].flip(-1), atol=1e-3)
+        straight += int(same_way.sum())
+    assert 900 < straight < 1100
+    without = Augmentation(flip=False)
+    assert same(batches(made(small, mirror=False)), batches(made(small), augment=without))
 
 
 def test_crops_of_small_images_move_each_by_up_to_the_padding() -> None:
@@ -176,8 +179,7 @@ def test_the_centre_of_a_training_image_is_what_evaluation_sees() -> None:
 
 def test_colour_changes_colours_only_as_much_as_asked() -> None:
     images = torch.full((4, 3, 8, 8), 100.0)
-    uniform = np.array([[0, 1, 0.5, 0.5], [0.5] * 4, [0.5] * 4], np.float32)
-    ours = module._colour(images, uniform, 0.4)
+    ours = module._colour(images, torch.tensor([[0.6, 1.4, 1, 1], [1.0] * 4, [1.0] * 4]))
     assert torch.allclose(ours[:, 0, 0, 0], torch.tensor([60.0, 140.0, 100.0, 100.0]))
 
 

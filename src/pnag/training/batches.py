@@ -4,7 +4,7 @@ Everything random follows from (seed, epoch, step) alone, so a run that was kill
 very batches it would have seen, and N processes together see the batches of one.
 
 Cropping and flipping are done here, on batches, and not with the per-image transforms of
-torchvision or timm: on one thread those make 7,000 images of 32 x 32 a second and these 32,000
+torchvision or timm: on one thread those make 7,000 images of 32 x 32 a second and these 48,000
 (`benchmarks/augment.py`), and their random numbers come from global state, which a resumed run
 would have to restore for each of its worker processes.
 Mixup, CutMix and random erasing are timm's, which work on batches; they are given the
@@ -35,6 +35,8 @@ _SHUFFLE, _AUGMENT, _MIX, _SUBSET = range(4)
 _GREY = (0.299, 0.587, 0.114)
 # Of a random window that fits into the image, as torchvision makes.
 _ATTEMPTS = 10
+# Values that are worked on at a time, by one thread.
+_CHUNK = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -160,9 +162,17 @@ def _eval_batches(
     for first in range(0, len(rows), batch_size):
         some = rows[first : first + batch_size]
         images = _to(part.images[some], device)
-        if images.shape[-1] != data.preprocessing.resolution:
-            images = _windows(images, *_centre(part.aspect[some], data.preprocessing), data)
-        yield _normalise(images, data), _to(part.labels[some], device)
+        windows = None
+        size = data.preprocessing.resolution
+        if images.shape[-1] != size:
+            windows = _on(device, _centre(part.aspect[some], data.preprocessing))
+        out = _empty(images, data)
+        for chunk in _chunks(images):
+            pixels = (
+                images[chunk] if windows is None else _cut(images[chunk], windows[:, chunk], size)
+            )
+            _normalise(pixels, data, out[chunk])
+        yield out, _to(part.labels[some], device)
 
 
 def _train_batches(
@@ -190,17 +200,7 @@ def _train_batches(
         rows = rows[own]
         images = _to(data.train.images[rows], device)
         labels = _to(data.train.labels[rows], device)
-        flip = torch.from_numpy(uniform[0] < 0.5 if augment.flip else np.zeros(len(rows), bool))
-        flip = flip.to(device, non_blocking=True)
-        if data.small:
-            images = _shift(images, uniform[4:6], augment)
-        else:
-            windows = _random_windows(data.train.aspect[rows], uniform[4:], augment)
-            images = _windows(images, *windows, data)
-        images = torch.where(flip[:, None, None, None], images.flip(-1), images)
-        if augment.colour:
-            images = _colour(images, uniform[1:4], augment.colour)
-        images = _normalise(images, data)
+        images = _augment(images, data.train.aspect[rows], uniform, augment, data)
         if mixup or augment.erase:
             # Of all processes alike for mixing, so that its weight is one for the whole batch.
             with _global_state([_MIX, seed, epoch, step]):
@@ -219,22 +219,80 @@ def _to(array: NDArray[np.generic], device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def _shift(images: Tensor, uniform: NDArray[np.float32], augment: Augmentation) -> Tensor:
-    """(B, 3, R, R) uint8, each moved by up to the padding in both directions; black moves in."""
+def _on(device: torch.device, numbers: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(numbers, np.float32)).to(device)
+
+
+def _empty(images: Tensor, data: ImageData) -> Tensor:
+    size = data.preprocessing.resolution
+    return torch.empty(
+        (len(images), 3, size, size), device=images.device, memory_format=torch.channels_last
+    )
+
+
+def _chunks(images: Tensor) -> list[slice]:
+    """Rows to work on at a time: on a CPU as many as stay in its cache, which is twice as fast."""
+    count = len(images)
+    size = count
+    if images.device.type == "cpu":
+        size = max(1, _CHUNK * torch.get_num_threads() // images[0].numel())
+    return [slice(first, first + size) for first in range(0, count, size)]
+
+
+def _augment(
+    images: Tensor,
+    aspect: NDArray[np.float32],
+    uniform: NDArray[np.float32],
+    augment: Augmentation,
+    data: ImageData,
+) -> Tensor:
+    """(B, 3, S, S) uint8 cropped, flipped, coloured and normalised: (B, 3, R, R) float32.
+
+    Args:
+        uniform: (6 + 2 * attempts, B) between 0 and 1.
+    """
+    device = images.device
+    flip = (uniform[0] < 0.5) & augment.flip
+    factors = _on(device, 1 + augment.colour * (2 * uniform[1:4] - 1))
+    windows = None
+    if not data.small:
+        x, y, width, height = _random_windows(aspect, uniform[4:], augment)
+        windows = _on(device, np.stack([x, y, np.where(flip, -width, width), height]))
+    flips = torch.from_numpy(flip).to(device)[:, None, None, None]
+    offsets = _on(device, uniform[4:6])
+    size = data.preprocessing.resolution
+    out = _empty(images, data)
+    for chunk in _chunks(images):
+        pixels = images[chunk]
+        if windows is None:
+            pixels = _shift(pixels, offsets[:, chunk], augment)
+            pixels = torch.where(flips[chunk], pixels.flip(-1), pixels)
+        else:
+            pixels = _cut(pixels, windows[:, chunk], size)
+        if augment.colour:
+            pixels = _colour(pixels, factors[:, chunk])
+        _normalise(pixels, data, out[chunk])
+    return out
+
+
+def _shift(images: Tensor, offsets: Tensor, augment: Augmentation) -> Tensor:
+    """(B, 3, R, R) uint8, each moved by up to the padding in both directions; black moves in.
+
+    Args:
+        offsets: (2, B), down and right, from 0 to 1.
+    """
     size = images.shape[-1]
     pad = round(size * augment.padding)
     windows = F.pad(images, (pad, pad, pad, pad)).unfold(2, size, 1).unfold(3, size, 1)
-    top, left = torch.from_numpy((uniform * (2 * pad + 1)).astype(np.int64)).to(images.device)
+    # float32 rounds what is next to 1 up
+    top, left = (offsets * (2 * pad + 1)).long().clamp(max=2 * pad)
     return windows[torch.arange(len(images), device=images.device), :, top, left]
-
-
-Windows = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 
 def _random_windows(
     aspect: NDArray[np.float32], uniform: NDArray[np.float32], augment: Augmentation
-) -> Windows:
-    """Random resized crops: centres (x, y), widths and heights, each (B,), as shares of the image.
+) -> NDArray[np.float32]:
+    """Random resized crops: (4, B) centres x and y, widths and heights, as shares of the image.
 
     As torchvision's `RandomResizedCrop`, drawn again while wider or higher than the image; what
     never fits is cut down to it.
@@ -252,43 +310,38 @@ def _random_windows(
     each = np.arange(len(aspect))
     width = np.minimum(widths[first, each], 1)
     height = np.minimum(heights[first, each], 1)
-    return (
-        width / 2 + (1 - width) * uniform[0],
-        height / 2 + (1 - height) * uniform[1],
-        width,
-        height,
-    )
+    x = width / 2 + (1 - width) * uniform[0]
+    y = height / 2 + (1 - height) * uniform[1]
+    return np.stack([x, y, width, height])
 
 
-def _centre(aspect: NDArray[np.float32], how: Preprocessing) -> Windows:
-    """The windows that evaluation looks at."""
-    side = np.float32(how.resolution / how.shorter)
+def _centre(aspect: NDArray[np.float32], how: Preprocessing) -> NDArray[np.float32]:
+    """The windows that evaluation looks at, as `_random_windows` gives them."""
+    side = how.resolution / how.shorter
     middle = np.full_like(aspect, 0.5)
-    return middle, middle, side * np.minimum(1, 1 / aspect), side * np.minimum(1, aspect)
-
-
-def _windows(
-    images: Tensor,
-    x: NDArray[np.float32],
-    y: NDArray[np.float32],
-    width: NDArray[np.float32],
-    height: NDArray[np.float32],
-    data: ImageData,
-) -> Tensor:
-    """A window of each of (B, 3, S, S) uint8 images, as (B, 3, R, R) float32 from 0 to 255."""
-    theta = np.zeros((len(x), 2, 3), np.float32)
-    theta[:, 0, 0], theta[:, 0, 2] = width, 2 * x - 1
-    theta[:, 1, 1], theta[:, 1, 2] = height, 2 * y - 1
-    size = data.preprocessing.resolution
-    grid = F.affine_grid(
-        torch.from_numpy(theta).to(images.device), [len(images), 3, size, size], align_corners=False
+    return np.stack(
+        [middle, middle, side * np.minimum(1, 1 / aspect), side * np.minimum(1, aspect)]
     )
+
+
+def _cut(images: Tensor, windows: Tensor, size: int) -> Tensor:
+    """Windows of (B, 3, S, S) uint8 images, as (B, 3, R, R) float32 from 0 to 255.
+
+    Args:
+        windows: (4, B) centres x and y, widths (negative to mirror) and heights, as shares.
+        size: R.
+    """
+    x, y, width, height = (2 * windows - windows.new_tensor([[1], [1], [0], [0]]))[..., None]
+    steps = (torch.arange(size, device=images.device) + 0.5) / size - 0.5
+    grid = images.new_empty((len(images), size, size, 2), dtype=torch.float32)
+    # By hand: `affine_grid` multiplies matrices, which takes longer than the sampling itself.
+    grid[..., 0] = (x + steps * width)[:, None, :]
+    grid[..., 1] = (y + steps * height)[:, :, None]
     return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
 
 
-def _colour(images: Tensor, uniform: NDArray[np.float32], strength: float) -> Tensor:
-    """Brightness, contrast and saturation of (B, 3, R, R) from 0 to 255 each scaled at random."""
-    factors = torch.from_numpy(1 + strength * (2 * uniform - 1)).to(images.device)
+def _colour(images: Tensor, factors: Tensor) -> Tensor:
+    """(B, 3, R, R) from 0 to 255: brightness, contrast and saturation scaled by (3, B) factors."""
     brightness, contrast, saturation = factors[:, :, None, None, None]
     weights = torch.tensor(_GREY, device=images.device)[:, None, None]
     images = (images.float() * brightness).clamp(0, 255)
@@ -298,15 +351,14 @@ def _colour(images: Tensor, uniform: NDArray[np.float32], strength: float) -> Te
     return torch.lerp(grey, images, saturation).clamp(0, 255)
 
 
-def _normalise(images: Tensor, data: ImageData) -> Tensor:
-    """(B, 3, R, R) pixels from 0 to 255 as float32 of the train part's mean 0 and deviation 1."""
+def _normalise(images: Tensor, data: ImageData, out: Tensor) -> None:
+    """Pixels (B, 3, R, R) from 0 to 255 with the train part's mean made 0 and its deviation 1."""
     how = data.preprocessing
     mean, std = (
         255 * torch.tensor(value, device=images.device)[:, None, None]
         for value in (how.mean, how.std)
     )
-    images = images.to(torch.float32, memory_format=torch.channels_last)
-    return images.sub_(mean).div_(std)
+    out.copy_(images).sub_(mean).div_(std)
 
 
 @contextlib.contextmanager
