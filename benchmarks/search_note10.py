@@ -48,6 +48,7 @@ RESULTS = Path(__file__).parent / "results"
 BUDGETS = (23.0, 24.5, 26.0, 28.0, 30.0, 32.5, 35.0, 37.5, 40.0, 45.0, 50.0, 60.0)
 ROWS = 16_000
 ROUNDS, PER_ROUND = 20, 50
+NSGA2_ROUNDS, NSGA2_PER_ROUND = 5, 200
 DRAWS = 1000
 # MnasNet's two pairs of exponents: with -0.07 on both sides the reward does not know the budget.
 HARD = MultiObjectiveSettings(within=0.0, beyond=-1.0)
@@ -77,18 +78,21 @@ def rounds_of_pnag(truth: Note10, problem: Problem, seed: int) -> Problem:
 
 
 def rounds_of_nsga2(truth: Note10, problem: Problem, seed: int) -> Problem:
-    """As many evaluations for NSGA-II: each round asks for its front's members, evenly by cost."""
+    """As many evaluations for NSGA-II: each round asks for its front's members, evenly by cost.
+
+    In fewer rounds, for each is a run of half a minute.
+    """
     rng = np.random.default_rng(seed)
-    for _ in range(ROUNDS):
+    for _ in range(NSGA2_ROUNDS):
         front = nsga2(problem, seed, silent).front.tokens
         known = {row.tobytes() for row in problem.tokens}
         new = front[[row.tobytes() not in known for row in front]]
-        new = new[np.unique(np.linspace(0, len(new) - 1, PER_ROUND).astype(int))]
-        while len(new) < PER_ROUND:  # its set is small: the rest are mutants of the set
+        new = new[np.unique(np.linspace(0, len(new) - 1, NSGA2_PER_ROUND).astype(int))]
+        while len(new) < NSGA2_PER_ROUND:  # its set is small: the rest are mutants of the set
             more = truth.space.mutate(front, 0.04, rng)
             more = more[[row.tobytes() not in known for row in more]]
             new = np.unique(np.concatenate([new, more]), axis=0)
-        new = new[rng.permutation(len(new))[:PER_ROUND]]
+        new = new[rng.permutation(len(new))[:NSGA2_PER_ROUND]]
         accuracy, cost = truth.accuracy(new), truth.latency(new)
         process = cast(GaussianProcess, problem.labels.accuracy).extended(new, accuracy)
         problem = Problem(

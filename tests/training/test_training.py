@@ -16,13 +16,13 @@ from torch import nn
 
 from pnag.errors import PnagError
 from pnag.networks.supernet import LARGEST, Supernet
-from pnag.training.finetune import FinetuneSettings, finetune, judge
+from pnag.training.finetune import finetune, judge
 from pnag.training.images import ImageData, load_images
-from pnag.training.loop import FitSettings, Step
-from pnag.training.phases import PHASES, Method
+from pnag.training.loop import Step
+from pnag.training.phases import PHASES
+from pnag.training.settings import FinetuneSettings, FitSettings, Method, SupernetSettings
 from pnag.training.supernet_training import (
     Progress,
-    SupernetSettings,
     epochs_of,
     train_supernet,
 )
@@ -165,8 +165,8 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from pnag.training.images import load_images
-from pnag.training.loop import FitSettings
-from pnag.training.supernet_training import SupernetSettings, train_supernet
+from pnag.training.settings import FitSettings, SupernetSettings
+from pnag.training.supernet_training import train_supernet
 
 folder = Path(sys.argv[1])
 accelerator = Accelerator(cpu=True)

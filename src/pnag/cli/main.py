@@ -79,6 +79,36 @@ Seed = Annotated[
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads of the measured runtime. [default: 1]")
 ]
+Images = Annotated[
+    str | None,
+    typer.Option(
+        help="Your own images: a folder of class folders, Parquet files, a name on the Hugging "
+        "Face hub, or `digits` to try it out."
+    ),
+]
+Classes = Annotated[
+    int | None, typer.Option(min=2, help="Take this many classes of --images, drawn by the seed.")
+]
+OnCorrupt = Annotated[
+    str | None, typer.Option(help="Images that cannot be read: refuse or skip. [default: refuse]")
+]
+Minutes = Annotated[
+    float | None,
+    typer.Option(min=0.1, help="Time that a run on --images is made to suit. [default: 120]"),
+]
+ImageResolution = Annotated[
+    int | None, typer.Option(min=32, help="Of --images in pixels. [default: their own, to 224]")
+]
+WidthMult = Annotated[
+    float | None, typer.Option(min=0.1, help="Of the supernet. [default: by --minutes]")
+]
+Epochs = Annotated[
+    int | None, typer.Option(min=1, help="Of the supernet, all phases. [default: by --minutes]")
+]
+TrainMethod = Annotated[
+    str | None,
+    typer.Option(help="Of the supernet: progressive or sandwich. [default: progressive]"),
+]
 Resolution = Annotated[int, typer.Option(min=32, help="Height and width of the images.")]
 
 
@@ -98,17 +128,34 @@ def run(
     ] = None,
     accuracy: Annotated[str | None, typer.Option(help="Accuracy column of --table.")] = None,
     cost: Annotated[str | None, typer.Option(help="Cost column of --table.")] = None,
+    images: Images = None,
+    classes: Classes = None,
+    on_corrupt: OnCorrupt = None,
+    minutes: Minutes = None,
+    resolution: ImageResolution = None,
+    width_mult: WidthMult = None,
+    epochs: Epochs = None,
+    train_method: TrainMethod = None,
+    finetune_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Of each answer. [default: by --minutes]")
+    ] = None,
     architectures: Annotated[
-        int | None, typer.Option(min=100, help="Sampled architectures M. [default: 16000]")
+        int | None,
+        typer.Option(
+            min=20, help="Architectures M of the table. [default: 16000; --images: by --minutes]"
+        ),
     ] = None,
     rounds: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Rounds of asking for the truth, in files to fill in. [default: 0]"
+            min=0,
+            help="Rounds of asking for the truth about the most promising architectures: the "
+            "supernet of --images, or you, in files to fill in. [default: 0; --images: 4]",
         ),
     ] = None,
     per_round: Annotated[
-        int | None, typer.Option(min=1, help="Architectures a round asks for. [default: 100]")
+        int | None,
+        typer.Option(min=1, help="Architectures a round asks for. [default: 100; --images: 50]"),
     ] = None,
     threads: Threads = None,
     seed: Seed = None,
@@ -117,15 +164,21 @@ def run(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Everything: from this machine (or your own table) to the best network for each budget.
+    """Everything: from this machine, your images or your table to the best network for each budget.
 
-    Without --table: measures this CPU, takes ImageNet accuracies of the published Once-for-All
+    With --images: trains a supernet on them, judges its subnets, measures this CPU, searches, then
+    fine-tunes and exports the answers. It says how long that will take before it starts.
+
+    With --table: searches in your own table of accuracies and costs.
+
+    With neither: measures this CPU, takes ImageNet accuracies of the published Once-for-All
     supernet (embedded predictor), trains evaluator and generator, answers five budgets, exports the
     networks and times them. Stop it at any moment; the same command goes on.
     """
     from pnag.pipeline.display import Display
     from pnag.pipeline.recipe import load_recipe, make_recipe
     from pnag.pipeline.run import run_pipeline
+    from pnag.report.cells import what_accuracy_means
     from pnag.report.terminal import answers_table, architecture_lines, known_table
 
     values: dict[str, Any] = load_recipe(recipe) if recipe else {}
@@ -138,10 +191,25 @@ def run(
             "source": "table",
             "table": {"path": table, "accuracy": accuracy, "cost": cost},
         }
+    if images is not None and table is not None:
+        raise PnagError("--images and --table are two ways to start; give one of them")
+    _image_values(
+        values,
+        images,
+        train_method,
+        classes=classes,
+        on_corrupt=on_corrupt,
+        minutes=minutes,
+        resolution=resolution,
+        width_mult=width_mult,
+        epochs=epochs,
+        finetune_epochs=finetune_epochs,
+    )
     if budgets is not None:
         values["budgets"] = parse_budgets(budgets)
     if architectures is not None:
-        values["architectures"] = architectures
+        place = values["images"] if values.get("source") == "images" else values
+        place["architectures"] = architectures
     if rounds is not None:
         values["rounds"] = rounds
     if per_round is not None:
@@ -159,17 +227,80 @@ def run(
     console.print(answers_table(metrics))
     for line in architecture_lines(metrics):
         console.print(line, highlight=False, soft_wrap=True)
-    if "known" in metrics:
+    if metrics.get("known"):
         console.print(known_table(metrics))
-        console.print(
-            "[dim]Top-1: the published Once-for-All supernet's, predicted (cross-validated error "
-            "0.05 points), before fine-tuning. Exported networks have fresh weights.[/dim]"
-        )
+    console.print(f"[dim]{what_accuracy_means(metrics)}[/dim]")
     console.print(f"answers [bold]{out / 'architectures.json'}[/bold]")
     console.print(f"report  [bold]{out / 'report.html'}[/bold]")
     console.print(
         f"any other budget: [bold]pnag generate {out} --budget {_example(metrics)}[/bold]"
     )
+
+
+def _image_values(
+    values: dict[str, Any], images: str | None, train_method: str | None, **options: Any
+) -> None:
+    """Complete a recipe's values by the options that go with --images."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if images is not None:
+        values["source"] = "images"
+        values["images"] = dict(values.get("images") or {}) | {"source": images}
+    if values.get("source") != "images":
+        if given or train_method:
+            first = next(iter(given), "train_method").replace("_", "-")
+            raise PnagError(f"--{first} goes with --images, which is not given")
+        return
+    values["images"] = dict(values.get("images") or {}) | given
+    if train_method is not None:
+        values["supernet"] = dict(values.get("supernet") or {}) | {"method": train_method}
+    values.setdefault("rounds", 4)
+    values.setdefault("per_round", 50)
+
+
+@app.command()
+@mistakes_are_messages
+def train(
+    images: Images,
+    out: Annotated[Path, typer.Option(help="Run directory, for `pnag run` to go on in.")],
+    classes: Classes = None,
+    on_corrupt: OnCorrupt = None,
+    minutes: Minutes = None,
+    resolution: ImageResolution = None,
+    width_mult: WidthMult = None,
+    epochs: Epochs = None,
+    train_method: TrainMethod = None,
+    seed: Seed = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="YAML with any of recipe.yaml's options.")
+    ] = None,
+) -> None:
+    """The supernet only: the part of `pnag run --images` that several processes can share.
+
+    Several GPUs: accelerate launch --multi_gpu -m pnag train --images ... --out RUN
+
+    Several CPU processes: torchrun --nproc_per_node 2 -m pnag train --images ... --out RUN
+
+    Then give `pnag run` the same options.
+    """
+    from pnag.pipeline.display import Display
+    from pnag.pipeline.recipe import load_recipe, make_recipe
+    from pnag.pipeline.run import train_only
+
+    values: dict[str, Any] = load_recipe(recipe) if recipe else {}
+    _image_values(
+        values,
+        images,
+        train_method,
+        classes=classes,
+        on_corrupt=on_corrupt,
+        minutes=minutes,
+        resolution=resolution,
+        width_mult=width_mult,
+        epochs=epochs,
+    )
+    if seed is not None:
+        values["seed"] = seed
+    train_only(make_recipe(values), out, Display())
 
 
 def _example(metrics: dict[str, Any]) -> str:

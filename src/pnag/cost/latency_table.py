@@ -20,7 +20,8 @@ class LatencyTable:
     """Times relative to the reference network, with what they were measured on.
 
     Attributes:
-        identity: device, runtime, version, threads, resolution, width_mult, rounds, seed.
+        identity: device, runtime, version, threads, resolution, width_mult, num_classes, rounds
+            and so on.
         blocks: for each block's key its relative times, one a round.
         calibration, check: the same for whole networks, by architecture text.
         drift: the machine's steadiness over all groups so far.

@@ -34,6 +34,7 @@ def measure_device(
     *,
     width_mult: float = 1.0,
     resolution: int = 224,
+    num_classes: int = 1000,
     rounds: int = 24,
     calibration: int = 48,
     check: int = 50,
@@ -56,6 +57,7 @@ def measure_device(
         **runtime.identity(),
         "resolution": resolution,
         "width_mult": width_mult,
+        "num_classes": num_classes,
         "rounds": rounds,
         "calibration": calibration,
         "check": check,
@@ -81,7 +83,7 @@ def measure_device(
 
     torch.manual_seed(seed)  # fresh weights; their values do not change a time
     shape = (1, 3, resolution, resolution)
-    reference = runtime.prepare(build(REFERENCE, width_mult), shape)
+    reference = runtime.prepare(build(REFERENCE, width_mult, num_classes), shape)
     total = rounds * (missing_blocks * len(specs) + sum(map(len, missing.values())))
     done = 0
 
@@ -108,7 +110,7 @@ def measure_device(
         for group in _chunks(texts, GROUP):
             progress(f"preparing {name} networks", done, total)
             group_networks = {
-                text: runtime.prepare(build(text, width_mult), shape) for text in group
+                text: runtime.prepare(build(text, width_mult, num_classes), shape) for text in group
             }
             getattr(table, name).update(time_group(group_networks, f"{name} networks"))
             table.save(path)

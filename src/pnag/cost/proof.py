@@ -58,7 +58,9 @@ def time_together(
     resolution = table.identity["resolution"]
     shape = (1, 3, resolution, resolution)
     ready = {name: runtime.prepare(network, shape) for name, network in networks.items()}
-    reference = runtime.prepare(build(REFERENCE, table.identity["width_mult"]), shape)
+    identity = table.identity
+    network = build(REFERENCE, identity["width_mult"], identity["num_classes"])
+    reference = runtime.prepare(network, shape)
     samples, drift = measure_interleaved(ready, reference, rounds=rounds, advance=advance)
     timed = {}
     for name, times in samples.items():

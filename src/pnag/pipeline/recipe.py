@@ -14,6 +14,7 @@ from pnag.search.evaluator import EvaluatorSettings
 from pnag.search.front import FrontSettings
 from pnag.search.policy_gradient import GeneratorSettings
 from pnag.search.predictor import PredictorSettings
+from pnag.training.settings import FinetuneSettings, SupernetSettings
 
 
 class _Strict(BaseModel):
@@ -37,11 +38,29 @@ class TableRecipe(_Strict):
     cost: str
 
 
+class ImagesRecipe(_Strict):
+    """A user's own images; what is None is chosen by the images and this machine's speed."""
+
+    source: str
+    classes: Annotated[int, Field(ge=2)] | None = None
+    on_corrupt: Literal["refuse", "skip"] = "refuse"
+    cache: Path | None = None
+    minutes: Annotated[float, Field(gt=0)] = 120.0
+    resolution: Annotated[int, Field(ge=32)] | None = None
+    width_mult: Annotated[float, Field(ge=0.1, le=4)] | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    architectures: Annotated[int, Field(ge=20)] | None = None
+    finetune_epochs: Annotated[int, Field(ge=1)] | None = None
+
+
 class Recipe(_Strict):
     """One run. Numbers are the paper's (section E) unless their place says why not."""
 
-    source: Literal["imagenet", "table"] = "imagenet"
+    source: Literal["imagenet", "table", "images"] = "imagenet"
     table: TableRecipe | None = None
+    images: ImagesRecipe | None = None
+    supernet: SupernetSettings = SupernetSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
     seed: int = Field(0, ge=0, lt=2**32)
     resolution: int = Field(224, ge=32)
     architectures: int = Field(16000, ge=100)
@@ -58,10 +77,13 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        if (self.source == "table") != (self.table is not None):
-            raise ValueError(f"source is {self.source!r}, but a table is or is not given")
-        if self.rounds and self.table is None:
-            raise ValueError("rounds ask for what a table lacks, but no table is given")
+        for name, part in (("table", self.table), ("images", self.images)):
+            if (self.source == name) != (part is not None):
+                raise ValueError(
+                    f"source is {self.source!r}, but {name} {'is' if part else 'is not'} given"
+                )
+        if self.rounds and self.source == "imagenet":
+            raise ValueError("rounds ask a table or a supernet, and there is none")
         return self
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from pnag.deploy.known import KNOWN_NETWORKS
+from pnag.errors import PnagError
 from pnag.files import read_json, write_json, write_text
-from pnag.networks import count
 from pnag.pipeline.display import Display
-from pnag.pipeline.recipe import Recipe, save_recipe
+from pnag.pipeline.recipe import ImagesRecipe, Recipe, TableRecipe, save_recipe
 from pnag.pipeline.run_directory import RunDirectory
+from pnag.pipeline.size import Size
 from pnag.pipeline.stages import (
     answer_stage,
     ask_stage,
@@ -36,27 +37,88 @@ def run_pipeline(recipe: Recipe, out: Path, display: Display) -> dict[str, Any]:
     run = RunDirectory(out)
     save_recipe(recipe, run.recipe)
     if recipe.table is not None:
-        rounds_done = user_table_stage(run, recipe, recipe.table, display)
-    else:
-        latency_stage(run, recipe, display)
-        imagenet_table_stage(run, recipe, display)
+        return _from_table(run, recipe, recipe.table, display)
+    if recipe.images is not None:
+        return _from_images(run, recipe, recipe.images, display)
+    size = Size(recipe.resolution)
+    latency_stage(run, recipe, size, display)
+    imagenet_table_stage(run, recipe, size, display)
     search_stages(run, recipe, display)
-    if recipe.table is None:
-        front_calibration_stage(run, recipe, display)
-    else:
-        run.front_calibration.unlink(missing_ok=True)
-    answers = answer_stage(run, recipe, display, "" if recipe.table else " ms")
-    if recipe.table is None:
-        proof_stage(run, recipe, answers, display)
-    metrics = collect_metrics(run, recipe, answers)
-    write_json(run.metrics, metrics)
-    write_text(run.report, write_report(run.path, metrics))
-    if recipe.table is not None and rounds_done < recipe.rounds:
-        ask_stage(run, recipe, recipe.table, rounds_done, display)
+    front_calibration_stage(run, recipe, size, display)
+    answers = answer_stage(run, recipe, size, display)
+    proof_stage(run, recipe, size, answers, None, display)
+    return _finish(run, recipe, size, answers)
+
+
+def _from_table(
+    run: RunDirectory, recipe: Recipe, table: TableRecipe, display: Display
+) -> dict[str, Any]:
+    """All that can be done without images and device."""
+    rounds_done = user_table_stage(run, recipe, table, display)
+    search_stages(run, recipe, display)
+    run.front_calibration.unlink(missing_ok=True)  # of another use of the directory
+    metrics = _finish(run, recipe, None, answer_stage(run, recipe, None, display))
+    if rounds_done < recipe.rounds:
+        ask_stage(run, recipe, table, rounds_done, display)
     return metrics
 
 
-def collect_metrics(run: RunDirectory, recipe: Recipe, answers: list[Answer]) -> dict[str, Any]:
+def _from_images(
+    run: RunDirectory, recipe: Recipe, images: ImagesRecipe, display: Display
+) -> dict[str, Any]:
+    """From own images to fine-tuned networks."""
+    # Here, for these import `datasets` and `accelerate`: seconds that other runs need not wait.
+    from pnag.pipeline import image_stages as stages
+
+    accelerator = stages.make_accelerator()
+    data = stages.images_stage(run, images, recipe.seed, display)
+    plan = stages.plan_stage(run, recipe, images, data, accelerator, display)
+    size = Size(data.preprocessing.resolution, plan.width_mult, len(data.classes))
+    stages.supernet_stage(run, recipe, data, plan, accelerator, display)
+    latency_stage(run, recipe, size, display)
+    stages.collect_stage(run, recipe, data, plan, size, accelerator, display)
+    search_stages(run, recipe, display)
+    front_calibration_stage(run, recipe, size, display)
+    answers = answer_stage(run, recipe, size, display)
+    networks = stages.finetune_stage(run, recipe, data, plan, answers, accelerator, display)
+    proof_stage(run, recipe, size, answers, networks, display)
+    stages.write_preprocessing(run, data)
+    return _finish(run, recipe, size, answers)
+
+
+def train_only(recipe: Recipe, out: Path, display: Display) -> None:
+    """The part of a run on images that several processes can share: up to the trained supernet.
+
+    Raises:
+        PnagError: for anything that the user can mend.
+    """
+    from pnag.pipeline import image_stages as stages
+
+    if recipe.images is None:
+        raise PnagError("there are no images to train on; name them with --images")
+    accelerator = stages.make_accelerator()
+    run = RunDirectory(out)
+    with accelerator.main_process_first():  # which decodes and plans, and the others read
+        if accelerator.is_main_process:
+            save_recipe(recipe, run.recipe)
+        run = RunDirectory(out)
+        data = stages.images_stage(run, recipe.images, recipe.seed, display)
+        plan = stages.plan_stage(run, recipe, recipe.images, data, accelerator, display)
+    stages.supernet_stage(run, recipe, data, plan, accelerator, display)
+
+
+def _finish(
+    run: RunDirectory, recipe: Recipe, size: Size | None, answers: list[Answer]
+) -> dict[str, Any]:
+    metrics = collect_metrics(run, recipe, size, answers)
+    write_json(run.metrics, metrics)
+    write_text(run.report, write_report(run.path, metrics))
+    return metrics
+
+
+def collect_metrics(
+    run: RunDirectory, recipe: Recipe, size: Size | None, answers: list[Answer]
+) -> dict[str, Any]:
     """All numbers of a run that a person or a script would ask for."""
     table = read_table(run.table)
     front = read_table(run.front)
@@ -74,7 +136,8 @@ def collect_metrics(run: RunDirectory, recipe: Recipe, answers: list[Answer]) ->
         "front": {"architectures": len(front), "cheapest": float(front["cost"].iloc[0])},
         "answers": [],
     }
-    proof = read_json(run.proof) if recipe.table is None else None
+    proof = read_json(run.proof) if size else None
+    judged = read_json(run.judged) if recipe.images else {}
     for a in answers:
         row = a.as_json()
         # What the generator's own draws and the sampled table have within the same cost, all by
@@ -82,8 +145,10 @@ def collect_metrics(run: RunDirectory, recipe: Recipe, answers: list[Answer]) ->
         uncorrected = _uncorrected_cost(front, a.arch)
         row["generator_accuracy"] = _best_within(own, uncorrected)
         row["table_accuracy"] = _best_within(table, uncorrected)
-        if proof is not None:
-            counts = count(a.arch, resolution=recipe.resolution)
+        if a.arch in judged:
+            row |= {f"test_{name}": value for name, value in judged[a.arch].items()}
+        if size and proof is not None:
+            counts = size.count(a.arch)
             timed = proof["networks"][model_name(a)]
             row |= {
                 "params": counts.params,
@@ -108,6 +173,7 @@ def collect_metrics(run: RunDirectory, recipe: Recipe, answers: list[Answer]) ->
                 "measured_spread": proof["networks"][network.name]["spread"],
             }
             for network in KNOWN_NETWORKS
+            if network.name in proof["networks"]
         ]
         for row in metrics["known"]:
             row["beaten_by"] = _beaten_by(row, metrics["answers"])

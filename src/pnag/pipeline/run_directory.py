@@ -67,6 +67,14 @@ class RunDirectory:
     metrics = property(lambda self: self.path / "metrics.json")
     report = property(lambda self: self.path / "report.html")
 
+    plan = property(lambda self: self.path / "plan.json")
+    supernet = property(lambda self: self.path / "supernet.safetensors")
+    supernet_phases = property(lambda self: self.path / "supernet")
+    supernet_curve = property(lambda self: self.path / "logs" / "supernet.json")
+    collected = property(lambda self: self.path / "collected.csv")
+    finetuned = property(lambda self: self.path / "finetuned")
+    judged = property(lambda self: self.path / "judged.json")
+
     rounds_table = property(lambda self: self.path / "rounds" / "table.json")
 
     def round_file(self, number: int) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from rich.markup import escape
+from torch import nn
 
 from pnag.cost.front_calibration import fit_front_calibration
 from pnag.cost.latency_model import check_latency_model, fit_latency_model
@@ -21,10 +23,10 @@ from pnag.deploy.export import export_checked
 from pnag.deploy.known import KNOWN_NETWORKS
 from pnag.errors import PnagError
 from pnag.files import file_fingerprint, read_json, write_bytes, write_json, write_text
-from pnag.networks import build, count, count_batch
 from pnag.pipeline.display import Display
 from pnag.pipeline.recipe import Recipe, TableRecipe
 from pnag.pipeline.run_directory import RunDirectory
+from pnag.pipeline.size import Size
 from pnag.pipeline.tables import add_rounds, read_table, user_table, write_table
 from pnag.pipeline.trained import (
     IMAGENET_WEIGHTS,
@@ -53,10 +55,10 @@ DEFAULT_BUDGETS = 5
 LADDER = 12
 
 
-def latency_stage(run: RunDirectory, recipe: Recipe, display: Display) -> None:
+def latency_stage(run: RunDirectory, recipe: Recipe, size: Size, display: Display) -> None:
     """Measure this machine, fit the latency model, check it on unseen networks."""
     runtime = OnnxCpu(recipe.latency.threads)
-    settings = recipe.latency.model_dump() | {"resolution": recipe.resolution, "seed": recipe.seed}
+    settings = recipe.latency.model_dump() | asdict(size) | {"seed": recipe.seed}
     settings |= runtime.identity()
 
     def work() -> None:
@@ -68,7 +70,7 @@ def latency_stage(run: RunDirectory, recipe: Recipe, display: Display) -> None:
                 runtime,
                 SPACE,
                 run.latency_table,
-                resolution=recipe.resolution,
+                **asdict(size),
                 rounds=recipe.latency.rounds,
                 calibration=recipe.latency.calibration,
                 check=recipe.latency.check,
@@ -109,16 +111,16 @@ def _same_device(run: RunDirectory, settings: dict[str, Any]) -> bool:
         identity = LatencyTable.load(run.latency_table).identity
     except PnagError:
         return False
-    return {k: v for k, v in identity.items() if k != "width_mult"} == settings
+    return identity == settings
 
 
-def imagenet_table_stage(run: RunDirectory, recipe: Recipe, display: Display) -> None:
+def imagenet_table_stage(run: RunDirectory, recipe: Recipe, size: Size, display: Display) -> None:
     """Sample architectures; predict their ImageNet accuracy and their latency here."""
     inputs = {
         "weights": file_fingerprint(IMAGENET_WEIGHTS),
         "latency": file_fingerprint(run.latency_model),
         "architectures": recipe.architectures,
-        "resolution": recipe.resolution,
+        "resolution": size.resolution,
         "seed": recipe.seed,
     }
 
@@ -126,7 +128,7 @@ def imagenet_table_stage(run: RunDirectory, recipe: Recipe, display: Display) ->
         write_bytes(run.accuracy_predictor, IMAGENET_WEIGHTS.read_bytes())
         tokens = SPACE.sample_unique(recipe.architectures, np.random.default_rng(recipe.seed))
         accuracy, cost = load_labels(run, SPACE).label(tokens)
-        counts = count_batch(SPACE, tokens, resolution=recipe.resolution)
+        counts = size.count_batch(SPACE, tokens)
         write_table(
             pd.DataFrame(
                 {
@@ -362,7 +364,9 @@ def best_of_table(frame: pd.DataFrame) -> Tokens:
     return pareto_front(tokens, accuracy, cost).tokens
 
 
-def front_calibration_stage(run: RunDirectory, recipe: Recipe, display: Display) -> None:
+def front_calibration_stage(
+    run: RunDirectory, recipe: Recipe, size: Size, display: Display
+) -> None:
     """Time a ladder of the front's networks; correct the predicted latencies by it."""
     inputs = {
         "latency": file_fingerprint(run.latency_table),
@@ -377,7 +381,7 @@ def front_calibration_stage(run: RunDirectory, recipe: Recipe, display: Display)
         texts = SPACE.text(front.tokens[rungs])
         torch.manual_seed(recipe.seed)
         proof = _timed(
-            run, recipe, {text: build(text) for text in texts}, "timing the front", display
+            run, recipe, {text: size.build(text) for text in texts}, "timing the front", display
         )
         measured = np.array([proof.networks[text].milliseconds for text in texts])
         fit_front_calibration(front.cost[rungs], measured).save(run.front_calibration)
@@ -388,7 +392,7 @@ def front_calibration_stage(run: RunDirectory, recipe: Recipe, display: Display)
 def _timed(
     run: RunDirectory,
     recipe: Recipe,
-    networks: dict[str, torch.nn.Module],
+    networks: dict[str, nn.Module],
     what: str,
     display: Display,
 ) -> Proof:
@@ -418,8 +422,15 @@ def spread_budgets(front: Front, n: int = DEFAULT_BUDGETS) -> list[float]:
     return [float(np.ceil(b * 10**digits) / 10**digits) for b in budgets]
 
 
-def answer_stage(run: RunDirectory, recipe: Recipe, display: Display, unit: str) -> list[Answer]:
-    """Answer each budget and write `architectures.json`."""
+def answer_stage(
+    run: RunDirectory, recipe: Recipe, size: Size | None, display: Display
+) -> list[Answer]:
+    """Answer each budget and write `architectures.json`.
+
+    Args:
+        size: of the networks; None where there is a table only, in a unit that is not known.
+    """
+    unit = " ms" if size else ""
     front = load_calibrated_front(run, SPACE)
     budgets = list(recipe.budgets) or spread_budgets(front)
     answers = [answer(front, SPACE, budget, unit) for budget in sorted(budgets)]
@@ -427,35 +438,48 @@ def answer_stage(run: RunDirectory, recipe: Recipe, display: Display, unit: str)
         if a.note:
             display.note(f"[yellow]note:[/yellow] {escape(a.note)}")
     values = [a.as_json() for a in answers]
-    if recipe.source == "imagenet":
+    if size:
         for value in values:
-            counts = count(value["arch"], resolution=recipe.resolution)
+            counts = size.count(value["arch"])
             value |= {"params": counts.params, "macs": counts.macs}
     write_json(run.answers, values)
     return answers
 
 
-def proof_stage(run: RunDirectory, recipe: Recipe, answers: list[Answer], display: Display) -> None:
-    """Build, export and time the answers together with the networks people know."""
+def proof_stage(
+    run: RunDirectory,
+    recipe: Recipe,
+    size: Size,
+    answers: list[Answer],
+    trained: Mapping[str, nn.Module] | None,
+    display: Display,
+) -> None:
+    """Export and time the answers, on ImageNet together with the networks people know.
+
+    Args:
+        trained: the answers' networks by architecture; None builds them with fresh weights.
+    """
     inputs = {
         "latency": file_fingerprint(run.latency_table),
         "answers": [[a.budget, a.arch] for a in answers],
+        "weights": file_fingerprint(run.judged) if trained else None,
         "seed": recipe.seed,
     }
     models = {model_name(a): run.models / f"{model_name(a)}.onnx" for a in answers}
 
     def work() -> None:
         torch.manual_seed(recipe.seed)
-        networks: dict[str, torch.nn.Module] = {model_name(a): build(a.arch) for a in answers}
+        networks: dict[str, nn.Module] = {
+            model_name(a): trained[a.arch] if trained else size.build(a.arch) for a in answers
+        }
         differences = {}
         with display.bar("exporting") as bar:
             for done, (name, network) in enumerate(networks.items(), 1):
-                differences[name] = export_checked(network, models[name], recipe.resolution)
+                differences[name] = export_checked(network, models[name], size.resolution)
                 bar.update(done, len(networks), name)
-        known = {network.name: network.build() for network in KNOWN_NETWORKS}
-        proof = _timed(
-            run, recipe, {**networks, **known}, "timing answers and known networks", display
-        )
+        # Their published accuracies say nothing about other images.
+        known = {} if trained else {network.name: network.build() for network in KNOWN_NETWORKS}
+        proof = _timed(run, recipe, {**networks, **known}, "timing the answers", display)
         write_json(
             run.proof,
             {

@@ -32,17 +32,22 @@ IMAGENET_WEIGHTS = Path(__file__).parents[1] / "weights" / "ofa_mbv3_w1.0_imagen
 
 def load_labels(run: RunDirectory, space: SearchSpace) -> Labels:
     """The predictors that the run's table came from or was fitted to."""
-    if run.latency_model.exists():
-        return Labels(
-            space,
-            Predictor.load(run.accuracy_predictor, space),
-            LatencyModel.load(run.latency_model),
-        )
-    return Labels(
-        space,
-        load_gaussian_process(run.accuracy_predictor, space),
-        Predictor.load(run.cost_predictor, space),
+    cost = (
+        LatencyModel.load(run.latency_model)
+        if run.latency_model.exists()
+        else Predictor.load(run.cost_predictor, space)
     )
+    return Labels(space, _load_accuracy(run.accuracy_predictor, space), cost)
+
+
+def _load_accuracy(path: Path, space: SearchSpace) -> Predictor | GaussianProcess:
+    """The shipped predictor of ImageNet accuracies, or a Gaussian process of one's own table."""
+    try:
+        with safe_open(path, "pt") as file:
+            shipped = "pnag_predictor" in (file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise PnagError(f"cannot read {path}: {error}; run `pnag run` again") from error
+    return Predictor.load(path, space) if shipped else load_gaussian_process(path, space)
 
 
 def save_gaussian_process(process: GaussianProcess, path: Path) -> None:

@@ -11,7 +11,7 @@ from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.tables import read_table
 from pnag.pipeline.trained import load_front_calibration
 from pnag.report import figures
-from pnag.report.cells import answer_cells, answer_header, measured_cell
+from pnag.report.cells import answer_cells, answer_header, measured_cell, what_accuracy_means
 
 STYLE = """
 :root { color-scheme: light dark; --card: #fff; --ink: #212529; --page: #f1f3f5; --line: #dee2e6 }
@@ -56,8 +56,10 @@ def write_report(path: Path, metrics: dict[str, Any]) -> str:
             _figure(figures.accuracy_over_cost(metrics, table, front), "accuracy over cost"),
         )
     )
+    if metrics.get("known"):
+        parts.append(_known(metrics))
     if timed:
-        parts += [_known(metrics), _latency(metrics)]
+        parts.append(_latency(metrics))
     parts.append(
         _section(
             "Training",
@@ -117,14 +119,9 @@ def _answers(metrics: dict[str, Any]) -> str:
     timed = "proof" in metrics
     held = {True: "<span class='yes'>yes</span>", False: "<span class='no'>no</span>"}
     rows = [answer_cells(a) + ([held[a["held"]]] if timed else []) for a in metrics["answers"]]
-    header = answer_header(timed) + (["held"] if timed else [])
-    note = (
-        "<p>Top-1 is a prediction of what the published Once-for-All supernet (width 1.0) reaches "
-        "with its own weights, before fine-tuning; its cross-validated mean error is 0.05 points. "
-        "The exported networks have fresh weights. Held means measured within budget + 3 %.</p>"
-        if timed
-        else ""
-    )
+    header = answer_header(metrics) + (["held"] if timed else [])
+    note = f"<p>{html.escape(what_accuracy_means(metrics))}"
+    note += " Held means measured within budget + 3 %.</p>" if timed else "</p>"
     return _section("Answers", _rows(header, rows) + note)
 
 

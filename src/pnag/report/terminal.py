@@ -13,7 +13,7 @@ def answers_table(metrics: dict[str, Any]) -> Table:
     """The answers, one row a budget."""
     timed = "proof" in metrics
     table = Table(title=f"Best network for each budget ({metrics['unit']})", title_justify="left")
-    for name in answer_header(timed) + (["held"] if timed else []):
+    for name in answer_header(metrics) + (["held"] if timed else []):
         table.add_column(name, justify="right", style="bold" if name == "budget" else None)
     for a in metrics["answers"]:
         held = ["[green]yes[/green]" if a["held"] else "[red]no[/red]"] if timed else []

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from torch.nn import functional as F
 
 from pnag.errors import PnagError
 from pnag.training.images import ImageData, PartName, Preprocessing
+from pnag.training.settings import Augmentation
 from pnag.training.splits import subset
 
 # The first of the numbers that a random generator is seeded with: apart for each use.
@@ -37,31 +37,6 @@ _GREY = (0.299, 0.587, 0.114)
 _ATTEMPTS = 10
 # Values that are worked on at a time, by one thread.
 _CHUNK = 1 << 19
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """What is done to training images.
-
-    Attributes:
-        flip: mirror every other image, unless `ImageData.mirror` says that changes the class.
-        scale: least and greatest share of a large image's area that a crop covers.
-        ratio: least and greatest width / height of such a crop.
-        padding: of small images, as a share of the resolution, before a crop of R x R.
-        colour: brightness, contrast and saturation are each scaled by up to 1 - or 1 + this.
-        mixup, cutmix: alpha of timm's, 0 for none; labels become (B, classes) shares. Images are
-            mixed within one process' share of the batch.
-        erase: probability of timm's random erasing.
-    """
-
-    flip: bool = True
-    scale: tuple[float, float] = (0.35, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    padding: float = 1 / 8
-    colour: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    erase: float = 0.0
 
 
 def steps_per_epoch(data: ImageData, batch_size: int) -> int:

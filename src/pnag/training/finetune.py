@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -17,23 +17,11 @@ from pnag.networks.supernet import Supernet
 from pnag.space import Architecture
 from pnag.training.batches import eval_batches
 from pnag.training.images import ImageData, PartName
-from pnag.training.loop import FitSettings, Step, fit
+from pnag.training.loop import Step, fit
+from pnag.training.settings import FinetuneSettings
 from pnag.training.weights import load_weights, save_weights
 
 EVAL_BATCH = 250
-
-
-@dataclass(frozen=True)
-class FinetuneSettings:
-    """How an answer is fine-tuned; the paper takes 75 epochs on ImageNet (section E).
-
-    Attributes:
-        distillation: weight of the cross-entropy with the supernet's largest network, 0 for none.
-    """
-
-    label_smoothing: float = 0.1
-    distillation: float = 0.0
-    fit: FitSettings = field(default_factory=lambda: FitSettings(epochs=75, learning_rate=0.01))
 
 
 @dataclass(frozen=True)

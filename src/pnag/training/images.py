@@ -122,7 +122,7 @@ class ImageData:
 def load_images(
     source: str,
     *,
-    resolution: int,
+    resolution: int | None,
     cache: Path,
     classes: int | None = None,
     seed: int = 0,
@@ -143,7 +143,7 @@ def load_images(
         source: a folder of class folders, or of train/, test/ and val/ with class folders in them;
             a folder of Parquet files whose names start with train, test or val; one Parquet file;
             a name on the Hugging Face hub; or `digits`.
-        resolution: of the networks' input, in pixels.
+        resolution: of the networks' input, in pixels; `suited_resolution` if None.
         cache: folder that gets a folder of its own for these images and settings.
         classes: this many classes, drawn by `seed`; all of them if None.
         on_corrupt: what to do with an image that cannot be decoded: stop and name it, or leave it
@@ -154,7 +154,7 @@ def load_images(
     Raises:
         PnagError: names what is wrong with the source, an image, a setting or the cache.
     """
-    if resolution < 8:
+    if resolution is not None and resolution < 8:
         raise PnagError(f"the resolution is {resolution}, needs at least 8 pixels")
     if classes is not None and classes < 2:
         raise PnagError(f"classes is {classes}, needs at least 2 to tell apart")
@@ -241,7 +241,7 @@ def _split(opened: Opened, seed: int, source: str) -> tuple[dict[str, Rows], lis
 def _decode(
     found: Source,
     source: str,
-    resolution: int,
+    resolution: int | None,
     classes: int | None,
     seed: int,
     on_corrupt: str,
@@ -254,6 +254,7 @@ def _decode(
     parts, notes = _split(opened, seed, source)
     notes = [*opened.notes, *notes]
     typical = _typical_size(parts["train"])
+    resolution = resolution or suited_resolution(typical)
     small = typical <= resolution * RESIZE
     shorter = resolution if small else round(resolution * RESIZE)
     margin = resolution if small else round(resolution * TRAIN_MARGIN)
@@ -383,6 +384,14 @@ def _batches(task: _Task, workers: int | None) -> Iterator[_Batch]:
         yield from loader
     except OSError as error:
         raise PnagError(f"cannot decode the images: {error}; try --workers 1") from error
+
+
+def suited_resolution(shorter: int) -> int:
+    """For images of a typical shorter side: the next multiple of 32, at most 224.
+
+    The networks halve their maps five times.
+    """
+    return min(224, max(32, -(-shorter // 32) * 32))
 
 
 def _typical_size(rows: Rows) -> int:

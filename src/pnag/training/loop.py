@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,44 +24,13 @@ from torch import Tensor, nn
 
 from pnag.errors import PnagError
 from pnag.files import write_bytes
-from pnag.training.batches import Augmentation, steps_per_epoch, train_batches
+from pnag.training.batches import steps_per_epoch, train_batches
 from pnag.training.images import ImageData
+from pnag.training.settings import FitSettings
 
 Losses = Callable[[Tensor, Tensor, int], Iterator[Tensor]]
 """Images (B, 3, R, R), labels and the step's number to losses, each of its own forward pass."""
 CHECKPOINT_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How weights are trained; the optimiser is SGD with Nesterov momentum and a cosine rate.
-
-    Attributes:
-        epochs: whole passes over the images. batch_size: of all processes together.
-        learning_rate: at its highest, for this batch size. warmup: share of the steps.
-        weight_decay: not of biases and batch norms. clip: the gradient's largest norm.
-        accumulate: parts that a process' share of a batch is worked on in, where memory is short;
-            batch norms then see a part at a time.
-        ema: decay of the averaged weights that a phase ends with; 0 for none.
-    """
-
-    epochs: int
-    batch_size: int = 64
-    learning_rate: float = 0.05
-    warmup: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 3e-5
-    clip: float = 5.0
-    accumulate: int = 1
-    ema: float = 0.0
-    augment: Augmentation = field(default_factory=Augmentation)
-
-    def rate(self, step: int, steps: int) -> float:
-        """The learning rate of a step of so many."""
-        warm = max(1, round(self.warmup * steps))
-        if step < warm:
-            return self.learning_rate * (step + 1) / warm
-        return self.learning_rate * (1 + math.cos(math.pi * (step - warm) / (steps - warm))) / 2
 
 
 @dataclass

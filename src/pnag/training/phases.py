@@ -11,14 +11,12 @@ trains the largest, the smallest and some random networks, taught by the largest
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from pnag.space import Architecture
 from pnag.space.architecture import DEPTHS, KERNELS, MAX_DEPTH, UNITS, WIDTHS
-
-Method = Literal["progressive", "sandwich"]
+from pnag.training.settings import Method
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,28 +16,10 @@ from pnag.files import fingerprint
 from pnag.networks.supernet import LARGEST, Supernet
 from pnag.training.batches import steps_per_epoch
 from pnag.training.images import ImageData
-from pnag.training.loop import FitSettings, Step, fit, to_device
-from pnag.training.phases import PHASES, Method, Phase
+from pnag.training.loop import Step, fit, to_device
+from pnag.training.phases import PHASES, Phase
+from pnag.training.settings import SupernetSettings
 from pnag.training.weights import load_weights, save_weights
-
-
-@dataclass(frozen=True)
-class SupernetSettings:
-    """One recipe for all phases.
-
-    Attributes:
-        width_mult: of all channels.
-        fit: `epochs` of all phases together, `learning_rate` of the largest network's phase.
-        label_smoothing: of the cross-entropy with the true labels.
-        distillation: weight, beside that, of the cross-entropy with what the largest network says
-            (1.0 in Once-for-All). The sandwich rule has nothing but the latter for its subnets.
-    """
-
-    method: Method = "progressive"
-    width_mult: float = 1.0
-    label_smoothing: float = 0.1
-    distillation: float = 1.0
-    fit: FitSettings = field(default_factory=lambda: FitSettings(epochs=100))
 
 
 @dataclass

@@ -1,0 +1,98 @@
+"""What training can be told. Apart from the code, so that reading a recipe loads no framework."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+Method = Literal["progressive", "sandwich"]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to training images.
+
+    Attributes:
+        flip: mirror every other image, unless `ImageData.mirror` says that changes the class.
+        scale: least and greatest share of a large image's area that a crop covers.
+        ratio: least and greatest width / height of such a crop.
+        padding: of small images, as a share of the resolution, before a crop of R x R.
+        colour: brightness, contrast and saturation are each scaled by up to 1 - or 1 + this.
+        mixup, cutmix: alpha of timm's, 0 for none; labels become (B, classes) shares. Images are
+            mixed within one process' share of the batch.
+        erase: probability of timm's random erasing.
+    """
+
+    flip: bool = True
+    scale: tuple[float, float] = (0.35, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    padding: float = 1 / 8
+    colour: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    erase: float = 0.0
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How weights are trained; the optimiser is SGD with Nesterov momentum and a cosine rate.
+
+    Attributes:
+        epochs: whole passes over the images. batch_size: of all processes together.
+        learning_rate: at its highest, for this batch size. warmup: share of the steps.
+        weight_decay: not of biases and batch norms. clip: the gradient's largest norm.
+        accumulate: parts that a process' share of a batch is worked on in, where memory is short;
+            batch norms then see a part at a time.
+        ema: decay of the averaged weights that a phase ends with; 0 for none.
+    """
+
+    epochs: int
+    batch_size: int = 64
+    learning_rate: float = 0.05
+    warmup: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 3e-5
+    clip: float = 5.0
+    accumulate: int = 1
+    ema: float = 0.0
+    augment: Augmentation = field(default_factory=Augmentation)
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of a step of so many."""
+        warm = max(1, round(self.warmup * steps))
+        if step < warm:
+            return self.learning_rate * (step + 1) / warm
+        return self.learning_rate * (1 + math.cos(math.pi * (step - warm) / (steps - warm))) / 2
+
+
+@dataclass(frozen=True)
+class SupernetSettings:
+    """One recipe for all phases.
+
+    Attributes:
+        width_mult: of all channels.
+        fit: `epochs` of all phases together, `learning_rate` of the largest network's phase.
+        label_smoothing: of the cross-entropy with the true labels.
+        distillation: weight, beside that, of the cross-entropy with what the largest network says
+            (1.0 in Once-for-All). The sandwich rule has nothing but the latter for its subnets.
+    """
+
+    method: Method = "progressive"
+    width_mult: float = 1.0
+    label_smoothing: float = 0.1
+    distillation: float = 1.0
+    fit: FitSettings = field(default_factory=lambda: FitSettings(epochs=100))
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """How an answer is fine-tuned; the paper takes 75 epochs on ImageNet (section E).
+
+    Attributes:
+        distillation: weight of the cross-entropy with the supernet's largest network, 0 for none.
+    """
+
+    label_smoothing: float = 0.1
+    distillation: float = 0.0
+    fit: FitSettings = field(default_factory=lambda: FitSettings(epochs=75, learning_rate=0.01))
