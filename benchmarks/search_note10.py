@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from note10 import Note10
@@ -197,14 +198,20 @@ def best_known(truth: Note10) -> dict[str, float]:
     return {str(budget): accuracy for budget, accuracy in best.items()}
 
 
-def report(results: dict[str, Any]) -> str:
-    """Medians over seeds as a text table; gaps in points of top-1."""
+def best_of_all(results: dict[str, Any]) -> dict[float, float]:
+    """The best accuracy known for each budget, be it a method's answer."""
     best = {float(b): a for b, a in results["best_known"].items()}
     for runs in results["runs"].values():
         for run in runs.values():
             for row in run["answers"]:
                 if row["cost"] <= row["budget"]:
                     best[row["budget"]] = max(best[row["budget"]], row["accuracy"])
+    return best
+
+
+def report(results: dict[str, Any]) -> str:
+    """Medians over seeds as a text table; gaps in points of top-1."""
+    best = best_of_all(results)
     console = Console(width=170, file=io.StringIO())
     console.print(f"{results['machine']}\n")
     for title, cell in (
@@ -247,6 +254,35 @@ def report(results: dict[str, Any]) -> str:
     return text
 
 
+def figure(results: dict[str, Any]) -> str:
+    """Gap to the best known over budgets, one line a method with the range of its seeds, as SVG."""
+    best = best_of_all(results)
+    pictured = {
+        "pnag+rounds": "#0b7285", "pnag": "#22b8cf", "nsga2+rounds": "#e8590c", "nsga2": "#ffa94d",
+        "evo": "#5f3dc4", "ofa-mo hard": "#868e96", "random": "#ced4da",
+    }  # fmt: skip
+    drawing, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for method, colour in pictured.items():
+        runs = results["runs"].get(method, {})
+        if not runs:
+            continue
+        gaps = np.array(
+            [[(best[r["budget"]] - r["accuracy"]) * 100 for r in run["answers"]]
+             for run in runs.values()]
+        )  # fmt: skip
+        axes.plot(BUDGETS, np.median(gaps, 0), "o-", color=colour, label=method, ms=4)
+        axes.fill_between(BUDGETS, gaps.min(0), gaps.max(0), color=colour, alpha=0.15, lw=0)
+    axes.set_xlabel("budget (ms on a Samsung Note 10)")
+    axes.set_ylabel("points of top-1 below the best known")
+    axes.set_ylim(-0.05, 2.5)
+    axes.grid(alpha=0.3)
+    axes.legend(ncols=2, frameon=False)
+    buffer = io.StringIO()
+    drawing.savefig(buffer, format="svg", metadata={"Date": None})
+    plt.close(drawing)
+    return buffer.getvalue()
+
+
 def main() -> None:
     """Run what is missing, write and print the report."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -282,6 +318,7 @@ def main() -> None:
                     print(method, seed, json.dumps([round(g * 100, 2) for g in gaps]), flush=True)
     text = report(results)
     write_text(RESULTS / "search_note10.txt", text)
+    write_text(RESULTS / "search_note10.svg", figure(results))
     print(text)
 
 

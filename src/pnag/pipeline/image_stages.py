@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from rich.markup import escape
@@ -44,6 +45,11 @@ from pnag.training.weights import save_weights
 SPACE = SearchSpace()
 LOOK_SHARE = 0.03  # of the training's time may go into looking at its accuracy
 LOOK_IMAGES = 500
+
+
+def workers() -> int:
+    """Processes that judge subnets: one for each CPU, or one where a GPU does the work."""
+    return 1 if torch.cuda.is_available() else torch.get_num_threads()
 
 
 def make_accelerator() -> Accelerator:
@@ -247,13 +253,17 @@ def collect_stage(
             f"{recipe.rounds} rounds of {recipe.per_round}; raise --architectures or lower --rounds"
         )
     settings = evaluator_settings(data)
-    inputs = {
+    what = {
         "supernet": file_fingerprint(run.supernet),
         "data": data.identity,
+        "judged": asdict(settings),
+    }
+    judged = fingerprint(what)
+    inputs = {
+        **what,
         "latency": file_fingerprint(run.latency_model),
         "architectures": plan.architectures,
         "rounds": [recipe.rounds, recipe.per_round],
-        "judged": asdict(settings),
         "seed": recipe.seed,
     }
 
@@ -265,7 +275,12 @@ def collect_stage(
         )
 
         def truth(wanted: Tokens, show: Callable[[int, int], None]) -> NDArray[np.float64]:
-            return collect(supernet, data, wanted, run.collected, settings=settings, progress=show)
+            file = run.collected / f"{judged}.csv"
+            rows = collect(
+                supernet, data, wanted, file, settings=settings, workers=workers(), progress=show
+            )
+            accuracy: NDArray[np.float64] = rows["accuracy"].to_numpy()
+            return accuracy
 
         with display.bar("judging subnets") as bar:
             accuracy = truth(tokens, bar.update)

@@ -71,7 +71,7 @@ class RunDirectory:
     supernet = property(lambda self: self.path / "supernet.safetensors")
     supernet_phases = property(lambda self: self.path / "supernet")
     supernet_curve = property(lambda self: self.path / "logs" / "supernet.json")
-    collected = property(lambda self: self.path / "collected.csv")
+    collected = property(lambda self: self.path / "collected")
     finetuned = property(lambda self: self.path / "finetuned")
     judged = property(lambda self: self.path / "judged.json")
 

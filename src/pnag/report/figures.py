@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 from typing import Any
 
 import matplotlib
@@ -107,6 +108,28 @@ def training_curves(losses: list[float], rewards: list[float | None]) -> str:
     right.set_ylabel("mean accuracy within budget")
     for axes in (left, right):
         axes.grid(alpha=0.3)
+    figure.tight_layout()
+    return _svg(figure)
+
+
+def supernet_curves(rows: list[dict[str, Any]]) -> str:
+    """Loss and top-1 of the smallest, random and largest subnet over the supernet's phases."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8))
+    steps = [row["step"] for row in rows]
+    left.plot(steps, [row["loss"] for row in rows], color=KNOWN)
+    left.set_ylabel("loss")
+    looked = [row for row in rows if "largest" in row]
+    for name, colour in (("smallest", KNOWN), ("random", "#15aabf"), ("largest", ANSWER)):
+        tops = [row[name] * 100 for row in looked]
+        right.plot([row["step"] for row in looked], tops, color=colour, label=name)
+    right.set_ylabel("top-1 on validation images (%)")
+    right.legend(frameon=False, fontsize=8)
+    starts = [row["step"] for before, row in pairwise(rows) if before["phase"] != row["phase"]]
+    for axes in (left, right):
+        axes.set_xlabel("step (dotted: a phase begins)")
+        axes.grid(alpha=0.3)
+        for start in starts:
+            axes.axvline(start, color="#adb5bd", lw=0.8, ls=":")
     figure.tight_layout()
     return _svg(figure)
 

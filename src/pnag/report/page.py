@@ -60,9 +60,12 @@ def write_report(path: Path, metrics: dict[str, Any]) -> str:
         parts.append(_known(metrics))
     if timed:
         parts.append(_latency(metrics))
+    if metrics["source"] == "images":
+        curve = figures.supernet_curves(read_json(path / "logs" / "supernet.json")["rows"])
+        parts.append(_section("Supernet", _figure(curve, "training of the supernet")))
     parts.append(
         _section(
-            "Training",
+            "Evaluator and generator",
             _figure(figures.training_curves(losses, rewards), "training curves"),
         )
     )
