@@ -67,7 +67,7 @@ class ElasticDepthwise(nn.Module):
         weight = self.conv.weight[:channels]
         if kernel == LARGEST_KERNEL:
             return weight
-        matrix = self.get_parameter("7to5_matrix")
+        matrix: Tensor = self.get_parameter("7to5_matrix")
         if kernel == 3:
             # Only the centre of the 5x5 result is wanted: take its nine rows before the product
             # with the channels, and multiply the two small matrices instead.
@@ -240,6 +240,7 @@ class ElasticInvertedResidual(nn.Module):
                 _permute(value, 0, order)
         if depthwise.se is not None:
             reduce, excite = depthwise.se.fc
+            assert isinstance(reduce, nn.Conv2d) and isinstance(excite, nn.Conv2d)
             _permute(reduce.weight, 1, order)
             _permute(excite.weight, 0, order)
             _permute(excite.bias, 0, order)
@@ -277,5 +278,6 @@ def _importance_order(next_weight: Tensor, bounds: Sequence[int]) -> Tensor:
     )
 
 
-def _permute(value: Tensor, dim: int, order: Tensor) -> None:
+def _permute(value: Tensor | None, dim: int, order: Tensor) -> None:
+    assert value is not None
     value.copy_(value.index_select(dim, order))

@@ -11,7 +11,7 @@ import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from timm.models.mobilenetv3 import MobileNetV3
@@ -148,8 +148,8 @@ class Supernet(nn.Module):
         for position, width in enumerate(arch.widths):
             if width:
                 unit, layer = divmod(position, MAX_DEPTH)
-                elastic = self.blocks[1 + position].conv
-                for name, value in elastic.weights(width, arch.kernels[position]).items():
+                elastic = cast(ElasticLayer, self.blocks[1 + position])
+                for name, value in elastic.conv.weights(width, arch.kernels[position]).items():
                     weights[f"blocks.{unit + 1}.{layer}.{name}"] = value
         # On "meta" no random weights are drawn that the copies would replace at once.
         with torch.device("meta"):
@@ -186,7 +186,7 @@ class Supernet(nn.Module):
             if width not in WIDTHS:
                 raise ValueError(f"width {width} does not exist, allowed: {WIDTHS}")
         for layer in itertools.islice(self.blocks, 1, None):
-            layer.conv.sort_channels(trained_widths)
+            cast(ElasticLayer, layer).conv.sort_channels(trained_widths)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -208,7 +208,7 @@ class Supernet(nn.Module):
             _check_keys(weights, expected)
         if any(weights[key].shape != expected[key] for key in weights.keys() & expected.keys()):
             self._raise_other_size(weights, expected)
-        return super().load_state_dict(weights, strict, assign)
+        return cast(_IncompatibleKeys, super().load_state_dict(weights, strict, assign))
 
     def _raise_other_size(
         self, weights: Mapping[str, Tensor], expected: Mapping[str, torch.Size]

@@ -1,8 +1,8 @@
 """Predict a number from an architecture's tokens by a Gaussian process: exact, and no training.
 
-The kernel is half that of an infinitely wide network with one hidden ReLU layer whose two layers are
-both trained (neural tangent kernel of Jacot et al. 2018, closed form by Cho and Saul 2009), on the
-one-hot choices and a constant, and half an exponential one, by which what is learnt about one
+The kernel is half that of an infinitely wide network with one hidden ReLU layer whose two layers
+are both trained (neural tangent kernel of Jacot et al. 2018, closed form by Cho and Saul 2009), on
+the one-hot choices and a constant, and half an exponential one, by which what is learnt about one
 architecture says less about another the more their choices differ. For architectures a, b that
 have n_a and n_b tokens, s of them with the same choice, it depends on these three whole numbers
 only, so it is a small table: with z = 2 s / T + BIAS, q_a = 2 n_a / T + BIAS,

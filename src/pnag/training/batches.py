@@ -44,7 +44,7 @@ class Augmentation:
     """What is done to training images.
 
     Attributes:
-        flip: mirror every other image (`ImageData.mirror` is false where that changes the class).
+        flip: mirror every other image, unless `ImageData.mirror` says that changes the class.
         scale: least and greatest share of a large image's area that a crop covers.
         ratio: least and greatest width / height of such a crop.
         padding: of small images, as a share of the resolution, before a crop of R x R.
@@ -100,12 +100,12 @@ def train_batches(
         batch_size: of all processes together.
         rank, world_size: this process gets rows rank * B to (rank + 1) * B of each batch.
         device: where images are augmented and handed over.
-        augment: flips, where the data allow it, and crops if None.
+        augment: flips and crops if None.
 
     Raises:
         PnagError: if the batch size does not suit the images, the processes or mixing.
     """
-    augment = augment or Augmentation(flip=data.mirror)
+    augment = augment or Augmentation()
     steps = steps_per_epoch(data, batch_size)
     if batch_size % world_size:
         raise PnagError(
@@ -255,7 +255,7 @@ def _augment(
         uniform: (6 + 2 * attempts, B) between 0 and 1.
     """
     device = images.device
-    flip = (uniform[0] < 0.5) & augment.flip
+    flip = (uniform[0] < 0.5) & (augment.flip and data.mirror)
     factors = _on(device, 1 + augment.colour * (2 * uniform[1:4] - 1))
     windows = None
     if not data.small:

@@ -113,6 +113,7 @@ class ImageData:
     """Decoded images in three parts.
 
     Attributes:
+        identity: a hash of the source's files and of all that decides what became of them.
         classes: names, in the order of the labels.
         small: whether images are about as small as the resolution (see the module).
         mirror: whether a mirrored image is still an image of its class.
@@ -120,6 +121,7 @@ class ImageData:
         skipped: images that could not be decoded, each with the reason.
     """
 
+    identity: str
     source: str
     classes: tuple[str, ...]
     train: ImagePart
@@ -488,6 +490,7 @@ def _read(folder: Path) -> ImageData:
         )
     how = text["preprocessing"]
     return ImageData(
+        folder.name,
         text["source"],
         tuple(text["classes"]),
         parts["train"],

@@ -1,0 +1,39 @@
+"""Files of trained weights, which say what they were trained on and how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from pnag.errors import PnagError
+from pnag.files import write_bytes
+
+
+def save_weights(module: nn.Module, path: Path, identity: str) -> None:
+    """Write a module's weights, atomically."""
+    state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    write_bytes(path, save(state, {"pnag": identity}))
+
+
+def load_weights(path: Path, identity: str, module: nn.Module) -> bool:
+    """Put a file's weights into a module; False if there is none of this identity.
+
+    Raises:
+        PnagError: if the file is damaged.
+    """
+    if not path.exists():
+        return False
+    try:
+        with safe_open(path, "pt") as file:
+            if (file.metadata() or {}).get("pnag") != identity:
+                return False
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        module.load_state_dict(state)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise PnagError(
+            f"the weights {path} are damaged ({error}); remove the file to train them anew"
+        ) from error
+    return True

@@ -1,0 +1,192 @@
+"""Training: a stop changes nothing, phases train what they say, networks learn."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from pnag.errors import PnagError
+from pnag.networks.supernet import LARGEST, Supernet
+from pnag.training.finetune import FinetuneSettings, finetune, judge
+from pnag.training.images import ImageData, load_images
+from pnag.training.loop import FitSettings, Step
+from pnag.training.phases import PHASES, Method
+from pnag.training.supernet_training import (
+    Progress,
+    SupernetSettings,
+    epochs_of,
+    train_supernet,
+)
+
+CPU = Accelerator(cpu=True)
+SMALL = SupernetSettings(width_mult=0.1, fit=FitSettings(epochs=6, batch_size=96, ema=0.9))
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
+    pytest.importorskip("sklearn")
+    return load_images("digits", resolution=16, cache=tmp_path_factory.mktemp("cache"))
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, b.state_dict()[name]) for name, x in a.state_dict().items())
+
+
+def test_phases_add_up_and_shrink() -> None:
+    for method, phases in PHASES.items():
+        for epochs in (1, 7, 100):
+            settings = replace(SMALL, method=method, fit=replace(SMALL.fit, epochs=epochs))
+            assert sum(epochs_of(settings)) == epochs
+        last = phases[-1]
+        drawn = [last.sample(np.random.default_rng(seed)) for seed in range(100)]
+        assert {d for arch in drawn for d in arch.depths} == {2, 3, 4}
+        assert {k for arch in drawn for k in arch.kernels} == {0, 3, 5, 7}
+        assert {w for arch in drawn for w in arch.widths} == {0, 3, 4, 6}
+        assert sum(last.smallest.widths) == 5 * 2 * 3
+    full, kernel, *_ = PHASES["progressive"]
+    assert full.sample(np.random.default_rng(0)) == LARGEST
+    assert set(kernel.sample(np.random.default_rng(0)).depths) == {4}
+
+
+@pytest.mark.parametrize("method", ["progressive", "sandwich"])
+def test_stops_at_any_step_change_nothing(
+    method: Method, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pnag.training.loop.CHECKPOINT_SECONDS", 0.3)
+    epochs = {"progressive": 7, "sandwich": 2}[method]
+    settings = replace(SMALL, method=method, fit=replace(SMALL.fit, epochs=epochs, batch_size=192))
+
+    def train(folder: Path, watch: Callable[[Progress], None]) -> Supernet:
+        return train_supernet(digits, settings, folder, seed=3, accelerator=CPU, watch=watch)
+
+    told: list[Progress] = []
+    undisturbed = train(tmp_path / "a", told.append)
+    assert [p.done for p in told] == list(range(1, told[0].total + 1))
+    stops = set(map(int, np.random.default_rng(0).choice(told[0].total, 4, replace=False)))
+
+    def stop(progress: Progress) -> None:
+        if progress.done in stops:
+            stops.remove(progress.done)
+            raise Stopped
+
+    for _ in range(5):
+        try:
+            resumed = train(tmp_path / "b", stop)
+        except Stopped:
+            continue
+        break
+    assert not stops
+    assert same(undisturbed, resumed)
+    # Done phases are read, not trained; another recipe is.
+    assert same(undisturbed, train(tmp_path / "a", lambda _: pytest.fail("trained again")))
+    settings = replace(settings, label_smoothing=0.2)
+    assert not same(undisturbed, train(tmp_path / "a", lambda _: None))
+
+
+def test_only_the_phase_s_weights_move(digits: ImageData, tmp_path: Path) -> None:
+    before: dict[str, torch.Tensor] = {}
+
+    def watch(progress: Progress) -> None:
+        matrix = progress.supernet.state_dict()["blocks.1.conv.depth_conv.conv.7to5_matrix"]
+        before[progress.phase.name] = matrix.clone()
+
+    settings = replace(SMALL, fit=FitSettings(epochs=7, batch_size=512))
+    train_supernet(digits, settings, tmp_path, seed=0, accelerator=CPU, watch=watch)
+    assert torch.equal(before["full"], torch.eye(25))
+    assert not torch.equal(before["kernel"], torch.eye(25))
+
+
+def test_a_network_learns_by_fine_tuning_and_a_stop_changes_nothing(
+    digits: ImageData, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    supernet = Supernet(0.1, 10).eval()
+    settings = FinetuneSettings(
+        distillation=0.1, fit=FitSettings(epochs=6, batch_size=32, learning_rate=0.1)
+    )
+
+    def tune(folder: Path, watch: Callable[[Step], None]) -> nn.Module:
+        return finetune(
+            supernet, PHASES["sandwich"][0].smallest, digits, settings, folder,
+            supernet_identity="x", seed=0, accelerator=CPU, watch=watch,
+        )  # fmt: skip
+
+    network = tune(tmp_path / "a", lambda _: None)
+    found = judge(network, digits, "test", CPU.device)
+    assert found.images == len(digits.test) and found.top1 > 0.4 and found.top5 > found.top1
+
+    def stop(step: Step) -> None:
+        if step.epoch == 2 and step.ends_epoch:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        tune(tmp_path / "b", stop)
+    assert same(network, tune(tmp_path / "b", lambda _: None))
+    assert [path.name for path in (tmp_path / "b").iterdir()] == [
+        path.name for path in (tmp_path / "a").iterdir()
+    ]
+
+
+def test_a_loss_that_is_no_number_and_damaged_files_are_refused(
+    digits: ImageData, tmp_path: Path
+) -> None:
+    wild = replace(SMALL, fit=FitSettings(epochs=4, batch_size=96, learning_rate=1e20))
+    with pytest.raises(PnagError, match="lower the learning rate"):
+        train_supernet(digits, wild, tmp_path, seed=0, accelerator=CPU)
+
+    def stop(progress: Progress) -> None:
+        if progress.ends_epoch:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train_supernet(digits, SMALL, tmp_path, seed=0, accelerator=CPU, watch=stop)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    with pytest.raises(PnagError, match="damaged"):
+        train_supernet(digits, SMALL, tmp_path, seed=0, accelerator=CPU)
+
+
+TWO = """
+import sys
+from pathlib import Path
+import torch
+from accelerate import Accelerator
+from pnag.training.images import load_images
+from pnag.training.loop import FitSettings
+from pnag.training.supernet_training import SupernetSettings, train_supernet
+
+folder = Path(sys.argv[1])
+accelerator = Accelerator(cpu=True)
+assert accelerator.num_processes == 2
+data = load_images("digits", resolution=16, cache=folder / "cache")
+settings = SupernetSettings(width_mult=0.1, fit=FitSettings(epochs=3, batch_size=96))
+supernet = train_supernet(data, settings, folder, seed=0, accelerator=accelerator)
+weights = torch.cat([p.detach().flatten() for p in supernet.parameters()])
+torch.save(weights, folder / f"rank{accelerator.process_index}.pt")
+"""
+
+
+def test_two_processes_end_with_the_same_weights(digits: ImageData, tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    # `accelerate launch` starts several processes on GPUs only, unless there is MPI.
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [*launch, str(script), str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert torch.equal(first, second)
