@@ -119,21 +119,24 @@ def eval_batches(
     for name, value in (("batch size", batch_size), ("limit", limit)):
         if value is not None and value < 1:
             raise PnagError(f"the {name} is {value}, needs at least 1 image")
-    return _eval_batches(data, part, batch_size, limit, seed, torch.device(device))
+    labels = data.part(part).labels
+    rows = np.arange(len(labels))
+    if limit is not None and limit < len(labels):
+        rows = subset(labels, limit, np.random.default_rng([_SUBSET, seed]))
+    return eval_rows(data, part, rows, batch_size, device=device)
 
 
-def _eval_batches(
+def eval_rows(
     data: ImageData,
     name: PartName,
+    rows: NDArray[np.int64],
     batch_size: int,
-    limit: int | None,
-    seed: int,
-    device: torch.device,
+    *,
+    device: torch.device | str = "cpu",
 ) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches as `eval_batches` gives them, of the rows (N,) of a part and in their order."""
+    device = torch.device(device)
     part = data.part(name)
-    rows = np.arange(len(part))
-    if limit is not None and limit < len(part):
-        rows = subset(part.labels, limit, np.random.default_rng([_SUBSET, seed]))
     for first in range(0, len(rows), batch_size):
         some = rows[first : first + batch_size]
         images = _to(part.images[some], device)

@@ -88,6 +88,25 @@ class ImagePart:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # To another process goes the file's name, not the pixels.
+        images = self.images
+        if isinstance(images, np.memmap) and images.filename is not None:
+            return _mapped, (str(images.filename), images.shape, self.labels, self.aspect)
+        return ImagePart, (images, self.labels, self.aspect)
+
+
+def _mapped(
+    path: str, shape: tuple[int, ...], labels: NDArray[np.int64], aspect: NDArray[np.float32]
+) -> ImagePart:
+    try:
+        return ImagePart(np.memmap(path, np.uint8, "r", shape=shape), labels, aspect)
+    except (OSError, ValueError) as error:
+        raise PnagError(
+            f"a process cannot read the decoded images {path}: {error}; choose with --cache a "
+            "folder that all machines see under the same path"
+        ) from error
+
 
 @dataclass(frozen=True)
 class ImageData:
