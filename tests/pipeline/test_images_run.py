@@ -1,4 +1,4 @@
-"""`pnag run --images` on small real images: from nothing to fine-tuned networks that hold budgets."""
+"""`pnag run --images` on small real images: from nothing to networks that hold their budgets."""
 
 from __future__ import annotations
 
