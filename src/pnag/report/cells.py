@@ -24,8 +24,8 @@ def answer_cells(answer: dict[str, Any]) -> list[str]:
     if timed:
         cells += [
             measured_cell(answer),
-            f"{answer['params'] / 1e6:.1f}M",
-            f"{answer['macs'] / 1e6:.0f}M",
+            f"{answer['params'] / 1e6:.3g}M",
+            f"{answer['macs'] / 1e6:.3g}M",
         ]
     return cells
 
@@ -49,4 +49,6 @@ def what_accuracy_means(metrics: dict[str, Any]) -> str:
 
 def measured_cell(timed: dict[str, Any]) -> str:
     """Measured milliseconds with their spread, of an answer or a known network."""
-    return f"{timed['measured_ms']:.2f} ±{timed['measured_spread']:.1%}"
+    milliseconds = timed["measured_ms"]
+    number = f"{milliseconds:.2f}" if milliseconds >= 1 else f"{milliseconds:.3g}"
+    return f"{number} ±{timed['measured_spread']:.1%}"
