@@ -25,6 +25,7 @@ from pnag.pipeline.display import Display
 from pnag.pipeline.recipe import ImagesRecipe, Recipe
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.size import Size
+from pnag.pipeline.stages import model_name
 from pnag.pipeline.tables import write_table
 from pnag.pipeline.trained import Answer, save_gaussian_process
 from pnag.search.gaussian_process import fit_gaussian_process
@@ -52,9 +53,11 @@ def workers() -> int:
     return 1 if torch.cuda.is_available() else torch.get_num_threads()
 
 
-def make_accelerator() -> Accelerator:
+def make_accelerator(images: ImagesRecipe) -> Accelerator:
     """The GPU if there is one, and the other processes if there are."""
-    return Accelerator()
+    # On the CPU bfloat16 training took 2.2 times as long as float32 (AMD EPYC with avx512_bf16).
+    precision = images.precision or ("bfloat16" if torch.cuda.is_available() else "float32")
+    return Accelerator(mixed_precision="bf16" if precision == "bfloat16" else "no")
 
 
 def images_stage(run: RunDirectory, images: ImagesRecipe, seed: int, display: Display) -> ImageData:
@@ -309,8 +312,13 @@ def collect_stage(
     run.stage("collecting", inputs, outputs, work, display.reused)
 
 
-def write_preprocessing(run: RunDirectory, data: ImageData) -> None:
-    """Beside the exported networks: how their input is made, and what their outputs mean."""
+def write_weights(
+    run: RunDirectory, data: ImageData, answers: list[Answer], networks: dict[str, nn.Module]
+) -> None:
+    """Beside the exported networks: their weights for timm, and what goes in and comes out."""
+    for a in answers:
+        path = run.models / f"{model_name(a)}.safetensors"
+        save_weights(networks[a.arch], path, fingerprint(a.arch))
     how = asdict(data.preprocessing) | {"channels": "RGB", "layout": "NCHW"}
     write_json(run.models / "preprocessing.json", how | {"classes": data.classes})
 

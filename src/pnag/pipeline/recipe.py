@@ -45,6 +45,7 @@ class ImagesRecipe(_Strict):
     classes: Annotated[int, Field(ge=2)] | None = None
     on_corrupt: Literal["refuse", "skip"] = "refuse"
     cache: Path | None = None
+    precision: Literal["float32", "bfloat16"] | None = None
     minutes: Annotated[float, Field(gt=0)] = 120.0
     resolution: Annotated[int, Field(ge=32)] | None = None
     width_mult: Annotated[float, Field(ge=0.1, le=4)] | None = None

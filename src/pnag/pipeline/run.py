@@ -70,7 +70,7 @@ def _from_images(
     # Here, for these import `datasets` and `accelerate`: seconds that other runs need not wait.
     from pnag.pipeline import image_stages as stages
 
-    accelerator = stages.make_accelerator()
+    accelerator = stages.make_accelerator(images)
     data = stages.images_stage(run, images, recipe.seed, display)
     plan = stages.plan_stage(run, recipe, images, data, accelerator, display)
     size = Size(data.preprocessing.resolution, plan.width_mult, len(data.classes))
@@ -82,7 +82,7 @@ def _from_images(
     answers = answer_stage(run, recipe, size, display)
     networks = stages.finetune_stage(run, recipe, data, plan, answers, accelerator, display)
     proof_stage(run, recipe, size, answers, networks, display)
-    stages.write_preprocessing(run, data)
+    stages.write_weights(run, data, answers, networks)
     return _finish(run, recipe, size, answers)
 
 
@@ -96,7 +96,7 @@ def train_only(recipe: Recipe, out: Path, display: Display) -> None:
 
     if recipe.images is None:
         raise PnagError("there are no images to train on; name them with --images")
-    accelerator = stages.make_accelerator()
+    accelerator = stages.make_accelerator(recipe.images)
     run = RunDirectory(out)
     with accelerator.main_process_first():  # which decodes and plans, and the others read
         if accelerator.is_main_process:
