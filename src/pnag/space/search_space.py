@@ -193,8 +193,8 @@ class SearchSpace:
         """The N architectures that a token array of the MobileNetV3 space spells."""
         values = self.values(tokens).reshape(len(tokens), UNITS, 1 + 2 * MAX_DEPTH)
         depths = values[:, :, 0].tolist()
-        widths = values[:, :, 1::2].reshape(len(tokens), -1).tolist()
-        kernels = values[:, :, 2::2].reshape(len(tokens), -1).tolist()
+        widths = values[:, :, 1::2].reshape(len(tokens), UNITS * MAX_DEPTH).tolist()
+        kernels = values[:, :, 2::2].reshape(len(tokens), UNITS * MAX_DEPTH).tolist()
         return [
             Architecture(tuple(d), tuple(k), tuple(w))
             for d, k, w in zip(depths, kernels, widths, strict=True)
