@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pnag.errors import PnagError
-from pnag.networks.elastic import ElasticLayer
+from pnag.networks.elastic import ElasticDepthwise, ElasticLayer
 from pnag.networks.mobilenetv3 import UNIT_LAYOUT
 from pnag.networks.supernet import Supernet
 from pnag.space import Architecture, SearchSpace, Tokens
@@ -102,7 +102,9 @@ class SubnetEvaluator:
         memory: bytes that the maps of validation images may take; more images are taken in turns.
 
     Attributes:
-        images: validation images, of which the first half are a stratified half.
+        images: how many validation images.
+        rows: (images,) of the validation part; the first half are a stratified half.
+        chunks: of `rows`, each worked on at once.
 
     Raises:
         PnagError: for another class count than the supernet's, or too few images.
@@ -118,12 +120,12 @@ class SubnetEvaluator:
     ) -> None:
         self.settings = settings = settings or Settings()
         settings.check(supernet, data)
-        self._supernet = supernet
+        self._supernet: Any = supernet  # torch types a module's parts as tensors or modules
         self._data = data
-        self._device = supernet.classifier.linear.weight.device
+        self._device = next(supernet.parameters()).device
         self._dtype = getattr(torch, settings.precision)
-        self._rows = _half_first(data.validation.labels, settings)
-        self.images = len(self._rows)
+        self.rows = _half_first(data.validation.labels, settings)
+        self.images = len(self.rows)
         with torch.inference_mode():
             self._prepare(memory)
 
@@ -142,7 +144,7 @@ class SubnetEvaluator:
         chunk = max(1, memory // self._calibration.bytes_per_image)
         half = self.images // 2
         # No chunk lies across the middle, so the half can be evaluated alone.
-        self._chunks = [
+        self.chunks = [
             range(first, min(first + chunk, stop))
             for start, stop in ((0, half), (half, self.images))
             for first in range(start, stop, chunk)
@@ -150,7 +152,7 @@ class SubnetEvaluator:
         # With few chunks the images stay after the stem, which then need not be computed again.
         self._kept: dict[range, tuple[_Maps, Tensor]] = {}
         if self.images * self._calibration.bytes_per_image <= memory:
-            self._kept = {chunk: self._load(chunk) for chunk in self._chunks}
+            self._kept = {chunk: self._load(chunk) for chunk in self.chunks}
 
     def correct(self, tokens: Tokens, part: Part = "all") -> tuple[NDArray[np.int64], int]:
         """How many images each architecture classifies correctly, and of how many.
@@ -166,7 +168,7 @@ class SubnetEvaluator:
         half = self.images // 2
         chunks = [
             chunk
-            for chunk in self._chunks
+            for chunk in self.chunks
             if part == "all" or (chunk.start < half) == (part == "first half")
         ]
         counts = np.zeros(len(tokens), np.int64)
@@ -192,7 +194,7 @@ class SubnetEvaluator:
         with torch.inference_mode():
             (statistics,) = self._calibrate([arch])
             parts = []
-            for chunk in self._chunks:
+            for chunk in self.chunks:
                 maps, _ = self._kept.get(chunk) or self._load(chunk)
                 x = self._walk(maps, arch, statistics.layers, 0)
                 parts.append(_head(self._supernet, statistics.final, x, self._dtype))
@@ -200,7 +202,7 @@ class SubnetEvaluator:
 
     def _load(self, chunk: range) -> tuple[_Maps, Tensor]:
         features, labels = [], []
-        rows = self._rows[chunk.start : chunk.stop]
+        rows = self.rows[chunk.start : chunk.stop]
         for images, batch_labels in eval_rows(
             self._data, "validation", rows, _BATCH, device=self._device
         ):
@@ -293,7 +295,7 @@ class _Maps:
     Outputs of a position have one shape whatever its width, so their memory is used again.
     """
 
-    def __init__(self, supernet: Supernet, first: Tensor) -> None:
+    def __init__(self, supernet: Any, first: Tensor) -> None:
         self.first = first
         self._maps: list[Tensor] = []
         height, width = first.shape[1:3]
@@ -504,7 +506,8 @@ class _Layer:
         return F.relu_(x) if self.relu else F.hardswish(x, inplace=True)
 
     def _depthwise(self, x: Tensor) -> Tensor:
-        return _depthwise(x, *self.depth, self.elastic.conv.depth_conv.conv.stride)
+        stride = cast(ElasticDepthwise, self.elastic.conv.depth_conv.conv).stride
+        return _depthwise(x, *self.depth, stride)
 
     def _excited(self, x: Tensor) -> Tensor:
         if self.excite is None:
@@ -546,7 +549,7 @@ def _tiles(x: Tensor, channels: int) -> list[slice]:
 class _Stem:
     """What all architectures begin with: a convolution and a depthwise-separable block."""
 
-    def __init__(self, supernet: Supernet, dtype: torch.dtype) -> None:
+    def __init__(self, supernet: Any, dtype: torch.dtype) -> None:
         self._dtype = dtype
         block = supernet.blocks[0].conv
         self._parts = (supernet.first_conv, block.depth_conv, block.point_linear)
@@ -590,7 +593,7 @@ class _Stem:
         return x.permute(0, 2, 3, 1).contiguous()
 
 
-def _calibrate_final(supernet: Supernet, x: Tensor) -> _Norm:
+def _calibrate_final(supernet: Any, x: Tensor) -> _Norm:
     weight = supernet.final_expand_layer.conv.weight[:, :, 0, 0].to(x.dtype)
     moments = _Moments()
     for tile in _tiles(x, len(weight)):
@@ -598,7 +601,7 @@ def _calibrate_final(supernet: Supernet, x: Tensor) -> _Norm:
     return moments.norm()
 
 
-def _head(supernet: Supernet, final: _Norm, x: Tensor, dtype: torch.dtype) -> Tensor:
+def _head(supernet: Any, final: _Norm, x: Tensor, dtype: torch.dtype) -> Tensor:
     """(N, classes) float32 of the last layer's (N, H, W, C)."""
     scale, shift = final.affine(supernet.final_expand_layer.bn, unbiased=True)
     expand = (supernet.final_expand_layer.conv.weight[:, :, 0, 0] * scale[:, None]).to(dtype)

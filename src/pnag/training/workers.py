@@ -72,6 +72,8 @@ def running(job: Job, workers: int, ray_address: str | None) -> Iterator[Run]:
 
 
 def _here(job: Job) -> Run:
+    evaluator: SubnetEvaluator | None = None
+
     def run(tasks: Sequence[Task]) -> Iterator[tuple[int, list[int]]]:
         nonlocal evaluator
         for number, task in enumerate(tasks):
@@ -80,7 +82,6 @@ def _here(job: Job) -> Run:
                 counts = _counts(evaluator, task)
             yield number, counts
 
-    evaluator: SubnetEvaluator | None = None
     return run
 
 
@@ -119,7 +120,7 @@ def _work(task: Task) -> list[int]:
 def _processes(job: Job, workers: int) -> Iterator[Run]:
     # Not forked: OpenMP's threads and CUDA do not survive that.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _start, (_plain(job),))
+    pool = ProcessPoolExecutor(workers, context, _start, (job,))
 
     def run(tasks: Sequence[Task]) -> Iterator[tuple[int, list[int]]]:
         try:
@@ -168,7 +169,7 @@ def _ray(job: Job, workers: int, address: str) -> Iterator[Run]:
         ) from error
     try:
         remote = ray.remote(num_cpus=1, num_gpus=int(job.device.startswith("cuda")))(_Actor)
-        stored = ray.put(_plain(job))
+        stored = ray.put(job)
         pool = ActorPool([remote.remote(stored) for _ in range(workers)])
 
         def run(tasks: Sequence[Task]) -> Iterator[tuple[int, list[int]]]:
@@ -182,7 +183,3 @@ def _ray(job: Job, workers: int, address: str) -> Iterator[Run]:
         yield run
     finally:
         ray.shutdown()
-
-
-def _plain(job: Job) -> Job:
-    return job
