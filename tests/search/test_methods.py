@@ -24,10 +24,13 @@ from pnag.search.methods.multi_objective import (
 )
 from pnag.search.methods.nsga2 import Nsga2Settings, nsga2
 from pnag.search.methods.random_search import RandomSearch
+from pnag.search.policy_gradient import GeneratorSettings
 from pnag.space.search_space import SearchSpace, Token, Tokens
 
 EVO = EvoSettings(population=40, generations=30, samples=4000)
-MULTI = MultiObjectiveSettings(iterations=25, samples=16, hidden=16, embedding=8, draws=100)
+MULTI = MultiObjectiveSettings(
+    draws=100, generator=GeneratorSettings(iterations=25, samples=16, hidden=16, embedding=8)
+)
 NSGA2 = Nsga2Settings(population=40, generations=30)
 SMALL: dict[str, Callable[[Problem, int], Searcher]] = {
     "evo": lambda problem, seed: Evo(problem, seed, silent, EVO),
@@ -198,7 +201,8 @@ def test_mnasnets_reward() -> None:
 
 
 def test_multi_objective_training_raises_the_reward(problem: Problem) -> None:
-    settings = MultiObjectiveSettings(iterations=60, samples=32, hidden=16, embedding=8)
+    training = GeneratorSettings(iterations=60, samples=32, hidden=16, embedding=8)
+    settings = MultiObjectiveSettings(generator=training)
     budget = float(np.median(problem.cost))
     seen: list[tuple[int, int]] = []
     trained = nas_mo(problem, 0, lambda *done: seen.append(done), settings)
@@ -214,7 +218,7 @@ def test_unknown_method() -> None:
         get_method("annealing")
 
 
-def test_without_pymoo(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pymoo.algorithms.moo.nsga2", None)
+def test_without_pymoo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pymoo", None)
     with pytest.raises(PnagError, match=r"pip install 'pnag\[search\]'"):
-        get_method("nsga2")(problem, 0, silent)
+        get_method("nsga2")

@@ -7,7 +7,7 @@ architecture = searcher.answer(budget)
 from pnag.errors import PnagError
 from pnag.search.methods.evo import Evo
 from pnag.search.methods.multi_objective import nas_mo, ofa_mo
-from pnag.search.methods.nsga2 import nsga2
+from pnag.search.methods.nsga2 import nsga2, require_pymoo
 from pnag.search.methods.pnag_method import pnag
 from pnag.search.methods.problem import Method, Problem, Progress, Searcher, silent
 from pnag.search.methods.random_search import RandomSearch
@@ -26,10 +26,12 @@ def get_method(name: str) -> Method:
     """The method of a name.
 
     Raises:
-        PnagError: for an unknown name; it lists the known ones.
+        PnagError: for an unknown name; it lists the known ones. Or if what it needs is missing.
     """
     if name not in METHODS:
         raise PnagError(f"no search method is called {name!r}; there are {', '.join(METHODS)}")
+    if name == "nsga2":
+        require_pymoo()
     return METHODS[name]
 
 

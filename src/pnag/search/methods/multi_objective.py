@@ -29,29 +29,24 @@ import torch
 from pnag.search.front import Floats
 from pnag.search.generator import Generator
 from pnag.search.methods.problem import Problem, Progress, infeasible, silent
-from pnag.search.policy_gradient import ascend
+from pnag.search.policy_gradient import GeneratorSettings, ascend
 from pnag.space import Tokens
 
 
 @dataclass(frozen=True)
 class MultiObjectiveSettings:
-    """The training of one budget's generator, with `GeneratorSettings`' numbers, and the draws.
+    """The reward, the training of one budget's generator, and the draws.
 
     Attributes:
         within, beyond: the reward's exponent for costs within and beyond the budget.
         draws: architectures that an answer is chosen from.
+        generator: as our own one is trained; there is no evaluator to refine.
     """
 
     within: float = -0.07
     beyond: float = -0.07
-    iterations: int = 400
-    samples: int = 64
-    learning_rate: float = 4e-3
-    entropy: float = 0.1
-    final_entropy: float = 1e-2
-    hidden: int = 64
-    embedding: int = 64
     draws: int = 1000
+    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
 
 
 Choose = Callable[[Floats, Floats, Floats, float], int]
@@ -126,27 +121,28 @@ def train_for_budget(
     problem: Problem, budget: float, settings: MultiObjectiveSettings, seed: int, progress: Progress
 ) -> Generator:
     """Maximise the expected reward under one budget, plus entropy, by its policy gradient."""
+    s = settings.generator
     random = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         # The budget embedding needs two; the lower one is never asked for.
         anchors = torch.tensor([0.9 * budget, budget], dtype=torch.float64)
-        generator = Generator(problem.space, anchors, settings.hidden, settings.embedding)
-    budgets = torch.full((settings.samples,), budget, dtype=torch.float64)
-    optimizer = torch.optim.Adam(generator.parameters(), lr=settings.learning_rate)
+        generator = Generator(problem.space, anchors, s.hidden, s.embedding)
+    budgets = torch.full((s.samples,), budget, dtype=torch.float64)
+    optimizer = torch.optim.Adam(generator.parameters(), lr=s.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimizer, settings.iterations, settings.learning_rate / 30
+        optimizer, s.iterations, s.learning_rate / 30
     )
-    for iteration in range(settings.iterations):
+    for iteration in range(s.iterations):
         rollout = generator(budgets, random)
         accuracy, cost = problem.label(rollout.tokens.to(torch.int8).numpy())
         reward = mnasnet_reward(accuracy, cost, budget, settings)
         # Rewards differ by little more than a hundredth: centred and in units of their deviation.
         standard = (reward - reward.mean()) / (reward.std() + 1e-9)
         advantage = torch.from_numpy(standard.clip(-4, 4)).float()
-        done = iteration / settings.iterations
-        weight = settings.entropy * (settings.final_entropy / settings.entropy) ** done
+        done = iteration / s.iterations
+        weight = s.entropy * (s.final_entropy / s.entropy) ** done
         ascend(generator, optimizer, rollout, advantage, weight)
         schedule.step()
-        progress(iteration + 1, settings.iterations)
+        progress(iteration + 1, s.iterations)
     return generator.eval()

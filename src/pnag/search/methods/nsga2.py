@@ -8,6 +8,7 @@ populations.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -47,6 +48,16 @@ class Nsga2:
         return self.front.tokens[best - np.arange(n) % (best + 1)]
 
 
+def require_pymoo() -> None:
+    """Say how to install the optional dependency, before time is spent on predictors.
+
+    Raises:
+        PnagError: if pymoo is not installed.
+    """
+    if find_spec("pymoo") is None:
+        raise PnagError("nsga2 needs pymoo: pip install 'pnag[search]'")
+
+
 def nsga2(
     problem: Problem,
     seed: int = 0,
@@ -58,17 +69,16 @@ def nsga2(
     Raises:
         PnagError: if pymoo is not installed.
     """
-    try:  # here, as pymoo is an optional dependency
-        from pymoo.algorithms.moo.nsga2 import NSGA2
-        from pymoo.config import Config
-        from pymoo.core.duplicate import DefaultDuplicateElimination
-        from pymoo.core.problem import Problem as IntegerProblem
-        from pymoo.operators.crossover.sbx import SBX
-        from pymoo.operators.mutation.pm import PM
-        from pymoo.operators.repair.rounding import RoundingRepair
-        from pymoo.operators.sampling.rnd import IntegerRandomSampling
-    except ImportError as error:
-        raise PnagError("nsga2 needs pymoo: pip install 'pnag[search]'") from error
+    require_pymoo()
+    from pymoo.algorithms.moo.nsga2 import NSGA2
+    from pymoo.config import Config
+    from pymoo.core.duplicate import DefaultDuplicateElimination
+    from pymoo.core.problem import Problem as IntegerProblem
+    from pymoo.operators.crossover.sbx import SBX
+    from pymoo.operators.mutation.pm import PM
+    from pymoo.operators.repair.rounding import RoundingRepair
+    from pymoo.operators.sampling.rnd import IntegerRandomSampling
+
     # Where pymoo was built without compiled parts it says so on stdout, which is for results.
     Config.warnings["not_compiled"] = False
     settings = settings or Nsga2Settings()
