@@ -34,11 +34,11 @@ from pnag.space import SearchSpace, Tokens
 from pnag.space.sharing import sample_shared
 from pnag.training.collect import collect
 from pnag.training.finetune import finetune, judge
-from pnag.training.images import ImageData, load_images
+from pnag.training.images import PARTS, ImageData, load_images
 from pnag.training.loop import Step, to_device
 from pnag.training.phases import PHASES
 from pnag.training.plan import Plan, evaluator_settings, make_plan
-from pnag.training.settings import SupernetSettings
+from pnag.training.settings import FinetuneSettings, SupernetSettings
 from pnag.training.subnets import SubnetEvaluator
 from pnag.training.supernet_training import Progress, train_supernet
 from pnag.training.weights import save_weights
@@ -72,6 +72,8 @@ def images_stage(run: RunDirectory, images: ImagesRecipe, seed: int, display: Di
             on_corrupt=images.on_corrupt,
             progress=bar.update,
         )
+        images_read = sum(len(data.part(part)) for part in PARTS)
+        bar.update(images_read, images_read)  # of the cache nothing is told
     for note in data.notes:
         display.note(f"[yellow]note:[/yellow] {escape(note)}")
     if data.skipped:
@@ -138,6 +140,12 @@ def planned_supernet(recipe: Recipe, plan: Plan) -> SupernetSettings:
     """The recipe's supernet at the plan's size."""
     fit = replace(recipe.supernet.fit, epochs=plan.epochs)
     return replace(recipe.supernet, width_mult=plan.width_mult, fit=fit)
+
+
+def planned_finetuning(recipe: Recipe, plan: Plan) -> FinetuneSettings:
+    """The recipe's fine-tuning at the plan's length."""
+    fit = replace(recipe.finetune.fit, epochs=plan.finetune_epochs)
+    return replace(recipe.finetune, fit=fit)
 
 
 def supernet_stage(
@@ -337,9 +345,7 @@ def finetune_stage(
     Returns:
         The networks, on the CPU, by architecture.
     """
-    settings = replace(
-        recipe.finetune, fit=replace(recipe.finetune.fit, epochs=plan.finetune_epochs)
-    )
+    settings = planned_finetuning(recipe, plan)
     supernet = load_supernet(run, accelerator)
     identity = file_fingerprint(run.supernet)
     archs = list(dict.fromkeys(a.arch for a in answers))
