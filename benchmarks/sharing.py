@@ -3,8 +3,8 @@
 1. Times each unit's share of a subnet's evaluation (validation and BN recalibration, one thread).
 2. From that, how many architectures a time buys if groups of g share their first u units, and how
    well a Gaussian process that is fitted to so many predicts others. The truth is Once-for-All's
-   published accuracy predictor (`note10.py`); every row gets noise as of accuracies on 10,000 images
-   that all architectures are judged on.
+   published accuracy predictor (`note10.py`); every row gets noise of 0.2 %, as if judged on 10,000
+   images that are the same for all.
 
 python benchmarks/sharing.py [--images shared/data/cifar10 --resolution 32]
 """
