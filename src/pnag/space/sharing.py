@@ -7,7 +7,7 @@ import numpy as np
 from pnag.space.search_space import SearchSpace, Tokens
 
 # What `benchmarks/sharing.py` found best for a given time (`benchmarks/README.md`).
-SHARED = 4
+SHARED = 8
 
 
 def sample_shared(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from safetensors.torch import load, save
 
 from pnag.errors import PnagError
 from pnag.networks.supernet import Supernet
@@ -29,7 +31,7 @@ class Job:
     """What a worker makes its evaluator from; pickles to weights and names of files."""
 
     width_mult: float
-    weights: dict[str, Tensor]
+    weights: bytes
     device: str
     data: ImageData
     settings: Settings
@@ -38,15 +40,16 @@ class Job:
     @classmethod
     def of(cls, supernet: Supernet, data: ImageData, settings: Settings, memory: int) -> Job:
         """The job of evaluating subnets of a supernet on its device."""
-        weights = {name: value.cpu() for name, value in supernet.state_dict().items()}
+        state = {name: value.cpu().contiguous() for name, value in supernet.state_dict().items()}
         device = str(next(supernet.parameters()).device)
-        return cls(supernet.width_mult, weights, device, data, settings, memory)
+        # As bytes: tensors would need shared memory, of which containers have little.
+        return cls(supernet.width_mult, save(state), device, data, settings, memory)
 
     def evaluator(self) -> SubnetEvaluator:
         """A new one, with a supernet of its own."""
         with torch.device("meta"):
             supernet = Supernet(self.width_mult, len(self.data.classes))
-        supernet.load_state_dict(self.weights, assign=True)
+        supernet.load_state_dict(load(self.weights), assign=True)
         return SubnetEvaluator(
             supernet.to(self.device), self.data, self.settings, memory=self.memory
         )
@@ -107,8 +110,17 @@ _evaluator: SubnetEvaluator | None = None
 
 def _start(job: Job) -> None:
     global _evaluator
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _evaluator = job.evaluator()
+
+
+def _leave_with_parent() -> None:
+    # A parent that is killed cannot tell its workers, and they would wait for tasks forever.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _work(task: Task) -> list[int]:
