@@ -50,7 +50,7 @@ def evaluator_settings(data: ImageData, validation: int = VALIDATION) -> Setting
     return Settings(
         calibration=min(CALIBRATION, len(data.train)),
         validation=min(validation, len(data.validation)),
-        precision=fastest_precision(),
+        precision=fastest_precision("cuda" if torch.cuda.is_available() else "cpu"),
     )
 
 
