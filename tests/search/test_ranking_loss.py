@@ -76,6 +76,19 @@ def test_the_sweep_and_the_wavelet_matrix_count_the_same(m: int, ranks: int, see
     assert torch.equal(swept[1], counted[1])
 
 
+def test_margins_of_one_but_for_rounding_count_on_both_sides_or_none() -> None:
+    generator = torch.Generator().manual_seed(0)
+    accuracy, cost = torch.rand(2, 200, generator=generator).double()
+    budgets = torch.tensor([0.3, 0.8]).double()
+    scores = (torch.randn(2, 200, generator=generator).double() * 30).round() / 10
+    ranks = dominance_ranks(accuracy, cost, budgets)
+    for counting in (active_pairs_cpu, active_pairs_gpu):
+        better, worse = counting.active_pairs(scores, ranks)
+        assert torch.equal(better.sum(1), worse.sum(1))
+    value = ranking_loss(scores, ranks)
+    assert float(value) == pytest.approx(float(twin(scores, accuracy, cost, budgets)), rel=1e-12)
+
+
 def test_float32_scores_lose_nothing() -> None:
     generator = torch.Generator().manual_seed(0)
     accuracy, cost = torch.rand(2, 3000, generator=generator).double()

@@ -16,7 +16,7 @@ from typing import Any
 from pnag.errors import PnagError
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 
-STAGES_VERSION = 3  # 3: generators carry the calibration of their budgets
+STAGES_VERSION = 4  # 4: generators carry the calibration of their budgets; another kernel
 
 
 class RunDirectory:

@@ -27,6 +27,7 @@ from pnag.search.predictor import Predictor, space_fingerprint
 from pnag.space import SearchSpace
 
 Floats = NDArray[np.float64]
+GAUSSIAN_PROCESS = "GaussianProcess of kernel 2"  # weights mean nothing with another kernel
 IMAGENET_WEIGHTS = Path(__file__).parents[1] / "weights" / "ofa_mbv3_w1.0_imagenet_top1.safetensors"
 
 
@@ -52,7 +53,7 @@ def _load_accuracy(path: Path, space: SearchSpace) -> Predictor | GaussianProces
 
 def save_gaussian_process(process: GaussianProcess, path: Path) -> None:
     """Write a Gaussian process without its factor, atomically."""
-    _save(process.state(), "GaussianProcess", path, process.space)
+    _save(process.state(), GAUSSIAN_PROCESS, path, process.space)
 
 
 def load_gaussian_process(path: Path, space: SearchSpace) -> GaussianProcess:
@@ -62,7 +63,7 @@ def load_gaussian_process(path: Path, space: SearchSpace) -> GaussianProcess:
         PnagError: if the file is not one.
     """
     try:
-        return GaussianProcess.from_state(space, load_state(path, "GaussianProcess", space))
+        return GaussianProcess.from_state(space, load_state(path, GAUSSIAN_PROCESS, space))
     except (KeyError, ValueError) as error:
         raise PnagError(f"{path} is not a Gaussian process of pnag: {error}") from error
 

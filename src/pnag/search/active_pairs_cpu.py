@@ -9,7 +9,9 @@ run on as many threads as torch has.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Counts = NDArray[np.int64]
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def active_pairs(scores: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,14 +47,22 @@ def active_pairs(scores: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(better), torch.from_numpy(worse)
 
 
-@numba.njit(nogil=True, cache=True)
+def _compiled(function: F) -> F:
+    """By numba, kept on disk where there is a place for it (not in a read-only container)."""
+    try:
+        return cast(F, numba.njit(nogil=True, cache=True)(function))
+    except RuntimeError:
+        return cast(F, numba.njit(nogil=True)(function))
+
+
+@_compiled
 def _add(tree: NDArray[np.int32], place: int) -> None:
     while place < len(tree):
         tree[place] += 1
         place += place & -place
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _first(tree: NDArray[np.int32], count: int) -> int:
     total = 0
     while count > 0:
@@ -60,7 +71,7 @@ def _first(tree: NDArray[np.int32], count: int) -> int:
     return total
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _sweep(
     r: NDArray[np.float64],
     rank: NDArray[np.int64],
@@ -79,11 +90,12 @@ def _sweep(
     reach = np.zeros(m + 1, np.int32)
     too_low, in_reach = 0, 0
     for i in order:
-        # The margin is compared on the same rounded sums as max(0, 1 + R_j - R_i) would be.
+        # One rule for both counts: a term is active where R_j > R_i - 1, rounded as it is. With
+        # R_i < R_j + 1 for the other, a pair at the margin could count on one side only.
         while too_low < m and r[order[too_low]] <= r[i] - 1.0:
             _add(low, start[rank[order[too_low]]] + 1)
             too_low += 1
-        while in_reach < m and r[order[in_reach]] < r[i] + 1.0:
+        while in_reach < m and r[order[in_reach]] - 1.0 < r[i]:
             _add(reach, start[rank[order[in_reach]]] + 1)
             in_reach += 1
         below, up_to = start[rank[i]], start[rank[i] + 1]  # worse; worse or tied, itself included

@@ -33,10 +33,10 @@ def active_pairs(scores: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
     # How many have a lower rank than i; how many a lower or the same one (itself included).
     below = torch.searchsorted(sorted_ranks, sorted_ranks)
     up_to = torch.searchsorted(sorted_ranks, sorted_ranks, right=True)
-    # How many R lie at or below R_i - 1 (inactive as the lower one), and below R_i + 1. The margin
-    # is compared on the same rounded sums as max(0, 1 + R_j - R_i) would be, up to float64.
+    # How many R lie at or below R_i - 1 (inactive as the lower one), and how many R less 1 lie
+    # below R_i: one rule for both counts, so that a pair at the margin counts in both or in none.
     too_low = torch.searchsorted(sorted_scores, sorted_scores - 1.0, right=True)
-    in_reach = torch.searchsorted(sorted_scores, sorted_scores + 1.0)
+    in_reach = torch.searchsorted(sorted_scores - 1.0, sorted_scores)
     too_low = too_low.gather(1, places)
     in_reach = in_reach.gather(1, places)
 

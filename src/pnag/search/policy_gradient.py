@@ -88,7 +88,7 @@ def train_generator(
         rollout = generator(drawn, random)
         with torch.no_grad():
             tokens = rollout.tokens.to(torch.int8).cpu().numpy()
-            features, accuracy, cost = describe(tokens)
+            features, accuracy, cost = (x.to(device) for x in describe(tokens))
             scores = evaluator.paired(features, drawn).view(k, n)
             centred = scores - scores.mean(1, keepdim=True)
             deviation = centred.std(1, keepdim=True) + 1e-3

@@ -48,7 +48,7 @@ def ranking_loss(scores: Tensor, ranks: Tensor) -> Tensor:
 class _RankingLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor, ranks: Tensor) -> Tensor:
-        value, gradient = ranking_loss_and_gradient(scores.detach(), ranks)
+        value, gradient = ranking_loss_and_gradient(scores, ranks)
         ctx.save_for_backward(gradient.to(scores.dtype))
         return value.to(scores.dtype)
 
@@ -60,7 +60,7 @@ class _RankingLoss(torch.autograd.Function):
 
 def ranking_loss_and_gradient(scores: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
     """Value () and gradient (K, M) of Eqn. (F), both float64."""
-    scores = scores.double()
+    scores = scores.detach().double()
     k, m = scores.shape
     counts = active_pairs_cpu if scores.device.type == "cpu" else active_pairs_gpu
     better, worse = counts.active_pairs(scores, ranks)

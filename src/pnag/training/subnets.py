@@ -86,8 +86,9 @@ def fastest_precision(device: torch.device | str = "cpu") -> Precision:
     """bfloat16 where the device has instructions for it."""
     if torch.device(device).type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(False) else "float32"
-    capability = torch.cpu.get_capabilities()
-    return "bfloat16" if capability.get("avx512_bf16") or capability.get("amx_bf16") else "float32"
+    capabilities = getattr(torch.cpu, "get_capabilities", None)  # torch 2.12 and later
+    known = capabilities() if capabilities else {}
+    return "bfloat16" if known.get("avx512_bf16") or known.get("amx_bf16") else "float32"
 
 
 class SubnetEvaluator:
