@@ -20,7 +20,13 @@ from pnag.training.finetune import finetune, judge
 from pnag.training.images import ImageData, load_images
 from pnag.training.loop import Step
 from pnag.training.phases import PHASES
-from pnag.training.settings import FinetuneSettings, FitSettings, Method, SupernetSettings
+from pnag.training.settings import (
+    FinetuneFit,
+    FinetuneSettings,
+    FitSettings,
+    Method,
+    SupernetSettings,
+)
 from pnag.training.supernet_training import (
     Progress,
     epochs_of,
@@ -28,7 +34,7 @@ from pnag.training.supernet_training import (
 )
 
 CPU = Accelerator(cpu=True)
-SMALL = SupernetSettings(width_mult=0.1, fit=FitSettings(epochs=6, batch_size=96, ema=0.9))
+SMALL = SupernetSettings(fit=FitSettings(epochs=6, batch_size=96, ema=0.9))
 
 
 class Stopped(Exception):
@@ -47,9 +53,11 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 
 def test_phases_add_up_and_shrink() -> None:
     for method, phases in PHASES.items():
-        for epochs in (1, 7, 100):
+        for epochs in (4, 7, 100):
             settings = replace(SMALL, method=method, fit=replace(SMALL.fit, epochs=epochs))
-            assert sum(epochs_of(settings)) == epochs
+            given = epochs_of(settings)
+            assert sum(given) == epochs
+            assert all(n for n, p in zip(given, phases, strict=True) if p.epochs >= 0.15)
         last = phases[-1]
         drawn = [last.sample(np.random.default_rng(seed)) for seed in range(100)]
         assert {d for arch in drawn for d in arch.depths} == {2, 3, 4}
@@ -70,7 +78,9 @@ def test_stops_at_any_step_change_nothing(
     settings = replace(SMALL, method=method, fit=replace(SMALL.fit, epochs=epochs, batch_size=192))
 
     def train(folder: Path, watch: Callable[[Progress], None]) -> Supernet:
-        return train_supernet(digits, settings, folder, seed=3, accelerator=CPU, watch=watch)
+        return train_supernet(
+            digits, settings, folder, width_mult=0.1, seed=3, accelerator=CPU, watch=watch
+        )
 
     told: list[Progress] = []
     undisturbed = train(tmp_path / "a", told.append)
@@ -104,7 +114,7 @@ def test_only_the_phase_s_weights_move(digits: ImageData, tmp_path: Path) -> Non
         before[progress.phase.name] = matrix.clone()
 
     settings = replace(SMALL, fit=FitSettings(epochs=7, batch_size=512))
-    train_supernet(digits, settings, tmp_path, seed=0, accelerator=CPU, watch=watch)
+    train_supernet(digits, settings, tmp_path, width_mult=0.1, seed=0, accelerator=CPU, watch=watch)
     assert torch.equal(before["full"], torch.eye(25))
     assert not torch.equal(before["kernel"], torch.eye(25))
 
@@ -115,13 +125,13 @@ def test_a_network_learns_by_fine_tuning_and_a_stop_changes_nothing(
     torch.manual_seed(0)
     supernet = Supernet(0.1, 10).eval()
     settings = FinetuneSettings(
-        distillation=0.1, fit=FitSettings(epochs=6, batch_size=32, learning_rate=0.1)
+        distillation=0.1, fit=FinetuneFit(epochs=6, batch_size=32, learning_rate=0.1)
     )
 
     def tune(folder: Path, watch: Callable[[Step], None]) -> nn.Module:
         return finetune(
             supernet, PHASES["sandwich"][0].smallest, digits, settings, folder,
-            supernet_identity="x", seed=0, accelerator=CPU, watch=watch,
+            identity="x", seed=0, accelerator=CPU, watch=watch,
         )  # fmt: skip
 
     network = tune(tmp_path / "a", lambda _: None)
@@ -145,48 +155,67 @@ def test_a_loss_that_is_no_number_and_damaged_files_are_refused(
 ) -> None:
     wild = replace(SMALL, fit=FitSettings(epochs=4, batch_size=96, learning_rate=1e20))
     with pytest.raises(PnagError, match="lower the learning rate"):
-        train_supernet(digits, wild, tmp_path, seed=0, accelerator=CPU)
+        train_supernet(digits, wild, tmp_path, width_mult=0.1, seed=0, accelerator=CPU)
 
     def stop(progress: Progress) -> None:
         if progress.ends_epoch:
             raise Stopped
 
     with pytest.raises(Stopped):
-        train_supernet(digits, SMALL, tmp_path, seed=0, accelerator=CPU, watch=stop)
-    checkpoint = tmp_path / "checkpoint.safetensors"
+        train_supernet(digits, SMALL, tmp_path, width_mult=0.1, seed=0, accelerator=CPU, watch=stop)
+    (checkpoint,) = tmp_path.glob("*.checkpoint.safetensors")
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     with pytest.raises(PnagError, match="damaged"):
-        train_supernet(digits, SMALL, tmp_path, seed=0, accelerator=CPU)
+        train_supernet(digits, SMALL, tmp_path, width_mult=0.1, seed=0, accelerator=CPU)
 
 
 TWO = """
 import sys
 from pathlib import Path
 import torch
-from accelerate import Accelerator
+from pnag.pipeline.image_stages import make_accelerator
+from pnag.pipeline.recipe import ImagesRecipe
 from pnag.training.images import load_images
 from pnag.training.settings import FitSettings, SupernetSettings
 from pnag.training.supernet_training import train_supernet
 
 folder = Path(sys.argv[1])
-accelerator = Accelerator(cpu=True)
+accelerator = make_accelerator(ImagesRecipe(source="digits"))
 assert accelerator.num_processes == 2
 data = load_images("digits", resolution=16, cache=folder / "cache")
-settings = SupernetSettings(width_mult=0.1, fit=FitSettings(epochs=3, batch_size=96))
-supernet = train_supernet(data, settings, folder, seed=0, accelerator=accelerator)
-weights = torch.cat([p.detach().flatten() for p in supernet.parameters()])
+settings = SupernetSettings(fit=FitSettings(epochs=4, batch_size=192))
+def stop(progress):
+    if sys.argv[2] == "stop" and progress.phase.name == "kernel":
+        import os
+        os._exit(1)
+supernet = train_supernet(
+    data, settings, folder, width_mult=0.1, seed=0, accelerator=accelerator, watch=stop
+)
+weights = torch.cat([x.flatten().double() for x in supernet.state_dict().values()])
 torch.save(weights, folder / f"rank{accelerator.process_index}.pt")
 """
 
 
-def test_two_processes_end_with_the_same_weights(digits: ImageData, tmp_path: Path) -> None:
+def test_two_processes_end_with_the_same_weights_stopped_or_not(
+    digits: ImageData, tmp_path: Path
+) -> None:
     script = tmp_path / "two.py"
     script.write_text(TWO)
     # `accelerate launch` starts several processes on GPUs only, unless there is MPI.
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*launch, str(script), str(tmp_path)], capture_output=True, text=True, check=False
-    )
+
+    def run(folder: Path, stop: str) -> subprocess.CompletedProcess[str]:
+        command = [*launch, str(script), str(folder), stop]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = run(tmp_path / "a", "go")
     assert done.returncode == 0, done.stderr
-    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
-    assert torch.equal(first, second)
+    assert run(tmp_path / "b", "stop").returncode != 0
+    done = run(tmp_path / "b", "go")
+    assert done.returncode == 0, done.stderr
+    weights = [
+        torch.load(tmp_path / folder / f"rank{rank}.pt", weights_only=True)
+        for folder in "ab"
+        for rank in (0, 1)
+    ]
+    assert all(torch.equal(weights[0], other) for other in weights[1:])

@@ -66,7 +66,7 @@ class Recipe(_Strict):
     resolution: int = Field(224, ge=32)
     architectures: int = Field(16000, ge=100)
     trained_budgets: int = Field(10, ge=2)
-    budgets: tuple[float, ...] = ()
+    budgets: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
     rounds: int = Field(0, ge=0)
     per_round: int = Field(100, ge=1)
     latency: LatencyRecipe = LatencyRecipe()
@@ -119,6 +119,12 @@ def make_recipe(values: dict[str, Any]) -> Recipe:
             for e in error.errors()
         ]
         raise PnagError("bad recipe: " + "; ".join(lines)) from error
+
+
+def with_images(recipe: Recipe, decided: dict[str, Any]) -> Recipe:
+    """The recipe with what was left open about its images decided."""
+    assert recipe.images is not None
+    return recipe.model_copy(update={"images": recipe.images.model_copy(update=decided)})
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:

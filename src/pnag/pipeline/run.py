@@ -9,7 +9,7 @@ from pnag.deploy.known import KNOWN_NETWORKS
 from pnag.errors import PnagError
 from pnag.files import read_json, write_json, write_text
 from pnag.pipeline.display import Display
-from pnag.pipeline.recipe import ImagesRecipe, Recipe, TableRecipe, save_recipe
+from pnag.pipeline.recipe import Recipe, TableRecipe, save_recipe, with_images
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.size import Size
 from pnag.pipeline.stages import (
@@ -35,11 +35,12 @@ def run_pipeline(recipe: Recipe, out: Path, display: Display) -> dict[str, Any]:
         PnagError: for anything that the user can mend.
     """
     run = RunDirectory(out)
-    save_recipe(recipe, run.recipe)
+    if not run.recipe.exists():  # a finished run's stays until this one has finished
+        save_recipe(recipe, run.recipe)
     if recipe.table is not None:
         return _from_table(run, recipe, recipe.table, display)
     if recipe.images is not None:
-        return _from_images(run, recipe, recipe.images, display)
+        return _from_images(run, recipe, display)
     size = Size(recipe.resolution)
     latency_stage(run, recipe, size, display)
     imagenet_table_stage(run, recipe, size, display)
@@ -63,27 +64,34 @@ def _from_table(
     return metrics
 
 
-def _from_images(
-    run: RunDirectory, recipe: Recipe, images: ImagesRecipe, display: Display
-) -> dict[str, Any]:
+def _from_images(run: RunDirectory, recipe: Recipe, display: Display) -> dict[str, Any]:
     """From own images to fine-tuned networks."""
     # Here, for these import `datasets` and `accelerate`: seconds that other runs need not wait.
     from pnag.pipeline import image_stages as stages
 
-    accelerator = stages.make_accelerator(images)
-    data = stages.images_stage(run, images, recipe.seed, display)
-    plan = stages.plan_stage(run, recipe, images, data, accelerator, display)
-    size = Size(data.preprocessing.resolution, plan.width_mult, len(data.classes))
-    stages.supernet_stage(run, recipe, data, plan, accelerator, display)
+    job = stages.open_images(run, recipe, display)
+    if job.accelerator.num_processes > 1:
+        raise PnagError("`pnag run` is one process; several can share `pnag train`")
+    supernet = stages.plan_supernet_stage(job)
+    plan = stages.plan_answers_stage(job, supernet)
+    size = Size(job.data.preprocessing.resolution, supernet.width_mult, len(job.data.classes))
+    stages.supernet_stage(job, supernet)
     latency_stage(run, recipe, size, display)
-    stages.collect_stage(run, recipe, data, plan, size, accelerator, display)
+    stages.collect_stage(job, plan, size)
     search_stages(run, recipe, display)
     front_calibration_stage(run, recipe, size, display)
     answers = answer_stage(run, recipe, size, display)
-    networks = stages.finetune_stage(run, recipe, data, plan, answers, accelerator, display)
+    networks = stages.finetune_stage(job, plan, answers)
     proof_stage(run, recipe, size, answers, networks, display)
-    stages.write_weights(run, data, answers, networks)
-    return _finish(run, recipe, size, answers)
+    stages.write_weights(job, answers, networks)
+    decided = {
+        "resolution": size.resolution,
+        "width_mult": supernet.width_mult,
+        "epochs": supernet.epochs,
+        "architectures": plan.architectures,
+        "finetune_epochs": plan.finetune_epochs,
+    }
+    return _finish(run, with_images(recipe, decided), size, answers)
 
 
 def train_only(recipe: Recipe, out: Path, display: Display) -> None:
@@ -94,22 +102,14 @@ def train_only(recipe: Recipe, out: Path, display: Display) -> None:
     """
     from pnag.pipeline import image_stages as stages
 
-    if recipe.images is None:
-        raise PnagError("there are no images to train on; name them with --images")
-    accelerator = stages.make_accelerator(recipe.images)
-    run = RunDirectory(out)
-    with accelerator.main_process_first():  # which decodes and plans, and the others read
-        if accelerator.is_main_process:
-            save_recipe(recipe, run.recipe)
-        run = RunDirectory(out)
-        data = stages.images_stage(run, recipe.images, recipe.seed, display)
-        plan = stages.plan_stage(run, recipe, recipe.images, data, accelerator, display)
-    stages.supernet_stage(run, recipe, data, plan, accelerator, display)
+    job = stages.open_images(RunDirectory(out), recipe, display)
+    stages.supernet_stage(job, stages.plan_supernet_stage(job))
 
 
 def _finish(
     run: RunDirectory, recipe: Recipe, size: Size | None, answers: list[Answer]
 ) -> dict[str, Any]:
+    save_recipe(recipe, run.recipe)
     metrics = collect_metrics(run, recipe, size, answers)
     write_json(run.metrics, metrics)
     write_text(run.report, write_report(run.path, metrics))

@@ -67,7 +67,8 @@ class RunDirectory:
     metrics = property(lambda self: self.path / "metrics.json")
     report = property(lambda self: self.path / "report.html")
 
-    plan = property(lambda self: self.path / "plan.json")
+    supernet_plan = property(lambda self: self.path / "plan" / "supernet.json")
+    answers_plan = property(lambda self: self.path / "plan" / "answers.json")
     supernet = property(lambda self: self.path / "supernet.safetensors")
     supernet_phases = property(lambda self: self.path / "supernet")
     supernet_curve = property(lambda self: self.path / "logs" / "supernet.json")
@@ -101,16 +102,21 @@ class RunDirectory:
         Returns:
             Whether the work was done now.
         """
-        key = fingerprint(inputs)
-        record = self._stages.get(name)
-        now = {"inputs": key, "outputs": [self._output(path) for path in outputs]}
-        if record == now:
+        if self.is_done(name, inputs, outputs):
             on_reuse(name)
             return False
         work()
-        self._stages[name] = {"inputs": key, "outputs": [self._output(path) for path in outputs]}
+        self._stages[name] = self._record(inputs, outputs)
         write_json(self.stages_file, {"version": STAGES_VERSION, "stages": self._stages})
         return True
+
+    def is_done(self, name: str, inputs: Any, outputs: list[Path]) -> bool:
+        """Whether a stage was done with these inputs and its files are as it left them."""
+        return bool(self._stages.get(name) == self._record(inputs, outputs))
+
+    def _record(self, inputs: Any, outputs: list[Path]) -> dict[str, Any]:
+        files = [self._output(path) for path in outputs]
+        return {"inputs": fingerprint(inputs), "outputs": files}
 
     def _output(self, path: Path) -> str | None:
         return file_fingerprint(path) if path.is_file() else None

@@ -17,9 +17,9 @@ from pnag.networks.supernet import Supernet
 from pnag.space import Architecture
 from pnag.training.batches import eval_batches
 from pnag.training.images import ImageData, PartName
-from pnag.training.loop import Step, fit
+from pnag.training.loop import Step, fit, to_device
 from pnag.training.settings import FinetuneSettings
-from pnag.training.weights import load_weights, save_weights
+from pnag.training.weights import trained
 
 EVAL_BATCH = 250
 
@@ -33,6 +33,23 @@ class Judged:
     images: int
 
 
+def finetune_identity(
+    supernet_identity: str,
+    arch: Architecture | str,
+    data: ImageData,
+    settings: FinetuneSettings,
+    seed: int,
+    accelerator: Accelerator,
+) -> str:
+    """A hash of all that fine-tuned weights depend on.
+
+    Args:
+        supernet_identity: of the supernet's weights.
+    """
+    how = [asdict(settings), seed, accelerator.mixed_precision]
+    return fingerprint([supernet_identity, data.identity, str(arch), how])
+
+
 def finetune(
     supernet: Supernet,
     arch: Architecture | str,
@@ -40,7 +57,7 @@ def finetune(
     settings: FinetuneSettings,
     folder: Path,
     *,
-    supernet_identity: str,
+    identity: str,
     seed: int,
     accelerator: Accelerator,
     watch: Callable[[Step], None] = lambda step: None,
@@ -49,9 +66,9 @@ def finetune(
 
     Args:
         supernet: in eval mode on the accelerator's device.
-        folder: gets `<hash>.safetensors`, from which a finished network is taken again, and the
+        folder: gets `<identity>.safetensors`, from which a finished network is taken again, and the
             checkpoint of one under way.
-        supernet_identity: of the supernet's weights.
+        identity: from `finetune_identity`.
 
     Returns:
         The timm network in eval mode, its batch norms' statistics measured during training.
@@ -59,11 +76,7 @@ def finetune(
     Raises:
         PnagError: if the loss is no longer a number, or a file is damaged.
     """
-    identity = fingerprint([supernet_identity, data.identity, str(arch), asdict(settings), seed])
     network = supernet.subnet(arch)
-    path = folder / f"{identity}.safetensors"
-    if load_weights(path, identity, network):
-        return network.to(accelerator.device).eval()
 
     def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
         logits = network(images)
@@ -74,22 +87,21 @@ def finetune(
             loss = loss + settings.distillation * F.cross_entropy(logits, target)
         yield loss
 
-    checkpoint = folder / f"{identity}.checkpoint.safetensors"
-    fit(
-        network,
-        losses,
-        data,
-        settings.fit,
-        seed=seed,
-        accelerator=accelerator,
-        checkpoint=checkpoint,
-        identity=identity,
-        watch=watch,
-    )
-    if accelerator.is_main_process:
-        save_weights(network, path, identity)
-        checkpoint.unlink(missing_ok=True)
-    accelerator.wait_for_everyone()
+    def train(checkpoint: Path) -> None:
+        fit(
+            network,
+            losses,
+            data,
+            settings.fit,
+            seed=seed,
+            accelerator=accelerator,
+            checkpoint=checkpoint,
+            identity=identity,
+            watch=watch,
+        )
+
+    trained(network, folder / f"{identity}.safetensors", identity, accelerator, train)
+    to_device(network, accelerator)
     return network.eval()
 
 

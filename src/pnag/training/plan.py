@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,146 +17,185 @@ from pnag.training.batches import steps_per_epoch, train_batches
 from pnag.training.images import ImageData
 from pnag.training.loop import to_device
 from pnag.training.phases import PHASES
-from pnag.training.settings import FinetuneSettings, SupernetSettings
+from pnag.training.settings import FinetuneSettings, FitSettings, SupernetSettings
 from pnag.training.subnets import Settings, SubnetEvaluator, fastest_precision
 from pnag.training.supernet_training import phase_losses
 
 WIDTHS = (1.0, 0.75, 0.5, 0.35, 0.25)
 ENOUGH_EPOCHS = 40  # to prefer a wider supernet
-MOST_EPOCHS = 200
+EPOCHS = (6, 200)  # least and most of the supernet
+TUNING_EPOCHS = (1, 75)  # the paper's 75 (section E) at most
 SHARES = {"supernet": 0.6, "collecting": 0.15, "fine-tuning": 0.2}  # of the minutes; rest: timing
 ARCHITECTURES = (300, 4000)  # least and most to collect
 VALIDATION = 2000  # images that a subnet is judged on: +-1 % of standard error at most
 CALIBRATION = 512  # images that its batch norms are calibrated on
+LEAST_STEPS = 8  # an epoch
+
+Fit = TypeVar("Fit", bound=FitSettings)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a run will do, decided once and kept.
-
-    Attributes:
-        width_mult: of the supernet. epochs: of all its phases.
-        architectures: to collect, rounds included. finetune_epochs: of each answer.
-        minutes: expected, by stage.
-    """
+class SupernetPlan:
+    """The supernet's size, and the minutes that its training should take."""
 
     width_mult: float
     epochs: int
+    minutes: float
+
+
+@dataclass(frozen=True)
+class AnswersPlan:
+    """How many architectures to collect, rounds included, and how long to fine-tune each answer.
+
+    Attributes:
+        collecting_minutes, finetune_minutes: expected, the latter of all answers together.
+    """
+
     architectures: int
     finetune_epochs: int
-    minutes: dict[str, float]
+    collecting_minutes: float
+    finetune_minutes: float
 
 
-def evaluator_settings(data: ImageData, validation: int = VALIDATION) -> Settings:
-    """How subnets are judged: on so many images, if there are, in this machine's best precision."""
+def evaluator_settings(
+    data: ImageData, device: torch.device, validation: int = VALIDATION
+) -> Settings:
+    """How subnets are judged: on so many images, if there are, in the device's best precision."""
     return Settings(
         calibration=min(CALIBRATION, len(data.train)),
         validation=min(validation, len(data.validation)),
-        precision=fastest_precision("cuda" if torch.cuda.is_available() else "cpu"),
+        precision=fastest_precision(device),
     )
 
 
-def make_plan(
+def suited_batch(fit: Fit, data: ImageData) -> Fit:
+    """The same with a smaller batch where the images would not fill LEAST_STEPS of them."""
+    most = max(2, len(data.train) // LEAST_STEPS // 2 * 2)
+    return replace(fit, batch_size=min(fit.batch_size, most))
+
+
+def plan_supernet(
     data: ImageData,
-    supernet: SupernetSettings,
-    finetune: FinetuneSettings,
+    settings: SupernetSettings,
+    *,
+    minutes: float,
+    accelerator: Accelerator,
+    width_mult: float | None = None,
+    epochs: int | None = None,
+) -> SupernetPlan:
+    """Time a few steps of each width; take the widest that gets enough epochs in the time.
+
+    Args:
+        minutes: for the whole run. width_mult, epochs: what the user has decided already.
+    """
+    seconds = SHARES["supernet"] * minutes * 60
+    per_epoch = steps_per_epoch(data, settings.fit.batch_size)
+    for width in (width_mult,) if width_mult else WIDTHS:
+        epoch = per_epoch * _supernet_step(data, settings, width, accelerator)
+        if (epochs or ENOUGH_EPOCHS) * epoch <= seconds:
+            break
+    chosen = epochs or int(np.clip(seconds / epoch, *EPOCHS))
+    return SupernetPlan(width, chosen, round(chosen * epoch / 60, 2))
+
+
+def plan_answers(
+    data: ImageData,
+    settings: FinetuneSettings,
+    width_mult: float,
     *,
     minutes: float,
     answers: int,
     accelerator: Accelerator,
-    width_mult: float | None = None,
-    epochs: int | None = None,
     architectures: int | None = None,
     finetune_epochs: int | None = None,
-) -> Plan:
-    """Time a few steps of each width; take the widest that gets enough epochs in the time.
+) -> AnswersPlan:
+    """Time a few random subnets, and steps of fine-tuning one.
 
     Args:
-        minutes: for the whole run. answers: networks that will be fine-tuned.
-        width_mult, epochs, architectures, finetune_epochs: what the user has decided already.
+        answers: networks that will be fine-tuned.
+        architectures, finetune_epochs: what the user has decided already.
     """
-    seconds = {name: share * minutes * 60 for name, share in SHARES.items()}
-    per_epoch = steps_per_epoch(data, supernet.fit.batch_size)
-    for width in (width_mult,) if width_mult else WIDTHS:
-        step = _supernet_step(data, replace(supernet, width_mult=width), accelerator)
-        affordable = int(seconds["supernet"] / (step * per_epoch))
-        if affordable >= ENOUGH_EPOCHS:
-            break
-    chosen = epochs or min(max(affordable, 1), MOST_EPOCHS)
-    each, tuning = _subnet_seconds(data, width, finetune, accelerator)
-    low, high = ARCHITECTURES
-    collected = architectures or int(np.clip(seconds["collecting"] / each, low, high))
-    tune_steps = steps_per_epoch(data, finetune.fit.batch_size) * tuning
-    tune = finetune_epochs or int(
-        np.clip(seconds["fine-tuning"] / (tune_steps * answers), 1, finetune.fit.epochs)
+    each, step = _subnet_seconds(data, width_mult, settings, accelerator)
+    affordable = SHARES["collecting"] * minutes * 60 / each
+    collected = architectures or int(np.clip(affordable, *ARCHITECTURES))
+    epoch = answers * step * steps_per_epoch(data, settings.fit.batch_size)
+    affordable = SHARES["fine-tuning"] * minutes * 60 / epoch
+    tuning = finetune_epochs or int(np.clip(affordable, *TUNING_EPOCHS))
+    return AnswersPlan(
+        collected, tuning, round(collected * each / 60, 2), round(tuning * epoch / 60, 2)
     )
-    expected = {
-        "supernet": chosen * per_epoch * step / 60,
-        "collecting": collected * each / 60,
-        "fine-tuning": tune * tune_steps * answers / 60,
-    }
-    return Plan(width, chosen, collected, tune, {k: round(v, 1) for k, v in expected.items()})
 
 
-def _supernet_step(data: ImageData, settings: SupernetSettings, accelerator: Accelerator) -> float:
+def _supernet_step(
+    data: ImageData, settings: SupernetSettings, width_mult: float, accelerator: Accelerator
+) -> float:
     """Seconds of a step, averaged over the phases by their epochs."""
-    model = Supernet(settings.width_mult, len(data.classes))
+    model = Supernet(width_mult, len(data.classes))
     to_device(model, accelerator)
     model.train()
-    batches = train_batches(
-        data, settings.fit.batch_size, epoch=0, seed=0, device=accelerator.device
-    )
-    images, labels = next(batches)
+    images, labels = _batch(data, settings.fit, accelerator)
     phases = PHASES[settings.method]
-    total = 0.0
-    # Phases that draw alike cost alike: time the first, the last and one between.
-    timed = {0: phases[0], len(phases) // 2: phases[len(phases) // 2], len(phases) - 1: phases[-1]}
-    costs = {}
-    for number, phase in timed.items():
-        losses = phase_losses(model, phase, settings, model if number else None, 0)
-        taken = []
-        for step in range(4):
-            started = time.perf_counter()
-            for loss in losses(images, labels, step):
-                loss.backward()
-            synchronize(accelerator)
-            taken.append(time.perf_counter() - started)
-        costs[number] = float(np.mean(taken[1:]))
-        model.zero_grad()
+    costs: list[float] = []
     for number, phase in enumerate(phases):
-        nearest = max(n for n in costs if n <= number)
-        total += phase.epochs * costs[nearest]
-    return total
+        if number not in (0, len(phases) // 2, len(phases) - 1):
+            costs.append(costs[-1])  # phases next to each other draw alike
+            continue
+        losses = phase_losses(model, phase, settings, model if number else None, 0)
 
+        def step(turn: int, losses: Callable[..., object] = losses) -> None:
+            with accelerator.autocast():
+                for loss in losses(images, labels, turn):  # type: ignore[attr-defined]
+                    loss.backward()
 
-def synchronize(accelerator: Accelerator) -> None:
-    """Wait for the GPU, where there is one: it is timed otherwise only for being asked."""
-    if accelerator.device.type == "cuda":
-        torch.cuda.synchronize(accelerator.device)
+        costs.append(_seconds(step, accelerator))
+        model.zero_grad()
+    return float(np.dot([phase.epochs for phase in phases], costs))
 
 
 def _subnet_seconds(
-    data: ImageData, width_mult: float, finetune: FinetuneSettings, accelerator: Accelerator
+    data: ImageData, width_mult: float, settings: FinetuneSettings, accelerator: Accelerator
 ) -> tuple[float, float]:
     """Seconds to judge a random subnet, and of one step of its fine-tuning."""
     supernet = Supernet(width_mult, len(data.classes))
     to_device(supernet, accelerator)
-    evaluator = SubnetEvaluator(supernet.eval(), data, evaluator_settings(data))
+    evaluator = SubnetEvaluator(supernet.eval(), data, evaluator_settings(data, accelerator.device))
     space = SearchSpace()
-    tokens = space.sample(6, np.random.default_rng(0))
-    evaluator.accuracies(tokens[:1])
-    started = time.perf_counter()
-    evaluator.accuracies(tokens[1:])
-    each = (time.perf_counter() - started) / 5
+    tokens = space.sample(5, np.random.default_rng(0))
+    each = _seconds(lambda turn: evaluator.accuracies(tokens[turn : turn + 1]), accelerator)
     network = supernet.subnet(space.decode(tokens[:1])[0]).train()
-    batches = train_batches(
-        data, finetune.fit.batch_size, epoch=0, seed=0, device=accelerator.device
+    images, labels = _batch(data, settings.fit, accelerator)
+
+    def step(_: int) -> None:
+        with accelerator.autocast():
+            torch.nn.functional.cross_entropy(network(images), labels).backward()
+
+    return each, _seconds(step, accelerator)
+
+
+def _batch(
+    data: ImageData, fit: FitSettings, accelerator: Accelerator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return next(
+        train_batches(
+            data,
+            fit.batch_size,
+            epoch=0,
+            seed=0,
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+            device=accelerator.device,
+            augment=fit.augment,
+        )
     )
-    images, labels = next(batches)
+
+
+def _seconds(work: Callable[[int], object], accelerator: Accelerator, turns: int = 4) -> float:
+    """Mean of all turns but the first, which warms up."""
     taken = []
-    for _ in range(4):
+    for turn in range(turns):
         started = time.perf_counter()
-        torch.nn.functional.cross_entropy(network(images), labels).backward()
-        synchronize(accelerator)
+        work(turn)
+        if accelerator.device.type == "cuda":  # it is timed only when asked for a result
+            torch.cuda.synchronize(accelerator.device)
         taken.append(time.perf_counter() - started)
-    return each, float(np.mean(taken[1:]))
+    return float(np.mean(taken[1:]))

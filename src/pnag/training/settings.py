@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 Method = Literal["progressive", "sandwich"]
@@ -33,13 +33,25 @@ class Augmentation:
     cutmix: float = 0.0
     erase: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name in ("scale", "ratio"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} is [{low}, {high}], needs two growing positive numbers")
+        if self.scale[1] > 1:
+            raise ValueError(f"scale is {list(self.scale)}, needs shares of at most 1")
+        for name in ("padding", "colour", "mixup", "cutmix", "erase"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, needs at least 0")
+
 
 @dataclass(frozen=True)
 class FitSettings:
     """How weights are trained; the optimiser is SGD with Nesterov momentum and a cosine rate.
 
     Attributes:
-        epochs: whole passes over the images. batch_size: of all processes together.
+        epochs: whole passes over the images; in a recipe 0 is what the plan says.
+        batch_size: of all processes together.
         learning_rate: at its highest, for this batch size. warmup: share of the steps.
         weight_decay: not of biases and batch norms. clip: the gradient's largest norm.
         accumulate: parts that a process' share of a batch is worked on in, where memory is short;
@@ -47,7 +59,7 @@ class FitSettings:
         ema: decay of the averaged weights that a phase ends with; 0 for none.
     """
 
-    epochs: int
+    epochs: int = 0
     batch_size: int = 64
     learning_rate: float = 0.05
     warmup: float = 0.05
@@ -56,7 +68,19 @@ class FitSettings:
     clip: float = 5.0
     accumulate: int = 1
     ema: float = 0.0
-    augment: Augmentation = field(default_factory=Augmentation)
+    augment: Augmentation = Augmentation()
+
+    def __post_init__(self) -> None:
+        least = {"epochs": 0, "batch_size": 2, "accumulate": 1, "weight_decay": 0, "warmup": 0}
+        for name, low in least.items():
+            if not getattr(self, name) >= low:
+                raise ValueError(f"{name} is {getattr(self, name)}, needs at least {low}")
+        for name in ("learning_rate", "clip", "momentum"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}, needs a positive number")
+        for name in ("momentum", "ema", "warmup"):
+            if not getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, needs less than 1")
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of a step of so many."""
@@ -67,11 +91,17 @@ class FitSettings:
 
 
 @dataclass(frozen=True)
+class FinetuneFit(FitSettings):
+    """The same with a learning rate for weights that are good already."""
+
+    learning_rate: float = 0.01
+
+
+@dataclass(frozen=True)
 class SupernetSettings:
     """One recipe for all phases.
 
     Attributes:
-        width_mult: of all channels.
         fit: `epochs` of all phases together, `learning_rate` of the largest network's phase.
         label_smoothing: of the cross-entropy with the true labels.
         distillation: weight, beside that, of the cross-entropy with what the largest network says
@@ -79,15 +109,16 @@ class SupernetSettings:
     """
 
     method: Method = "progressive"
-    width_mult: float = 1.0
     label_smoothing: float = 0.1
     distillation: float = 1.0
-    fit: FitSettings = field(default_factory=lambda: FitSettings(epochs=100))
+    fit: FitSettings = FitSettings()
 
 
 @dataclass(frozen=True)
 class FinetuneSettings:
     """How an answer is fine-tuned; the paper takes 75 epochs on ImageNet (section E).
+
+    A plan never takes more than that.
 
     Attributes:
         distillation: weight of the cross-entropy with the supernet's largest network, 0 for none.
@@ -95,4 +126,4 @@ class FinetuneSettings:
 
     label_smoothing: float = 0.1
     distillation: float = 0.0
-    fit: FitSettings = field(default_factory=lambda: FitSettings(epochs=75, learning_rate=0.01))
+    fit: FinetuneFit = FinetuneFit()

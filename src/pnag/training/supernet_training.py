@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,17 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional as F
 
+from pnag.errors import PnagError
 from pnag.files import fingerprint
 from pnag.networks.supernet import LARGEST, Supernet
 from pnag.training.batches import steps_per_epoch
 from pnag.training.images import ImageData
-from pnag.training.loop import Step, fit, to_device
+from pnag.training.loop import Losses, Step, fit, to_device
 from pnag.training.phases import PHASES, Phase
-from pnag.training.settings import SupernetSettings
-from pnag.training.weights import load_weights, save_weights
+from pnag.training.settings import FitSettings, SupernetSettings
+from pnag.training.weights import trained
+
+LONG = 0.15  # share of the epochs
 
 
 @dataclass
@@ -44,9 +48,26 @@ class Progress:
 
 
 def epochs_of(settings: SupernetSettings) -> list[int]:
-    """Whole epochs of each phase, whose shares are rounded such that all add up."""
-    ends = np.cumsum([phase.epochs for phase in PHASES[settings.method]])
-    return list(map(int, np.diff(np.rint(ends * settings.fit.epochs), prepend=0)))
+    """Whole epochs of each phase, whose shares are rounded such that all add up.
+
+    Raises:
+        PnagError: if there are too few for every phase that matters.
+    """
+    phases = PHASES[settings.method]
+    ends = np.cumsum([phase.epochs for phase in phases])
+    epochs = list(map(int, np.diff(np.rint(ends * settings.fit.epochs), prepend=0)))
+    # The short phases ease the way to the next one; without a long one choices stay untrained.
+    needed = [number for number, phase in enumerate(phases) if phase.epochs >= LONG]
+    if settings.fit.epochs < len(needed):
+        raise PnagError(
+            f"{settings.fit.epochs} epoch(s) are too few for the {len(needed)} phases of "
+            f"{settings.method} training; give more --epochs, or take --train-method sandwich"
+        )
+    for number in needed:
+        if not epochs[number]:
+            epochs[epochs.index(max(epochs))] -= 1
+            epochs[number] = 1
+    return epochs
 
 
 def train_supernet(
@@ -54,6 +75,7 @@ def train_supernet(
     settings: SupernetSettings,
     folder: Path,
     *,
+    width_mult: float,
     seed: int,
     accelerator: Accelerator,
     watch: Callable[[Progress], None] = lambda progress: None,
@@ -61,7 +83,9 @@ def train_supernet(
     """Train all phases that are not done yet.
 
     Args:
-        folder: gets `1-full.safetensors` and so on, and the checkpoint of the phase under way.
+        width_mult: of all channels.
+        folder: gets a file of weights for each phase, named after it and after a hash of all that
+            it depends on, so that another recipe never overwrites hours of training.
         watch: told of every step, on the main process only.
 
     Returns:
@@ -74,59 +98,67 @@ def train_supernet(
     phases, epochs = PHASES[settings.method], epochs_of(settings)
     per_epoch = steps_per_epoch(data, settings.fit.batch_size)
     torch.manual_seed(seed)
-    supernet = Supernet(settings.width_mult, len(data.classes))
+    supernet = Supernet(width_mult, len(data.classes))
     teacher: Supernet | None = None
-    told = fingerprint(
-        {"data": data.identity, "settings": asdict(settings), "seed": seed}
-        | {"processes": accelerator.num_processes, "precision": accelerator.mixed_precision}
-    )
+    told = [data.identity, asdict(settings), width_mult, seed, accelerator.mixed_precision]
     start = 0
     for number, phase in enumerate(phases):
-        path = folder / f"{number + 1}-{phase.name.replace(' ', '-')}.safetensors"
-        # What comes before a phase and its own settings: another recipe trains it anew.
+        # What comes before a phase and its own settings.
         identity = fingerprint([told, number, asdict(phase), epochs[: number + 1]])
-        if not load_weights(path, identity, supernet):
-            if phase.sort:
-                supernet.sort_channels(phase.sort)
-            checkpoint = folder / "checkpoint.safetensors"
+        name = f"{number + 1}-{phase.name.replace(' ', '-')}-{identity}.safetensors"
 
-            def tell(
-                step: Step, phase: Phase = phase, number: int = number, at: int = start
-            ) -> None:
-                watch(
-                    Progress(
-                        phase, number, len(phases), at + step.done, sum(epochs) * per_epoch,
-                        step.epoch, step.loss, step.ends_epoch, supernet,
-                    )
-                )  # fmt: skip
+        def tell(step: Step, phase: Phase = phase, number: int = number, at: int = start) -> None:
+            watch(
+                Progress(
+                    phase, number, len(phases), at + step.done, sum(epochs) * per_epoch,
+                    step.epoch, step.loss, step.ends_epoch, supernet,
+                )
+            )  # fmt: skip
 
-            fit(
-                supernet,
-                phase_losses(supernet, phase, settings, teacher, seed + number),
-                data,
-                replace(
-                    settings.fit,
-                    epochs=epochs[number],
-                    learning_rate=settings.fit.learning_rate * phase.rate,
-                ),
-                seed=seed + number,
-                accelerator=accelerator,
-                checkpoint=checkpoint,
-                identity=identity,
-                watch=tell,
-            )
-            if accelerator.is_main_process:
-                save_weights(supernet, path, identity)
-                checkpoint.unlink(missing_ok=True)
-            accelerator.wait_for_everyone()
+        losses = phase_losses(supernet, phase, settings, teacher, seed + number)
+        rate = settings.fit.learning_rate * phase.rate
+        fitting = replace(settings.fit, epochs=epochs[number], learning_rate=rate)
+        train = partial(
+            _train_phase, supernet, phase, losses, data, fitting,
+            seed=seed + number, accelerator=accelerator, identity=identity, watch=tell,
+        )  # fmt: skip
+        trained(supernet, folder / name, identity, accelerator, train)
         start += epochs[number] * per_epoch
         if number == 0:
-            teacher = Supernet(settings.width_mult, len(data.classes))
+            teacher = Supernet(width_mult, len(data.classes))
             teacher.load_state_dict(supernet.state_dict())
             to_device(teacher, accelerator)
             teacher.eval().requires_grad_(False)
     supernet.to(accelerator.device)
     return supernet.eval()
+
+
+def _train_phase(
+    supernet: Supernet,
+    phase: Phase,
+    losses: Losses,
+    data: ImageData,
+    settings: FitSettings,
+    checkpoint: Path,
+    *,
+    seed: int,
+    accelerator: Accelerator,
+    identity: str,
+    watch: Callable[[Step], None],
+) -> None:
+    if phase.sort:
+        supernet.sort_channels(phase.sort)
+    fit(
+        supernet,
+        losses,
+        data,
+        settings,
+        seed=seed,
+        accelerator=accelerator,
+        checkpoint=checkpoint,
+        identity=identity,
+        watch=watch,
+    )
 
 
 def phase_losses(
@@ -135,7 +167,7 @@ def phase_losses(
     settings: SupernetSettings,
     teacher: Supernet | None,
     seed: int,
-) -> Callable[[Tensor, Tensor, int], Iterator[Tensor]]:
+) -> Losses:
     """What each step of a phase minimises.
 
     Args:

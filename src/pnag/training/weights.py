@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from accelerate import Accelerator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
 from pnag.errors import PnagError
 from pnag.files import write_bytes
+
+
+def trained(
+    module: nn.Module,
+    path: Path,
+    identity: str,
+    accelerator: Accelerator,
+    train: Callable[[Path], None],
+) -> None:
+    """Put the weights of `path` into a module, after training it if there are none.
+
+    All processes end with the same weights, those of the main one: batch norms' statistics are of
+    each process' own images.
+
+    Args:
+        train: trains the module in place, given the path of a checkpoint to go on from.
+    """
+    if load_weights(path, identity, module):
+        return
+    checkpoint = path.with_name(f"{path.stem}.checkpoint.safetensors")
+    train(checkpoint)
+    if accelerator.is_main_process:
+        save_weights(module, path, identity)
+        checkpoint.unlink(missing_ok=True)
+    accelerator.wait_for_everyone()
+    if not accelerator.is_main_process:
+        load_weights(path, identity, module)
 
 
 def save_weights(module: nn.Module, path: Path, identity: str) -> None:
