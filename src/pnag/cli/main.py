@@ -115,9 +115,13 @@ Resolution = Annotated[int, typer.Option(min=32, help="Height and width of the i
 @app.command()
 @mistakes_are_messages
 def run(
-    out: Annotated[Path, typer.Option(help="Run directory: results, and what a rerun reuses.")] = (
-        Path("runs/this-machine")
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run directory: results, and what a rerun reuses. [default: runs/this-machine, or "
+            "runs/NAME of the table or images]"
+        ),
+    ] = None,
     budgets: Annotated[
         str | None,
         typer.Option(help="Comma list; ms, or the cost's unit. [default: five over the range]"),
@@ -217,8 +221,11 @@ def run(
     if seed is not None:
         values["seed"] = seed
     if threads is not None:
-        values["latency"] = dict(values.get("latency") or {}) | {"threads": threads}
+        values["latency"] = _section(values, "latency") | {"threads": threads}
     console = Console(stderr=as_json)
+    if out is None:
+        source = table or images
+        out = Path("runs") / (Path(source).stem if source else "this-machine")
     metrics = run_pipeline(make_recipe(values), out, Display(console))
     if as_json:
         typer.echo(json.dumps(metrics, indent=1))
@@ -237,6 +244,14 @@ def run(
     )
 
 
+def _section(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """A part of a recipe that options complete."""
+    section = values.get(name) or {}
+    if not isinstance(section, dict):
+        raise PnagError(f"{name} in the recipe is {section!r}, needs options such as `name: value`")
+    return dict(section)
+
+
 def _image_values(
     values: dict[str, Any], images: str | None, train_method: str | None, **options: Any
 ) -> None:
@@ -244,15 +259,17 @@ def _image_values(
     given = {name: value for name, value in options.items() if value is not None}
     if images is not None:
         values["source"] = "images"
-        values["images"] = dict(values.get("images") or {}) | {"source": images}
+        if not images.strip():
+            raise PnagError("--images is empty; name a folder, Parquet files or a data set")
+        values["images"] = _section(values, "images") | {"source": images}
     if values.get("source") != "images":
         if given or train_method:
             first = next(iter(given), "train_method").replace("_", "-")
             raise PnagError(f"--{first} goes with --images, which is not given")
         return
-    values["images"] = dict(values.get("images") or {}) | given
+    values["images"] = _section(values, "images") | given
     if train_method is not None:
-        values["supernet"] = dict(values.get("supernet") or {}) | {"method": train_method}
+        values["supernet"] = _section(values, "supernet") | {"method": train_method}
     values.setdefault("rounds", 4)
     values.setdefault("per_round", 50)
 

@@ -472,6 +472,10 @@ def proof_stage(
         networks: dict[str, nn.Module] = {
             model_name(a): trained[a.arch] if trained else size.build(a.arch) for a in answers
         }
+        if run.models.is_dir():  # what other budgets have left
+            for path in run.models.glob("pnag-*"):
+                if path.stem not in networks:
+                    path.unlink()
         differences = {}
         with display.bar("exporting") as bar:
             for done, (name, network) in enumerate(networks.items(), 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -18,7 +19,6 @@ from pnag.space import Architecture
 
 ANSWER, KNOWN, FRONT, CLOUD = "#d6336c", "#1c7ed6", "#2b8a3e", "#ced4da"
 KERNEL_COLOURS = {3: "#74c0fc", 5: "#ffa94d", 7: "#f06595"}
-LATENCY_TICKS = (3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40, 60, 80, 100)
 WIDTH_LENGTHS = {3: 0.5, 4: 0.67, 6: 1.0}
 
 
@@ -30,15 +30,23 @@ def _svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
+def latency_ticks(low: float, high: float) -> list[float]:
+    """Round numbers for a logarithmic axis, at least a few of them."""
+    steps = (1, 1.2, 1.5, 2, 3, 4, 5, 6, 8)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [step * 10.0**decade for decade in decades for step in steps]
+    return [tick for tick in ticks if low <= tick <= high]
+
+
 def accuracy_over_cost(metrics: dict[str, Any], table: pd.DataFrame, front: pd.DataFrame) -> str:
     """The sampled table, the front, the answers and the networks people know."""
-    timed = "proof" in metrics
+    timed, own = "proof" in metrics, metrics["source"] == "images"
     scale = 100 if timed else 1
     figure, axes = plt.subplots(figsize=(8, 4.8))
     sample = table.sample(min(3000, len(table)), random_state=0)
     axes.scatter(
         sample["cost"], sample["accuracy"] * scale, s=3, color=CLOUD, rasterized=True,
-        label="sampled architectures (predicted)",
+        label=f"architectures of the table ({'judged' if own else 'predicted'})",
     )  # fmt: skip
     axes.plot(front["cost"], front["accuracy"] * scale, color=FRONT, label="front (predicted)")
     answers = metrics["answers"]
@@ -47,22 +55,28 @@ def accuracy_over_cost(metrics: dict[str, Any], table: pd.DataFrame, front: pd.D
         costs, [a["accuracy"] * scale for a in answers], color=ANSWER, zorder=3, s=50, marker="*",
         label="answers (latency measured)" if timed else "answers",
     )  # fmt: skip
+    if own:
+        axes.scatter(
+            costs, [a["test_top1"] * scale for a in answers], color=KNOWN, zorder=3, s=30,
+            label="answers, fine-tuned (test images)",
+        )  # fmt: skip
     for k in metrics.get("known", []):
         axes.scatter(k["measured_ms"], k["top1"] * scale, color=KNOWN, zorder=3, s=24)
         axes.annotate(
             k["name"], (k["measured_ms"], k["top1"] * scale), xytext=(6, -3),
             textcoords="offset points", fontsize=8, color=KNOWN,
         )  # fmt: skip
-    if timed:
+    if metrics.get("known"):
         axes.scatter([], [], color=KNOWN, s=24, label="known networks (published, measured)")
+    if timed:
         axes.set_xscale("log")
         shown = [k["measured_ms"] for k in metrics["known"]] + list(front["cost"])
-        ticks = [t for t in LATENCY_TICKS if min(shown) * 0.9 <= t <= max(shown) * 1.1]
-        axes.set_xticks(ticks, [str(t) for t in ticks])
+        ticks = latency_ticks(min(shown) * 0.9, max(shown) * 1.1)
+        axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
         axes.set_xlim(min(shown) * 0.9, max(shown) * 1.35)  # room for the last one's name
         axes.minorticks_off()
     axes.set_xlabel("latency (ms)" if timed else f"cost ({metrics['unit']})")
-    axes.set_ylabel("ImageNet top-1 (%)" if timed else "accuracy")
+    axes.set_ylabel(("top-1 (%)" if own else "ImageNet top-1 (%)") if timed else "accuracy")
     axes.grid(alpha=0.3)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=2, fontsize=8, frameon=False)
     return _svg(figure)
