@@ -9,18 +9,16 @@ run on as many threads as torch has.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, cast
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pnag.search.compiled import compiled
+
 Counts = NDArray[np.int64]
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def active_pairs(scores: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,22 +45,14 @@ def active_pairs(scores: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(better), torch.from_numpy(worse)
 
 
-def _compiled(function: F) -> F:
-    """By numba, kept on disk where there is a place for it (not in a read-only container)."""
-    try:
-        return cast(F, numba.njit(nogil=True, cache=True)(function))
-    except RuntimeError:
-        return cast(F, numba.njit(nogil=True)(function))
-
-
-@_compiled
+@compiled()
 def _add(tree: NDArray[np.int32], place: int) -> None:
     while place < len(tree):
         tree[place] += 1
         place += place & -place
 
 
-@_compiled
+@compiled()
 def _first(tree: NDArray[np.int32], count: int) -> int:
     total = 0
     while count > 0:
@@ -71,7 +61,7 @@ def _first(tree: NDArray[np.int32], count: int) -> int:
     return total
 
 
-@_compiled
+@compiled()
 def _sweep(
     r: NDArray[np.float64],
     rank: NDArray[np.int64],

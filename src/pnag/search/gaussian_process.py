@@ -18,14 +18,16 @@ networks do in minutes (`benchmarks/README.md`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pnag.search.kernel import Packed, kernel_matrix, weighted_sums
 from pnag.space import SearchSpace, Tokens
 
 Floats = NDArray[np.float64]
@@ -36,7 +38,6 @@ NOISES = (1e-3, 1e-2, 0.1, 0.3, 1.0)  # variance of the targets' noise, the prio
 MOST_ROWS = 20_000  # the kernel matrix then takes 1.6 GB
 LAST_ROWS = 2_000  # of more rows these are always used: what rounds have added stands last
 TRIAL_ROWS = 3_000
-CHUNK = 256  # rows at a time: (256, 16000) float32 stays in the cache
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,13 @@ class GaussianProcess:
 
     def predict(self, tokens: Tokens) -> Floats:
         """(N,) posterior means, in the unit of the targets."""
-        if not len(tokens):
-            return np.zeros(0)
-        parts = [k @ self.weights for k in _kernel_rows(self.space, tokens, self.tokens)]
-        return np.asarray(torch.cat(parts).double().numpy() * self.unit + self.mean)
+        table = kernel_table(len(self.space.tokens))
+        sums = weighted_sums(Packed.of(self.space, tokens), self._packed, table, self.weights)
+        return sums * self.unit + self.mean
+
+    @cached_property
+    def _packed(self) -> Packed:
+        return Packed.of(self.space, self.tokens)
 
     def spread(self, tokens: Tokens) -> Floats:
         """(N,) posterior standard deviations, in the unit of the targets.
@@ -148,29 +152,10 @@ def kernel_table(tokens: int) -> Tensor:
     return ((tangent + local) / 2).float()
 
 
-def _kernel_rows(space: SearchSpace, tokens: Tokens, others: Tokens) -> Iterator[Tensor]:
-    """The (len(tokens), len(others)) kernel matrix in slices of CHUNK rows, in order."""
-    count = len(space.tokens)
-    table = kernel_table(count)
-    # torch.tensor copies into aligned memory, see `Predictor.inputs`
-    left, right = torch.tensor(space.features(tokens)), torch.tensor(space.features(others)).T
-    left_sizes = torch.tensor((tokens >= 0).sum(1))
-    # (n_b, s) as one index into the table's row of n_a
-    offset = torch.tensor((others >= 0).sum(1) * (count + 1))
-    for start in range(0, len(tokens), CHUNK):
-        rows = slice(start, start + CHUNK)
-        index = (left[rows] @ right).long() + offset
-        index += left_sizes[rows, None] * (count + 1) ** 2
-        yield table.take(index)
-
-
 def _kernel(space: SearchSpace, tokens: Tokens, others: Tokens) -> Tensor:
-    matrix = torch.empty(len(tokens), len(others))
-    for start, rows in zip(
-        range(0, len(tokens), CHUNK), _kernel_rows(space, tokens, others), strict=True
-    ):
-        matrix[start : start + CHUNK] = rows
-    return matrix
+    """(len(tokens), len(others)) float32."""
+    table = kernel_table(len(space.tokens))
+    return kernel_matrix(Packed.of(space, tokens), Packed.of(space, others), table)
 
 
 def fit_gaussian_process(
