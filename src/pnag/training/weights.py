@@ -29,7 +29,9 @@ def trained(
     Args:
         train: trains the module in place, given the path of a checkpoint to go on from.
     """
-    if load_weights(path, identity, module):
+    found = load_weights(path, identity, module)
+    accelerator.wait_for_everyone()  # all have looked before one writes
+    if found:
         return
     checkpoint = path.with_name(f"{path.stem}.checkpoint.safetensors")
     train(checkpoint)
