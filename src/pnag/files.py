@@ -6,11 +6,29 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pnag.errors import PnagError
+
+
+@contextlib.contextmanager
+def writing(path: Path, fix: str) -> Iterator[None]:
+    """Whatever the system has against writing to `path`, as a message.
+
+    Args:
+        fix: what the user can do besides freeing space.
+
+    Raises:
+        PnagError: for an OSError of the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise PnagError(
+            f"cannot write {path}: {error.strerror or error}; free space or {fix}"
+        ) from error
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
@@ -21,16 +39,12 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise PnagError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another "
-            "directory with --out"
-        ) from error
+        with writing(path, "choose another directory with --out"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         with contextlib.suppress(OSError):  # its folder is not one: the error above says so
             temporary.unlink(missing_ok=True)

@@ -78,6 +78,18 @@ def test_digits_from_images_to_networks(tmp_path: Path, recipe: Path) -> None:
     assert np.mean(hits) == pytest.approx(best["test_top1"], abs=0.005)
     assert sum(len(labels) for _, labels in eval_batches(data, "test", 100)) == best["test_images"]
 
+    # The supernet's weights alone make a table, too.
+    csv = tmp_path / "more" / "table.csv"
+    options = f"--supernet {out / 'supernet.safetensors'} --images digits --out {csv}"
+    again = subprocess.run(
+        [sys.executable, "-m", "pnag", "collect", *options.split(), "--architectures", "6"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    collected = pd.read_parquet(csv.with_suffix(".parquet"))
+    assert list(collected) == ["arch", "accuracy", "images", "params", "macs"]
+    assert len(collected) == 6 and len(pd.read_csv(csv)) == 6
+
     page = (out / "report.html").read_text()
     assert "Top-1 (test)" in page and "Supernet" in page
     again = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -95,6 +107,7 @@ def test_digits_from_images_to_networks(tmp_path: Path, recipe: Path) -> None:
         ("run --images digits --classes 11 --out {out}", "11"),
         ("run --images digits --on-corrupt ignore --out {out}", "skip"),
         ("train --out {out}", "--images"),
+        ("collect --supernet no.safetensors --images digits --out {out}.csv", "no.safetensors"),
     ],
 )
 def test_mistakes_are_told(options: str, message: str, tmp_path: Path) -> None:

@@ -92,6 +92,10 @@ Classes = Annotated[
 OnCorrupt = Annotated[
     str | None, typer.Option(help="Images that cannot be read: refuse or skip. [default: refuse]")
 ]
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the decoded images. [default: `images` in the run directory]"),
+]
 Minutes = Annotated[
     float | None,
     typer.Option(min=0.1, help="Time that a run on --images is made to suit. [default: 120]"),
@@ -135,6 +139,7 @@ def run(
     images: Images = None,
     classes: Classes = None,
     on_corrupt: OnCorrupt = None,
+    cache: Cache = None,
     minutes: Minutes = None,
     resolution: ImageResolution = None,
     width_mult: WidthMult = None,
@@ -203,6 +208,7 @@ def run(
         train_method,
         classes=classes,
         on_corrupt=on_corrupt,
+        cache=cache,
         minutes=minutes,
         resolution=resolution,
         width_mult=width_mult,
@@ -281,6 +287,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Run directory, for `pnag run` to go on in.")],
     classes: Classes = None,
     on_corrupt: OnCorrupt = None,
+    cache: Cache = None,
     minutes: Minutes = None,
     resolution: ImageResolution = None,
     width_mult: WidthMult = None,
@@ -310,6 +317,7 @@ def train(
         train_method,
         classes=classes,
         on_corrupt=on_corrupt,
+        cache=cache,
         minutes=minutes,
         resolution=resolution,
         width_mult=width_mult,
@@ -323,6 +331,45 @@ def train(
 def _example(metrics: dict[str, Any]) -> str:
     budgets = [a["budget"] for a in metrics["answers"]]
     return f"{sum(budgets) / len(budgets):.4g}"
+
+
+@app.command()
+@mistakes_are_messages
+def collect(
+    supernet: Annotated[
+        Path, typer.Option(help="Weights: a run's supernet.safetensors, or a published checkpoint.")
+    ],
+    images: Annotated[str, typer.Option(help="As in `pnag run`; the validation part judges.")],
+    out: Annotated[Path, typer.Option(help="CSV that rows are added to; a rerun goes on.")],
+    architectures: Annotated[int, typer.Option(min=1, help="Subnets to judge.")] = 1000,
+    validation: Annotated[int, typer.Option(min=2, help="Images to judge each on.")] = 2000,
+    classes: Classes = None,
+    resolution: ImageResolution = None,
+    cache: Cache = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, or Ray's actors.")] = 1,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster, or `local`. Needs the extra `ray`.")
+    ] = None,
+    seed: Seed = None,
+) -> None:
+    """A table of accuracies: judge sampled subnets of a supernet, batch norms recalibrated."""
+    from pnag.pipeline.collect_table import collect_table
+    from pnag.pipeline.display import Display
+
+    collect_table(
+        supernet,
+        images,
+        out,
+        resolution=resolution,
+        cache=cache or out.parent / "images",
+        classes=classes,
+        architectures=architectures,
+        validation=validation,
+        workers=workers,
+        ray_address=ray_address,
+        seed=seed or 0,
+        display=Display(),
+    )
 
 
 @app.command()

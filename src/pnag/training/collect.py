@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from pnag.errors import PnagError
-from pnag.files import read_json, write_json
+from pnag.files import read_json, write_json, writing
 from pnag.networks.supernet import Supernet
 from pnag.space import Architecture, SearchSpace, Tokens
 from pnag.training.images import ImageData
@@ -36,6 +36,7 @@ COLUMNS = ("arch", "accuracy", "images")
 _LEAST, _MOST = 4, 8
 # The meaning of a row; raise it when the same inputs give other accuracies.
 _LAYOUT = 1
+OTHER_FILE = "choose another file with --out"
 
 
 def collect(
@@ -205,7 +206,7 @@ class _Table:
 @contextlib.contextmanager
 def _opened(out: Path, identity: dict[str, Any], sizes: tuple[int, int]) -> Iterator[_Table]:
     beside = out.with_name(f"{out.name}.json")
-    with _writing(out):
+    with writing(out, OTHER_FILE):
         out.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(out.with_name(f".{out.name}.lock"))
         try:
@@ -224,7 +225,7 @@ def _opened(out: Path, identity: dict[str, Any], sizes: tuple[int, int]) -> Iter
             )
         else:
             write_json(beside, identity)
-        with _writing(out), out.open("r+b" if out.exists() else "w+b") as file:
+        with writing(out, OTHER_FILE), out.open("r+b" if out.exists() else "w+b") as file:
             table = _Table(file, sizes)
             table.read(out)
             yield table
@@ -251,14 +252,3 @@ def _identity(job: Job) -> dict[str, Any]:
         "images": job.data.identity,
         "settings": asdict(job.settings),
     }
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise PnagError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another file "
-            "with --out"
-        ) from error

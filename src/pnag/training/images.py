@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from pnag.errors import PnagError
-from pnag.files import fingerprint, read_json, write_json
+from pnag.files import fingerprint, read_json, write_json, writing
 from pnag.training.decode import (
     INTERPOLATION,
     centre_pixels,
@@ -50,6 +50,7 @@ _LAYOUT = 1
 _PROBED = 200
 _BATCH_BYTES = 4 << 20
 _FEW = 1000
+OTHER_FOLDER = "choose another folder for the decoded images with --cache"
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def load_images(
     found = find_source(source)
     key = fingerprint([_LAYOUT, found.identity, resolution, classes, seed, on_corrupt])
     folder = cache / key
-    with _writing(cache):
+    with writing(cache, OTHER_FOLDER):
         cache.mkdir(parents=True, exist_ok=True)
         lock = FileLock(cache / f".{key}.lock")
         lock.acquire()
@@ -190,12 +191,12 @@ def load_images(
             for stale in (partial, folder):  # of a run that was stopped, or damaged later
                 shutil.rmtree(stale, ignore_errors=True)
             try:
-                with _writing(partial):
+                with writing(partial, OTHER_FOLDER):
                     partial.mkdir()
                 _decode(
                     found, source, resolution, classes, seed, on_corrupt, workers, partial, progress
                 )
-                with _writing(folder):
+                with writing(folder, OTHER_FOLDER):
                     partial.replace(folder)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -293,7 +294,7 @@ def _decode(
         task = _Task(parts[name], sizes[name], shorter, whole=name == "train" and not small)
         labels: list[NDArray[np.int64]] = []
         aspects: list[NDArray[np.float32]] = []
-        with _writing(partial), (partial / f"{name}.u8").open("wb") as file:
+        with writing(partial, OTHER_FOLDER), (partial / f"{name}.u8").open("wb") as file:
             for batch in _batches(task, workers):
                 for position, reason in batch.failed:
                     text = f"{parts[name].name(position)}: {reason}"
@@ -317,7 +318,7 @@ def _decode(
             os.fsync(file.fileno())
         counts[name] = sum(map(len, labels))
         _check_classes(name, labels, opened.classes, source)
-        with _writing(partial):
+        with writing(partial, OTHER_FOLDER):
             np.save(partial / f"{name}-labels.npy", np.concatenate(labels))
             np.save(partial / f"{name}-aspect.npy", np.concatenate(aspects))
     if skipped:
@@ -402,7 +403,9 @@ def _batches(task: _Task, workers: int | None) -> Iterator[_Batch]:
     try:
         yield from loader
     except OSError as error:
-        raise PnagError(f"cannot decode the images: {error}; try --workers 1") from error
+        raise PnagError(
+            f"cannot decode the images: {error}; close other programs or take smaller images"
+        ) from error
 
 
 def suited_resolution(shorter: int) -> int:
@@ -448,17 +451,6 @@ def _moments(
 
 
 # The cache on disk
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise PnagError(
-            f"cannot write the decoded images to {path}: {error.strerror or error}; free space or "
-            "choose another folder with --cache"
-        ) from error
 
 
 def _write(file: BinaryIO, pixels: NDArray[np.uint8]) -> None:
