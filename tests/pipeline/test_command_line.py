@@ -193,7 +193,7 @@ def test_bad_tables(tmp_path: Path, recipe: Path, table: pd.DataFrame | None, sa
         (["run", "--budgets", "3,x", "--out", "unused"], "needs positive numbers"),
         (["run", "--table", "nothing.csv", "--out", "unused"], "needs --accuracy"),
         (["run", "--accuracy", "a", "--out", "unused"], "not given"),
-        (["run", "--rounds", "2", "--out", "unused"], "no table is given"),
+        (["run", "--rounds", "2", "--out", "unused"], "neither is given"),
         (["run", "--seed", "-1", "--out", "unused"], "greater than or equal to 0"),
         (
             [

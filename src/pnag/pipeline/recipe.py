@@ -84,7 +84,7 @@ class Recipe(_Strict):
                     f"source is {self.source!r}, but {name} {'is' if part else 'is not'} given"
                 )
         if self.rounds and self.source == "imagenet":
-            raise ValueError("rounds ask a table or a supernet, and there is none")
+            raise ValueError("rounds ask a table or the supernet of images; neither is given")
         return self
 
 
