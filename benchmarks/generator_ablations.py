@@ -27,7 +27,7 @@ from search_note10 import BUDGETS, DRAWS, ROWS
 
 from pnag.cost.onnx_cpu import cpu_name
 from pnag.files import read_json, write_json, write_text
-from pnag.search.budgets import even_budgets
+from pnag.search.budgets import trained_budgets
 from pnag.search.evaluator import EvaluatorSettings, train_evaluator
 from pnag.search.labels import Labels
 from pnag.search.policy_gradient import GeneratorSettings, train_generator
@@ -72,7 +72,7 @@ def one_run(truth: Note10, variant: str, seed: int) -> dict[str, Any]:
     tokens = space.sample_unique(ROWS, np.random.default_rng(seed))
     started = time.perf_counter()
     features, accuracy, cost = labels.describe(tokens)
-    budgets = even_budgets(float(cost.min()), float(cost.max()), k)
+    budgets = trained_budgets(cost.numpy(), k)
     evaluator, _ = train_evaluator(features, accuracy, cost, budgets, evaluator_settings, seed=seed)
     generator, _ = train_generator(space, evaluator, budgets, labels.describe, settings, seed=seed)
     seconds = time.perf_counter() - started

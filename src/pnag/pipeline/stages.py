@@ -41,7 +41,7 @@ from pnag.pipeline.trained import (
     save_gaussian_process,
     save_module,
 )
-from pnag.search.budgets import even_budgets
+from pnag.search.budgets import trained_budgets
 from pnag.search.evaluator import Evaluator, train_evaluator
 from pnag.search.front import Front, find_front, pareto_front
 from pnag.search.gaussian_process import GaussianProcess, fit_gaussian_process
@@ -269,7 +269,7 @@ def search_stages(run: RunDirectory, recipe: Recipe, display: Display) -> None:
         "seed": recipe.seed,
     }
     frame = read_table(run.table)
-    budgets = even_budgets(frame["cost"].min(), frame["cost"].max(), recipe.trained_budgets)
+    budgets = trained_budgets(frame["cost"].to_numpy(), recipe.trained_budgets)
 
     def evaluator_work() -> None:
         features, _, _ = labels.describe(SPACE.encode(frame["arch"]))

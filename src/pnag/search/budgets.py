@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+BELOW = 0.05  # of the table's cost range
 
 
 class BudgetEmbedding(nn.Module):
@@ -39,6 +43,19 @@ class BudgetEmbedding(nn.Module):
 def even_budgets(low: float, high: float, k: int) -> Tensor:
     """(k,) float64 budgets that divide the cost range evenly, both ends included."""
     return torch.linspace(low, high, k, dtype=torch.float64)
+
+
+def trained_budgets(costs: NDArray[np.float64], k: int) -> Tensor:
+    """(k,) budgets evenly over a table's cost range and a little below it.
+
+    Of uniform samples hardly any lie near the low end, and below it there are still architectures:
+    f learns to be cheaper than the table's cheapest, so that it can hold a budget there.
+
+    Args:
+        costs: (M,) of the table.
+    """
+    low, high = float(costs.min()), float(costs.max())
+    return even_budgets(low - BELOW * (high - low), high, k)
 
 
 def jittered(budgets: Tensor, generator: torch.Generator) -> Tensor:

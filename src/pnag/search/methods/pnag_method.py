@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from pnag.search.budgets import even_budgets
+from pnag.search.budgets import trained_budgets
 from pnag.search.evaluator import EvaluatorSettings, train_evaluator
 from pnag.search.front import Front, FrontSettings, find_front, pareto_front
 from pnag.search.generator import Generator
@@ -61,7 +61,7 @@ def pnag(
     s = settings or PnagSettings()
     total = s.evaluator.steps + s.generator.iterations + s.front.rounds
     features, accuracy, cost = problem.labels.describe(problem.tokens)
-    budgets = even_budgets(problem.cost.min(), problem.cost.max(), s.trained_budgets)
+    budgets = trained_budgets(problem.cost, s.trained_budgets)
     evaluator, _ = train_evaluator(
         features,
         accuracy,
