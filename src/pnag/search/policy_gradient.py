@@ -45,6 +45,12 @@ class GeneratorSettings:
     refine_pool: int = 768
     refine_learning_rate: float = 2e-3
 
+    def __post_init__(self) -> None:
+        if self.samples < 2:
+            raise ValueError(
+                f"samples is {self.samples}, needs at least 2: their mean is the baseline"
+            )
+
 
 def train_generator(
     space: SearchSpace,
