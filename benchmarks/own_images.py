@@ -32,19 +32,14 @@ from scipy.stats import kendalltau
 from pnag.cost.onnx_cpu import cpu_name
 from pnag.files import file_fingerprint, read_json, write_json, write_text
 from pnag.pipeline.display import Display
-from pnag.pipeline.image_stages import (
-    images_stage,
-    load_supernet,
-    make_accelerator,
-    planned_finetuning,
-)
+from pnag.pipeline.image_stages import load_supernet, open_images
 from pnag.pipeline.recipe import load_recipe, make_recipe
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.tables import read_table
 from pnag.pipeline.trained import load_front_calibration, load_labels
 from pnag.space import SearchSpace, Tokens
-from pnag.training.finetune import finetune, judge
-from pnag.training.plan import Plan, evaluator_settings
+from pnag.training.finetune import finetune, finetune_identity, judge
+from pnag.training.plan import AnswersPlan, evaluator_settings
 from pnag.training.subnets import SubnetEvaluator
 
 RESULTS = Path(__file__).parent / "results"
@@ -108,25 +103,24 @@ def main() -> None:
     options = parser.parse_args()
     run = RunDirectory(options.run)
     recipe = make_recipe(load_recipe(run.recipe))
-    assert recipe.images is not None, "the run is not one on images"
     display = Display()
-    accelerator = make_accelerator(recipe.images)
-    data = images_stage(run, recipe.images, recipe.seed, display)
-    plan = Plan(**read_json(run.plan))
-    supernet = load_supernet(run, accelerator)
+    opened = open_images(run, recipe, display)
+    data, accelerator = opened.data, opened.accelerator
+    plan = AnswersPlan(**read_json(run.answers_plan))
+    supernet = load_supernet(opened)
     labels, calibration = load_labels(run, SPACE), load_front_calibration(run)
     identity = file_fingerprint(run.supernet)
     path = RESULTS / f"own_images_{options.name}.json"
     found = read_json(path) if path.exists() else {}
     if found.get("supernet") != identity:
         found = {"supernet": identity, "judged": {}}
-    found["plan"] = asdict(plan)
+    found["plan"] = read_json(run.supernet_plan) | asdict(plan)
     found["machine"] = f"{cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
     rng = np.random.default_rng(12345)
     known = set(read_table(run.table)["arch"])
     unseen = [t for t in SPACE.text(SPACE.sample(2 * UNSEEN, rng)) if t not in known][:UNSEEN]
-    evaluator = SubnetEvaluator(supernet, data, evaluator_settings(data))
+    evaluator = SubnetEvaluator(supernet, data, evaluator_settings(accelerator.device))
     with display.bar("judging unseen subnets"):
         true = evaluator.accuracies(SPACE.encode(unseen))
     predicted = labels.accuracy.predict(SPACE.encode(unseen))
@@ -144,13 +138,16 @@ def main() -> None:
     answers = read_json(run.answers)
     chosen = [SPACE.text(candidates[of_the_same_cost(costs, a["cost"], rng)]) for a in answers]
     wanted = list(dict.fromkeys(itertools.chain((a["arch"] for a in answers), *chosen)))
-    settings = planned_finetuning(recipe, plan)
+    settings = opened.finetune_settings(plan.finetune_epochs)
     with display.bar("fine-tuning") as bar:
         for done, arch in enumerate(wanted):
             bar.update(done, len(wanted))
             if arch not in found["judged"]:
+                weights = finetune_identity(
+                    identity, arch, data, settings, recipe.seed, accelerator
+                )
                 network = finetune(
-                    supernet, arch, data, settings, run.finetuned, supernet_identity=identity,
+                    supernet, arch, data, settings, run.finetuned, identity=weights,
                     seed=recipe.seed, accelerator=accelerator,
                 )  # fmt: skip
                 found["judged"][arch] = judge(network, data, "test", accelerator.device).top1

@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from rich.markup import escape
 
-from pnag.networks import count_batch, load_checkpoint
+from pnag.networks import load_checkpoint
 from pnag.pipeline.display import Display
+from pnag.pipeline.image_stages import decode_images
+from pnag.pipeline.size import Size
 from pnag.pipeline.tables import write_table
 from pnag.space import SearchSpace, sample_shared
 from pnag.training.collect import collect
-from pnag.training.images import PARTS, load_images
+from pnag.training.loop import to_device
 from pnag.training.plan import evaluator_settings
 
 
@@ -43,15 +45,11 @@ def collect_table(
     """
     space = SearchSpace()
     supernet = load_checkpoint(supernet_file)
-    with display.bar("decoding the images") as bar:
-        data = load_images(
-            images, resolution=resolution, cache=cache, classes=classes, seed=seed,
-            progress=bar.update,
-        )  # fmt: skip
-        read = sum(len(data.part(part)) for part in PARTS)
-        bar.update(read, read)
+    data = decode_images(
+        display, images, resolution=resolution, cache=cache, classes=classes, seed=seed
+    )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    supernet.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    to_device(supernet, device)
     tokens = sample_shared(space, architectures, np.random.default_rng(seed))
     with display.bar("judging subnets") as bar:
         table = collect(
@@ -59,13 +57,13 @@ def collect_table(
             data,
             tokens,
             out,
-            settings=evaluator_settings(data, device, validation),
+            settings=evaluator_settings(device, validation),
             workers=workers,
             ray_address=ray_address,
             progress=bar.update,
         )
-    size = (supernet.width_mult, data.preprocessing.resolution, supernet.num_classes)
-    counts = count_batch(space, tokens, *size)
+    size = Size(data.preprocessing.resolution, supernet.width_mult, supernet.num_classes)
+    counts = size.count_batch(space, tokens)
     path = out.with_suffix(".parquet")
     write_table(table.assign(params=counts.params, macs=counts.macs), path)
     display.note(

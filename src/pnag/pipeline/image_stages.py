@@ -93,16 +93,17 @@ class ImageRun:
             work()
         self.accelerator.wait_for_everyone()
 
-    def supernet_settings(self) -> SupernetSettings:
+    def supernet_settings(self, epochs: int) -> SupernetSettings:
         """The recipe's, for these images."""
         settings = self.recipe.supernet
-        return replace(settings, fit=suited_batch(settings.fit, self.data))
+        fit = suited_batch(settings.fit, self.data)
+        return replace(settings, fit=replace(fit, epochs=epochs))
 
-    def finetune_settings(self, plan: AnswersPlan) -> FinetuneSettings:
-        """The recipe's, for these images and as long as planned."""
+    def finetune_settings(self, epochs: int) -> FinetuneSettings:
+        """The recipe's, for these images."""
         settings = self.recipe.finetune
         fit = suited_batch(settings.fit, self.data)
-        return replace(settings, fit=replace(fit, epochs=plan.finetune_epochs))
+        return replace(settings, fit=replace(fit, epochs=epochs))
 
 
 def make_accelerator(images: ImagesRecipe) -> Accelerator:
@@ -118,6 +119,15 @@ def make_accelerator(images: ImagesRecipe) -> Accelerator:
     )
 
 
+def decode_images(display: Display, source: str, **options: Any) -> ImageData:
+    """`load_images` with a bar."""
+    with display.bar("decoding the images") as bar:
+        data = load_images(source, **options, progress=bar.update)
+        read = sum(len(data.part(part)) for part in PARTS)
+        bar.update(read, read)  # of the cache nothing is told
+    return data
+
+
 def open_images(run: RunDirectory, recipe: Recipe, display: Display) -> ImageRun:
     """Decode the images, or take them from the cache.
 
@@ -130,18 +140,16 @@ def open_images(run: RunDirectory, recipe: Recipe, display: Display) -> ImageRun
     accelerator = make_accelerator(images)
     if not accelerator.is_main_process:
         display = Display(Console(quiet=True))
-    with accelerator.main_process_first(), display.bar("decoding the images") as bar:
-        data = load_images(
+    with accelerator.main_process_first():
+        data = decode_images(
+            display,
             images.source,
             resolution=images.resolution,
             cache=images.cache or run.path / "images",
             classes=images.classes,
             seed=recipe.seed,
             on_corrupt=images.on_corrupt,
-            progress=bar.update,
         )
-        read = sum(len(data.part(part)) for part in PARTS)
-        bar.update(read, read)  # of the cache nothing is told
     for note in data.notes:
         display.note(f"[yellow]note:[/yellow] {escape(note)}")
     pixels = data.preprocessing.resolution
@@ -154,8 +162,9 @@ def open_images(run: RunDirectory, recipe: Recipe, display: Display) -> ImageRun
 
 def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
     """Decide once how large the supernet is, and say how long it will take."""
-    settings = run.supernet_settings()
-    width_mult, epochs = run.images.width_mult, run.images.epochs or settings.fit.epochs or None
+    width_mult = run.images.width_mult
+    epochs = run.images.epochs or run.recipe.supernet.fit.epochs or None
+    settings = run.supernet_settings(epochs or 0)
     inputs = {
         "data": run.data.identity,
         "minutes": run.images.minutes,
@@ -178,8 +187,7 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
 
     run.stage("plan of the supernet", inputs, [run.run.supernet_plan], work)
     plan = SupernetPlan(**read_json(run.run.supernet_plan))
-    planned = replace(settings, fit=replace(settings.fit, epochs=plan.epochs))
-    epochs_of(planned)  # too few are refused before any time is spent
+    epochs_of(run.supernet_settings(plan.epochs))  # too few are refused before any time is spent
     run.display.note(
         f"supernet of width {plan.width_mult:g}, {plan.epochs} epochs: about {plan.minutes:.3g} "
         "min [dim](--minutes, --width-mult, --epochs)[/dim]"
@@ -192,7 +200,7 @@ def plan_answers_stage(run: ImageRun, supernet: SupernetPlan) -> AnswersPlan:
     images, rounds = run.images, run.recipe.rounds * run.recipe.per_round
     tuning = images.finetune_epochs or run.recipe.finetune.fit.epochs or None
     answers = len(run.recipe.budgets) or 5
-    settings = run.finetune_settings(AnswersPlan(0, 1, 0, 0))
+    settings = run.finetune_settings(tuning or 0)
     inputs = {
         "data": run.data.identity,
         "minutes": images.minutes,
@@ -235,8 +243,7 @@ def plan_answers_stage(run: ImageRun, supernet: SupernetPlan) -> AnswersPlan:
 
 def supernet_stage(run: ImageRun, plan: SupernetPlan) -> None:
     """Train all phases; the phases' own files make it resumable."""
-    settings = run.supernet_settings()
-    settings = replace(settings, fit=replace(settings.fit, epochs=plan.epochs))
+    settings = run.supernet_settings(plan.epochs)
     main = run.accelerator.is_main_process
     inputs = {
         "data": run.data.identity,
@@ -315,7 +322,7 @@ def top1_of_three(supernet: Supernet, run: ImageRun) -> dict[str, float]:
     """Top-1 of the smallest, the largest and the median of three random subnets, roughly."""
     archs = [PHASES["sandwich"][0].smallest, LARGEST]
     random = SPACE.sample(3, np.random.default_rng(0))
-    settings = evaluator_settings(run.data, run.accelerator.device, LOOK_IMAGES)
+    settings = evaluator_settings(run.accelerator.device, LOOK_IMAGES)
     evaluator = SubnetEvaluator(supernet, run.data, settings)
     smallest, largest, *others = evaluator.accuracies(np.concatenate([SPACE.encode(archs), random]))
     return {
@@ -328,7 +335,7 @@ def top1_of_three(supernet: Supernet, run: ImageRun) -> dict[str, float]:
 def load_supernet(run: ImageRun) -> Supernet:
     """The run's trained supernet, on the accelerator's device."""
     supernet = load_checkpoint(run.run.supernet)
-    to_device(supernet, run.accelerator)
+    to_device(supernet, run.accelerator.device)
     return supernet.eval()
 
 
@@ -343,7 +350,7 @@ def workers() -> int:
 def collect_stage(run: ImageRun, plan: AnswersPlan, size: Size) -> None:
     """Judge sampled subnets, then, in rounds, the most promising ones; fit the predictor."""
     recipe, files = run.recipe, run.run
-    settings = evaluator_settings(run.data, run.accelerator.device)
+    settings = evaluator_settings(run.accelerator.device)
     what = {
         "supernet": file_fingerprint(files.supernet),
         "data": run.data.identity,
@@ -409,7 +416,7 @@ def finetune_stage(run: ImageRun, plan: AnswersPlan, answers: list[Answer]) -> d
     Returns:
         The networks, on the CPU, by architecture.
     """
-    files, settings = run.run, run.finetune_settings(plan)
+    files, settings = run.run, run.finetune_settings(plan.finetune_epochs)
     supernet = load_supernet(run)
     archs = list(dict.fromkeys(a.arch for a in answers))
     known = read_json(files.judged) if files.judged.exists() else {}

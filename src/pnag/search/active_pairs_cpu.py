@@ -9,14 +9,12 @@ run on as many threads as torch has.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pnag.search.compiled import compiled
+from pnag.search.compiled import compiled, on_all_threads
 
 Counts = NDArray[np.int64]
 
@@ -40,8 +38,7 @@ def active_pairs(scores: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
             dense = np.unique(dense, return_inverse=True)[1]
         _sweep(r[k], dense, np.argsort(r[k]), better[k], worse[k])
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        list(threads.map(row, range(len(r))))
+    on_all_threads(row, range(len(r)))
     return torch.from_numpy(better), torch.from_numpy(worse)
 
 

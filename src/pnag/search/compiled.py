@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
 import numba
+import torch
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 def compiled(*, any_order: bool = False) -> Callable[[F], F]:
@@ -29,6 +32,12 @@ def compiled(*, any_order: bool = False) -> Callable[[F], F]:
             return cast(F, numba.njit(nogil=True, fastmath=any_order)(function))
 
     return decorate
+
+
+def on_all_threads(work: Callable[[T], object], items: Iterable[T]) -> None:
+    """Do `work`, which lets other threads run, for each item, on as many threads as torch has."""
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        list(threads.map(work, items))
 
 
 @intrinsic

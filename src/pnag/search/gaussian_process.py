@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -136,8 +136,12 @@ class GaussianProcess:
         return cls(space, tokens, state["weights"], mean, unit, noise)
 
 
+@cache
 def kernel_table(tokens: int) -> Tensor:
-    """(T + 1, T + 1, T + 1) float32 kernel by n_a, n_b and s, scaled to k(a, a) = 1 at n_a = T."""
+    """(T + 1, T + 1, T + 1) float32 kernel by n_a, n_b and s, scaled to k(a, a) = 1 at n_a = T.
+
+    Made once for each T, as every prediction reads it: do not change it.
+    """
     numbers = torch.arange(tokens + 1, dtype=torch.float64)
     counts = numbers * 2 / tokens + BIAS
     product = (counts[:, None] * counts[None]).sqrt()[:, :, None]

@@ -7,8 +7,6 @@ a pair, 20 to 40 times as fast as a matrix product of the features (`benchmarks/
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pnag.search.compiled import compiled, popcount
+from pnag.search.compiled import compiled, on_all_threads, popcount
 from pnag.space import SearchSpace, Tokens
 
 ROWS = 64  # of a matrix that a thread takes at a time
@@ -64,7 +62,7 @@ def weighted_sums(
             sums[rows],
         )  # fmt: skip
 
-    _on_all_threads(some, len(sums))
+    on_all_threads(some, _slices(len(sums)))
     return sums
 
 
@@ -79,14 +77,12 @@ def kernel_matrix(left: Packed, right: Packed, table: Tensor) -> Tensor:
             matrix[rows],
         )  # fmt: skip
 
-    _on_all_threads(some, len(matrix))
+    on_all_threads(some, _slices(len(matrix)))
     return torch.from_numpy(matrix)
 
 
-def _on_all_threads(work: Callable[[slice], None], rows: int) -> None:
-    slices = [slice(start, start + ROWS) for start in range(0, rows, ROWS)]
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        list(threads.map(work, slices))
+def _slices(rows: int) -> list[slice]:
+    return [slice(start, start + ROWS) for start in range(0, rows, ROWS)]
 
 
 @compiled(any_order=True)

@@ -101,7 +101,7 @@ def finetune(
         )
 
     trained(network, folder / f"{identity}.safetensors", identity, accelerator, train)
-    to_device(network, accelerator)
+    to_device(network, accelerator.device)
     return network.eval()
 
 

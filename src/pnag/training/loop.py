@@ -74,7 +74,7 @@ def fit(
     """
     if not settings.epochs:
         return
-    to_device(model, accelerator)
+    to_device(model, accelerator.device)
     parameters = list(model.parameters())
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim > 1]},
@@ -144,9 +144,9 @@ def fit(
     model.eval()
 
 
-def to_device(model: nn.Module, accelerator: Accelerator) -> None:
+def to_device(model: nn.Module, device: torch.device) -> None:
     """Move a model, its convolutions laid out channels last: 1.3 to 2.8 times as fast on a CPU."""
-    model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _average_gradients(parameters: list[nn.Parameter], accelerator: Accelerator) -> None:

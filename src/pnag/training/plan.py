@@ -15,7 +15,7 @@ from pnag.networks.supernet import Supernet
 from pnag.space import SearchSpace
 from pnag.training.batches import steps_per_epoch, train_batches
 from pnag.training.images import ImageData
-from pnag.training.loop import to_device
+from pnag.training.loop import Losses, to_device
 from pnag.training.phases import PHASES
 from pnag.training.settings import FinetuneSettings, FitSettings, SupernetSettings
 from pnag.training.subnets import Settings, SubnetEvaluator, fastest_precision
@@ -57,15 +57,9 @@ class AnswersPlan:
     finetune_minutes: float
 
 
-def evaluator_settings(
-    data: ImageData, device: torch.device, validation: int = VALIDATION
-) -> Settings:
+def evaluator_settings(device: torch.device, validation: int = VALIDATION) -> Settings:
     """How subnets are judged: on so many images, if there are, in the device's best precision."""
-    return Settings(
-        calibration=min(CALIBRATION, len(data.train)),
-        validation=min(validation, len(data.validation)),
-        precision=fastest_precision(device),
-    )
+    return Settings(CALIBRATION, validation, fastest_precision(device))
 
 
 def suited_batch(fit: Fit, data: ImageData) -> Fit:
@@ -131,7 +125,7 @@ def _supernet_step(
 ) -> float:
     """Seconds of a step, averaged over the phases by their epochs."""
     model = Supernet(width_mult, len(data.classes))
-    to_device(model, accelerator)
+    to_device(model, accelerator.device)
     model.train()
     images, labels = _batch(data, settings.fit, accelerator)
     phases = PHASES[settings.method]
@@ -142,9 +136,9 @@ def _supernet_step(
             continue
         losses = phase_losses(model, phase, settings, model if number else None, 0)
 
-        def step(turn: int, losses: Callable[..., object] = losses) -> None:
+        def step(turn: int, losses: Losses = losses) -> None:
             with accelerator.autocast():
-                for loss in losses(images, labels, turn):  # type: ignore[attr-defined]
+                for loss in losses(images, labels, turn):
                     loss.backward()
 
         costs.append(_seconds(step, accelerator))
@@ -157,8 +151,8 @@ def _subnet_seconds(
 ) -> tuple[float, float]:
     """Seconds to judge a random subnet, and of one step of its fine-tuning."""
     supernet = Supernet(width_mult, len(data.classes))
-    to_device(supernet, accelerator)
-    evaluator = SubnetEvaluator(supernet.eval(), data, evaluator_settings(data, accelerator.device))
+    to_device(supernet, accelerator.device)
+    evaluator = SubnetEvaluator(supernet.eval(), data, evaluator_settings(accelerator.device))
     space = SearchSpace()
     tokens = space.sample(5, np.random.default_rng(0))
     each = _seconds(lambda turn: evaluator.accuracies(tokens[turn : turn + 1]), accelerator)

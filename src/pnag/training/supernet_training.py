@@ -31,17 +31,13 @@ class Progress:
     """What a caller is told after every step.
 
     Attributes:
-        phase: and its place among all. done, total: steps of all phases.
-        epoch: of the phase. ends_epoch: whether the step was its last.
+        done, total: steps of all phases. ends_epoch: whether the step was an epoch's last.
         supernet: as it is now.
     """
 
     phase: Phase
-    number: int
-    phases: int
     done: int
     total: int
-    epoch: int
     loss: float
     ends_epoch: bool
     supernet: Supernet
@@ -107,13 +103,9 @@ def train_supernet(
         identity = fingerprint([told, number, asdict(phase), epochs[: number + 1]])
         name = f"{number + 1}-{phase.name.replace(' ', '-')}-{identity}.safetensors"
 
-        def tell(step: Step, phase: Phase = phase, number: int = number, at: int = start) -> None:
-            watch(
-                Progress(
-                    phase, number, len(phases), at + step.done, sum(epochs) * per_epoch,
-                    step.epoch, step.loss, step.ends_epoch, supernet,
-                )
-            )  # fmt: skip
+        def tell(step: Step, phase: Phase = phase, at: int = start) -> None:
+            total = sum(epochs) * per_epoch
+            watch(Progress(phase, at + step.done, total, step.loss, step.ends_epoch, supernet))
 
         losses = phase_losses(supernet, phase, settings, teacher, seed + number)
         rate = settings.fit.learning_rate * phase.rate
@@ -127,7 +119,7 @@ def train_supernet(
         if number == 0:
             teacher = Supernet(width_mult, len(data.classes))
             teacher.load_state_dict(supernet.state_dict())
-            to_device(teacher, accelerator)
+            to_device(teacher, accelerator.device)
             teacher.eval().requires_grad_(False)
     supernet.to(accelerator.device)
     return supernet.eval()
