@@ -3,10 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench clean
+.PHONY: run experiment test check bench clean
 
 run: $(VENV)/.installed
 	$(BIN)/pnag run --out runs/this-machine
+
+# The paper's tables and figures, from the finished `make run`.
+experiment: run
+	$(BIN)/pnag experiment cpu --run runs/this-machine
 
 # Two workers of one thread each: most tests run `pnag` as a process of its own.
 test: $(VENV)/.installed

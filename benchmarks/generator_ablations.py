@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from search_note10 import BUDGETS, DRAWS, ROWS
 
-from pnag.cost.onnx_cpu import cpu_name
+from pnag.cost.runtimes.machine import cpu_name
 from pnag.files import read_json, write_json, write_text
 from pnag.search.budgets import trained_budgets
 from pnag.search.evaluator import EvaluatorSettings, train_evaluator
@@ -35,8 +35,8 @@ from pnag.space import Tokens
 
 RESULTS = Path(__file__).parent / "results"
 EVALUATOR, GENERATOR = EvaluatorSettings(), GeneratorSettings()
-# Section E: 512 neurons, rate 3e-4, entropy 1e-3, R learnt from the table only. Its N = 1 has no
-# baseline within the batch, which takes two; its 120,000 iterations would take an hour.
+# Section E: 512 neurons, rate 3e-4, entropy 1e-3, R learnt from the table only. With N = 2 for
+# its 1, whose baseline is a running mean; its 120,000 iterations would take more than an hour.
 PAPER = replace(
     GENERATOR, samples=2, learning_rate=3e-4, entropy=1e-3, final_entropy=1e-3, refine_steps=0,
     iterations=6_000,

@@ -29,17 +29,18 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import kendalltau
 
-from pnag.cost.onnx_cpu import cpu_name
+from pnag.cost.runtimes.machine import cpu_name
 from pnag.files import file_fingerprint, read_json, write_json, write_text
 from pnag.pipeline.display import Display
-from pnag.pipeline.image_stages import load_supernet, open_images
+from pnag.pipeline.finished_supernet import load_plan
+from pnag.pipeline.image_stages import open_images, trained_supernet
 from pnag.pipeline.recipe import load_recipe, make_recipe
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.tables import read_table
 from pnag.pipeline.trained import load_front_calibration, load_labels
 from pnag.space import SearchSpace, Tokens
 from pnag.training.finetune import finetune, finetune_identity, judge
-from pnag.training.plan import AnswersPlan, evaluator_settings
+from pnag.training.plan import FinetuningPlan, evaluator_settings
 from pnag.training.subnets import SubnetEvaluator
 
 RESULTS = Path(__file__).parent / "results"
@@ -106,31 +107,36 @@ def main() -> None:
     display = Display()
     opened = open_images(run, recipe, display)
     data, accelerator = opened.data, opened.accelerator
-    plan = AnswersPlan(**read_json(run.answers_plan))
-    supernet = load_supernet(opened)
+    tuning = FinetuningPlan(**read_json(run.finetuning_plan))
+    supernet = trained_supernet(opened)
     labels, calibration = load_labels(run, SPACE), load_front_calibration(run)
     identity = file_fingerprint(run.supernet)
     path = RESULTS / f"own_images_{options.name}.json"
     found = read_json(path) if path.exists() else {}
     if found.get("supernet") != identity:
         found = {"supernet": identity, "judged": {}}
-    found["plan"] = read_json(run.supernet_plan) | asdict(plan)
+    found["plan"] = {
+        "supernet": asdict(load_plan(run.supernet_plan)),
+        "collecting": read_json(run.collecting_plan),
+        "fine-tuning": asdict(tuning),
+    }
     found["machine"] = f"{cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
     rng = np.random.default_rng(12345)
     known = set(read_table(run.table)["arch"])
     unseen = [t for t in SPACE.text(SPACE.sample(2 * UNSEEN, rng)) if t not in known][:UNSEEN]
     evaluator = SubnetEvaluator(supernet, data, evaluator_settings(accelerator.device))
-    with display.bar("judging unseen subnets"):
-        true = evaluator.accuracies(SPACE.encode(unseen))
-    predicted = labels.accuracy.predict(SPACE.encode(unseen))
-    found["predictor"] = {
-        "subnets": len(unseen),
-        "tau": float(kendalltau(predicted, true).statistic),
-        "mae": float(np.abs(predicted - true).mean()),
-        "standard_error": float(np.sqrt(true.mean() * (1 - true.mean()) / evaluator.images)),
-    }
-    write_json(path, found)
+    if "predictor" not in found:
+        with display.bar("judging unseen subnets"):
+            true = evaluator.accuracies(SPACE.encode(unseen))
+        predicted = labels.accuracy.predict(SPACE.encode(unseen))
+        found["predictor"] = {
+            "subnets": len(unseen),
+            "tau": float(kendalltau(predicted, true).statistic),
+            "mae": float(np.abs(predicted - true).mean()),
+            "standard_error": float(np.sqrt(true.mean() * (1 - true.mean()) / evaluator.images)),
+        }
+        write_json(path, found)
 
     candidates = pool(54321)
     costs = labels.cost.predict(candidates)
@@ -138,7 +144,7 @@ def main() -> None:
     answers = read_json(run.answers)
     chosen = [SPACE.text(candidates[of_the_same_cost(costs, a["cost"], rng)]) for a in answers]
     wanted = list(dict.fromkeys(itertools.chain((a["arch"] for a in answers), *chosen)))
-    settings = opened.finetune_settings(plan.finetune_epochs)
+    settings = opened.finetune_settings(tuning)
     with display.bar("fine-tuning") as bar:
         for done, arch in enumerate(wanted):
             bar.update(done, len(wanted))

@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
-from pnag.cost.onnx_cpu import cpu_name
+from pnag.cost.runtimes.machine import cpu_name
 from pnag.files import write_text
 from pnag.search import active_pairs_gpu
 from pnag.search.dominance import dominance_ranks

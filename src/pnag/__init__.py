@@ -1,7 +1,30 @@
 """pnag: give it a device and a latency budget, it hands you the best network for it."""
 
-from pnag.networks import Supernet, build, count
-from pnag.space import Architecture, SearchSpace
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pnag.networks import Supernet, build, count
+    from pnag.space import Architecture, SearchSpace
 
 __version__ = "0.1.0"
 __all__ = ["Architecture", "SearchSpace", "Supernet", "__version__", "build", "count"]
+
+_FROM = {
+    "Architecture": "pnag.space",
+    "SearchSpace": "pnag.space",
+    "Supernet": "pnag.networks",
+    "build": "pnag.networks",
+    "count": "pnag.networks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: torch and timm take seconds to import, and `pnag --help` needs neither.
+    if name not in _FROM:
+        raise AttributeError(f"module 'pnag' has no attribute {name!r}")
+    return getattr(importlib.import_module(_FROM[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

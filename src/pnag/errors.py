@@ -3,3 +3,7 @@
 
 class PnagError(Exception):
     """A user's mistake or a broken file; the message names the thing, the value and the fix."""
+
+
+class BadValueError(PnagError, ValueError):
+    """An architecture or a size that does not exist: as a ValueError, what Python calls it."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import glob
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from pnag.errors import PnagError
 
@@ -31,16 +35,37 @@ def writing(path: Path, fix: str) -> Iterator[None]:
         ) from error
 
 
+def exists(path: Path) -> bool:
+    """Whether there is something at `path`; a text that is too long for a name is nothing.
+
+    Raises:
+        PnagError: if a folder on the way to it may not be read.
+    """
+    try:
+        path.stat()
+    except PermissionError as error:
+        raise PnagError(
+            f"cannot look at {path}: {error.strerror}; ask for access to its folder, or copy it "
+            "somewhere that you can read"
+        ) from error
+    except OSError:
+        return False
+    return True
+
+
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file next to `path`, then put it in `path`'s place.
+
+    Temporary files of processes that were killed while they wrote `path` are removed.
 
     Raises:
         PnagError: if the file cannot be written; what was at `path` stays.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         with writing(path, "choose another directory with --out"):
             path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_stale(path)
             write(temporary)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
@@ -48,6 +73,38 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with contextlib.suppress(OSError):  # its folder is not one: the error above says so
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Whether `write_atomic` could write `path` now, before the work whose result goes there.
+
+    Raises:
+        PnagError: if it could not.
+    """
+    made = []
+    try:
+        with writing(path, "choose another place with --out"):
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            made = [folder for folder in path.parents if not folder.exists()]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _temporary(path).touch()
+            _temporary(path).unlink()
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):  # it could not be made
+                folder.rmdir()
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _remove_stale(path: Path) -> None:
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        writer = left.name.split(".")[-2]
+        if writer.isdecimal() and not psutil.pid_exists(int(writer)):
+            left.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

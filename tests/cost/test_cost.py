@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import nn
 
 import pnag
 from pnag.cost.front_calibration import fit_front_calibration
 from pnag.cost.latency_model import LatencyModel, check_latency_model, fit_latency_model
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.measure import measure_device
-from pnag.cost.onnx_cpu import OnnxCpu
-from pnag.cost.timing import Drift, Open, explain, measure_interleaved
+from pnag.cost.proof import time_together
+from pnag.cost.runtimes.onnx_cpu import OnnxCpu
+from pnag.cost.timing import Call, Drift, Open, explain, measure_interleaved, stopwatch
 from pnag.errors import PnagError
 from pnag.networks.blocks import block_ids, block_specs, covering_architectures
 
@@ -63,7 +65,7 @@ def test_drift_of_the_machine_is_taken_out_and_reported(monkeypatch: pytest.Monk
             spike = 3.0 if calls[0] % 97 < 3 else 1.0  # and something else runs now and then
             clock[0] += milliseconds / 1000 * slow * spike
 
-        return lambda: run
+        return lambda: stopwatch(run)
 
     monkeypatch.setattr("pnag.cost.timing.time.perf_counter", lambda: clock[0])
     networks = {f"{t}": network(t) for t in (4.0, 6.0, 8.0, 12.0)}
@@ -96,8 +98,11 @@ def test_a_machine_that_never_rests_is_said_to_be_unsteady(monkeypatch: pytest.M
     def run() -> None:
         clock[0] += 0.008 * rng.choice([1.0, 1.6])
 
+    def opened() -> Call:
+        return stopwatch(run)
+
     monkeypatch.setattr("pnag.cost.timing.time.perf_counter", lambda: clock[0])
-    _, drift = measure_interleaved({"a": lambda: run, "b": lambda: run}, lambda: run, rounds=30)
+    _, drift = measure_interleaved({"a": opened, "b": opened}, opened, rounds=30)
     assert drift.unsteady > 5
 
 
@@ -123,6 +128,13 @@ def test_measuring_resumes_after_a_stop(tmp_path: Path) -> None:
         measure_device(OnnxCpu(2), SPACE, path, **options)  # type: ignore[arg-type]
 
 
+def test_a_table_that_cannot_be_written_is_refused_before_measuring(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "table.json"
+    with pytest.raises(PnagError, match=r"cannot write .*file/table\.json: File exists"):
+        measure_device(OnnxCpu(), SPACE, path, progress=lambda *_: pytest.fail("it measures"))
+
+
 @pytest.mark.parametrize("damage", ["{", '{"version": 1}', '{"version": 9}', "[]", "\x00"])
 def test_a_damaged_table_is_refused(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "table.json"
@@ -140,6 +152,32 @@ def test_a_table_with_nan_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(raw))
     with pytest.raises(PnagError, match="not a positive number"):
         LatencyTable.load(path)
+
+
+def test_networks_are_timed_at_their_own_size_and_against_the_same_runtime() -> None:
+    shapes = []
+
+    class Still:
+        batch = 2
+
+        def identity(self) -> dict[str, str | int]:
+            return {"device": "X", "version": "1", "threads": 1}
+
+        def prepare(self, network: nn.Module, input_shape: tuple[int, ...]) -> Open:
+            shapes.append(input_shape)
+            return lambda: lambda runs: [input_shape[2] / 100] * runs
+
+    identity = {"resolution": 200, "width_mult": 1.0, "num_classes": 10}
+    table = LatencyTable(identity | Still().identity(), drift=Drift([3.0]))
+    networks = {"usual": nn.Identity(), "large": nn.Identity()}
+    proof = time_together(Still(), networks, table, resolutions={"large": 300}, rounds=3)
+    assert shapes == [(2, 3, 200, 200), (2, 3, 300, 300), (2, 3, 200, 200)]
+    assert proof.networks["usual"].milliseconds == pytest.approx(3)
+    assert proof.networks["large"].milliseconds == pytest.approx(4.5)
+
+    table.identity |= {"version": "0", "threads": 4}
+    with pytest.raises(PnagError, match=r"another version \(0, not 1\), threads \(4, not 1\)"):
+        time_together(Still(), networks, table)
 
 
 def test_front_calibration_is_the_line() -> None:

@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 import pnag
+from pnag.downloads import git_blob_id
 from pnag.errors import PnagError
 from pnag.networks import checkpoints, load_checkpoint, load_published
-from pnag.networks.checkpoints import PUBLISHED, Published, git_blob_id
+from pnag.networks.checkpoints import PUBLISHED, Published
 
 IMAGES = torch.linspace(-1, 1, 2 * 3 * 32 * 32).view(2, 3, 32, 32)
 
@@ -203,7 +204,7 @@ def test_a_cache_that_cannot_be_written(
 
 
 def test_published_files_are_those_of_the_readme() -> None:
-    assert {w: (p.url, p.blob_id) for w, p in PUBLISHED.items()} == {
+    assert {w: (p.file.url, p.blob_id) for w, p in PUBLISHED.items()} == {
         1.0: (
             "https://raw.githubusercontent.com/han-cai/files/master/ofa/ofa_nets/"
             "ofa_mbv3_d234_e346_k357_w1.0",

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 import pnag
 from pnag.errors import PnagError
-from pnag.networks.elastic import ElasticDepthwise, squeezed
-from pnag.networks.supernet import size_of
+from pnag.networks.elastic import ElasticDepthwise
+from pnag.networks.mobilenetv3 import squeezed
+from pnag.networks.supernet import width_and_classes
 from pnag.space.architecture import MAX_DEPTH, UNITS
 
 SPACE = pnag.SearchSpace()
@@ -454,7 +455,7 @@ def test_wrong_weights_are_refused_in_clear_words() -> None:
 def test_width_and_classes_are_read_off_the_weights(width_mult: float) -> None:
     with torch.device("meta"):
         weights = pnag.Supernet(width_mult, 7).state_dict()
-        found, classes = size_of(weights)
+        found, classes = width_and_classes(weights)
         again = pnag.Supernet(found, classes).state_dict()
     assert {k: v.shape for k, v in weights.items()} == {k: v.shape for k, v in again.items()}
     if width_mult != 0.123:  # 0.12 gives the same channels

@@ -14,7 +14,10 @@ import onnxruntime
 import pandas as pd
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from pnag.cli.main import app
+from pnag.pipeline.preprocessing import supernet_preprocessing
 from pnag.training.batches import eval_batches
 from pnag.training.images import load_images
 
@@ -68,6 +71,7 @@ def test_digits_from_images_to_networks(tmp_path: Path, recipe: Path) -> None:
     data = load_images("digits", resolution=None, cache=out / "images")
     how = json.loads((out / "models" / "preprocessing.json").read_text())
     assert how["resolution"] == 32 and how["classes"] == list("0123456789")
+    assert supernet_preprocessing(out / "supernet.safetensors", 10) == how
     best = answers[-1]
     session = onnxruntime.InferenceSession(out / best["onnx"])
     hits = []
@@ -87,7 +91,7 @@ def test_digits_from_images_to_networks(tmp_path: Path, recipe: Path) -> None:
     )  # fmt: skip
     assert again.returncode == 0, again.stderr
     collected = pd.read_parquet(csv.with_suffix(".parquet"))
-    assert list(collected) == ["arch", "accuracy", "images", "params", "macs"]
+    assert list(collected) == ["arch", "accuracy", "images", "params", "macs", "memory"]
     assert len(collected) == 6 and len(pd.read_csv(csv)) == 6
 
     page = (out / "report.html").read_text()
@@ -112,8 +116,6 @@ def test_digits_from_images_to_networks(tmp_path: Path, recipe: Path) -> None:
 )
 def test_mistakes_are_told(options: str, message: str, tmp_path: Path) -> None:
     words = options.format(out=tmp_path / "run").split()
-    done = subprocess.run(
-        [sys.executable, "-m", "pnag", *words], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2, done.stderr
-    assert message in done.stderr and "Traceback" not in done.stderr
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2, done.stderr
+    assert message in done.stderr

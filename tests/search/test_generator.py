@@ -10,9 +10,29 @@ import pnag
 from pnag.search.budgets import BudgetEmbedding, even_budgets, jittered
 from pnag.search.front import pareto_front
 from pnag.search.generator import Generator
+from pnag.search.policy_gradient import Baseline
 from pnag.space.search_space import SearchSpace, Token, Tokens
 
 SMALL = SearchSpace((Token("a", (1, 2)), Token("a.x", (1, 2, 3), 0, 1), Token("b", (1, 2))))
+
+
+def test_one_sample_is_compared_with_what_its_budget_usually_gets() -> None:
+    """E[advantage] is near 0 for steady rewards, and a better one than usual is positive."""
+    rng = torch.Generator().manual_seed(0)
+    baseline = Baseline()
+    level = torch.tensor([[3.0], [-50.0]])  # two budgets whose rewards differ by far
+    late = []
+    for step in range(600):
+        rewards = level + torch.tensor([[0.5], [4.0]]) * torch.randn(2, 1, generator=rng)
+        advantage = baseline.advantage(rewards)
+        if step >= 100:
+            late.append(advantage)
+    late_ones = torch.cat(late, 1)
+    assert late_ones.mean(1).abs().max() < 0.15
+    assert late_ones.std(1) == pytest.approx([1.0, 1.0], abs=0.2)
+    assert bool((baseline.advantage(level + 3) > 0).all())
+    several = baseline.advantage(torch.tensor([[1.0, 2.0, 3.0]]))
+    assert several.sum() == pytest.approx(0.0, abs=1e-6) and several[0, 2] > 0.9
 
 
 def test_sampled_frequencies_are_the_reported_probabilities() -> None:

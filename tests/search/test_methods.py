@@ -191,12 +191,13 @@ def test_ofa_mo_falls_back_to_its_cheapest_draw(problem: Problem) -> None:
 
 def test_mnasnets_reward() -> None:
     accuracy, cost = np.array([0.7, 0.75, 0.8]), np.array([20.0, 30.0, 40.0])
-    soft = mnasnet_reward(accuracy, cost, 30, MultiObjectiveSettings())
+    gently = MultiObjectiveSettings(within=-0.07, beyond=-0.07)
+    soft = mnasnet_reward(accuracy, cost, 30, gently)
     assert soft == pytest.approx([0.7 * 1.5**0.07, 0.75, 0.8 * 0.75**0.07])
-    hard = mnasnet_reward(accuracy, cost, 30, MultiObjectiveSettings(within=0, beyond=-1))
+    hard = mnasnet_reward(accuracy, cost, 30, MultiObjectiveSettings())
     assert hard == pytest.approx([0.7, 0.75, 0.6])
     # the soft one orders architectures alike under every budget
-    other = mnasnet_reward(accuracy, cost, 20, MultiObjectiveSettings())
+    other = mnasnet_reward(accuracy, cost, 20, gently)
     assert other / soft == pytest.approx([(20 / 30) ** 0.07] * 3)
 
 

@@ -36,7 +36,9 @@ def made(small: bool = True, count: int = 50, mirror: bool = True) -> ImageData:
 
     how = Preprocessing(resolution, 16 if small else 18, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
     train, validation, test = part(count, size), part(20, resolution), part(20, resolution)
-    return ImageData("id", "x", tuple("abcde"), train, validation, test, how, small, mirror, (), ())
+    return ImageData(
+        "id", "split", "x", tuple("abcde"), train, validation, test, how, small, mirror, (), ()
+    )
 
 
 def batches(data: ImageData, size: int = 8, **settings: Any) -> list[tuple[Any, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -390,6 +392,7 @@ def test_parquet_mistakes(tmp_path: Path) -> None:
         (table.drop(["image"]), r"no image column; it has: 'label', 'name'"),
         (table.set_column(1, "label", pa.array([0.5] * 10)), "holds float64, needs names or whole"),
         (table.set_column(1, "label", pa.array([0, None] * 5)), r"5 row\(s\) of train have no"),
+        (table.set_column(1, "label", pa.array([[0], [1]] * 5)), "holds List, needs names"),
         (table.set_column(0, "image", pa.array([1] * 10)), "does not hold images"),
     ):
         pq.write_table(wrong, tmp_path / "wrong.parquet")
@@ -429,7 +432,92 @@ def test_the_hub_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "Couldn't reach 'user/flowers' on the Hub" in str(caught.value)
 
 
+def test_data_sets_of_the_hub_that_are_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(name: str) -> None:
+        raise RuntimeError("Dataset scripts are no longer supported, but found flowers.py")
+
+    monkeypatch.setattr(datasets, "load_dataset", refused)
+    with pytest.raises(PnagError, match="Dataset scripts are no longer supported"):
+        load("user/flowers", tmp_path)
+
+
+def test_a_link_to_nothing_is_an_image_that_cannot_be_decoded(
+    class_folders: ClassFolders, tmp_path: Path
+) -> None:
+    root = class_folders({"a": 10, "b": 10})
+    (root / "b" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    with pytest.raises(PnagError, match=r"b/gone\.jpg: .*No such file.*--on-corrupt skip"):
+        load(root, tmp_path / "c")
+    data = load(root, tmp_path / "c", on_corrupt="skip")
+    assert sum(sizes(data)) == 20 and len(data.skipped) == 1
+
+
+@pytest.mark.parametrize("closed", [".", "b"])
+def test_folders_that_may_not_be_read(
+    closed: str, class_folders: ClassFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = class_folders({"a": 5, "b": 5})
+    listed = Path.iterdir
+
+    def forbidden(folder: Path) -> Any:  # permissions do not stop root, who runs some tests
+        if folder == root / closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)
+    with pytest.raises(PnagError, match=f"cannot read the folder {root / closed}: Permission"):
+        load(root, tmp_path / "c")
+
+
+def test_a_decoding_process_that_is_killed(
+    class_folders: ClassFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = class_folders({"a": 30, "b": 30})
+    parent, decoded = os.getpid(), module.open_image
+
+    def deadly(raw: dict[str, Any] | None, least: int) -> Image.Image:
+        if os.getpid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return decoded(raw, least)
+
+    monkeypatch.setattr(module, "_FEW", 1)
+    monkeypatch.setattr(module, "open_image", deadly)
+    with pytest.raises(PnagError, match=r"cannot decode the images: .*for want of memory"):
+        load(root, tmp_path / "c", workers=2)
+
+
 # The cache
+
+
+@pytest.mark.parametrize("name", ["train-labels.npy", "test-aspect.npy", "images.json"])
+@pytest.mark.parametrize("kept", [None, 0, 40])
+def test_any_damaged_file_of_the_cache_is_decoded_anew(
+    name: str, kept: int | None, class_folders: ClassFolders, tmp_path: Path
+) -> None:
+    root, cache = class_folders({"a": 5, "b": 5}), tmp_path / "c"
+    first = load(root, cache)
+    file = cache / first.identity / name
+    whole = file.read_bytes()
+    if kept is None:
+        file.unlink()
+    else:
+        os.truncate(file, kept)
+    again = load(root, cache)
+    assert file.read_bytes() == whole
+    assert np.array_equal(again.train.labels, first.train.labels)
+
+
+def test_the_split_is_of_the_images_and_the_seed_alone(
+    class_folders: ClassFolders, tmp_path: Path
+) -> None:
+    root, cache = class_folders({"a": 5, "b": 5}), tmp_path / "c"
+    split = load(root, cache).split
+    assert load(root, tmp_path / "d", resolution=16, on_corrupt="skip").split == split
+    assert load(root, cache, seed=1).split != split
+    picture(98).save(root / "a" / "new.png")
+    assert load(root, cache).split != split
 
 
 def test_the_cache_is_used_and_notices_changes(
@@ -523,6 +611,26 @@ def test_a_full_disk(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
     with pytest.raises(PnagError, match=r"need 0\.0 GB in .*, which has 0\.0 GB free"):
         load(root, cache)
+
+
+def test_a_disk_too_full_for_the_copy_of_parquet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_parquet(tmp_path / "x.parquet", [0, 1] * 5)
+    with monkeypatch.context() as patched:
+        usage = namedtuple("usage", "total used free")
+        patched.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
+        patched.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("copied"))
+        with pytest.raises(PnagError, match=r"a temporary copy of the Parquet files needs"):
+            load(tmp_path / "x.parquet", tmp_path / "c")
+
+    def full(*_: Any, **__: Any) -> None:
+        cause = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise datasets.exceptions.DatasetGenerationError("An error occurred") from cause
+
+    monkeypatch.setattr(datasets, "load_dataset", full)
+    with pytest.raises(PnagError, match=r"cannot write a temporary copy .*No space.*--cache"):
+        load(tmp_path / "x.parquet", tmp_path / "c")
 
 
 def test_a_cache_that_cannot_be_made(class_folders: ClassFolders, tmp_path: Path) -> None:

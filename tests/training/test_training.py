@@ -16,7 +16,8 @@ from torch import nn
 
 from pnag.errors import PnagError
 from pnag.networks.supernet import LARGEST, Supernet
-from pnag.training.finetune import finetune, judge
+from pnag.training.batches import eval_batches
+from pnag.training.finetune import finetune, judge, largest_network
 from pnag.training.images import ImageData, load_images
 from pnag.training.loop import Step
 from pnag.training.phases import PHASES
@@ -34,7 +35,7 @@ from pnag.training.supernet_training import (
 )
 
 CPU = Accelerator(cpu=True)
-SMALL = SupernetSettings(fit=FitSettings(epochs=6, batch_size=96, ema=0.9))
+SMALL = SupernetSettings("progressive", fit=FitSettings(epochs=6, batch_size=96, ema=0.9))
 
 
 class Stopped(Exception):
@@ -150,6 +151,57 @@ def test_a_network_learns_by_fine_tuning_and_a_stop_changes_nothing(
     ]
 
 
+def test_the_teacher_s_batch_norms_are_its_own(digits: ImageData) -> None:
+    """They are those of one batch of all calibration images, and the supernet's do not matter."""
+    torch.manual_seed(0)
+    supernet = Supernet(0.1, 10).eval()
+    with torch.no_grad():
+        for name, value in supernet.named_buffers():
+            if name.endswith("running_mean"):
+                value.add_(3)  # as far off as those of a mixture of networks may be
+    teacher = largest_network(supernet, digits, CPU.device)
+    expected = supernet.subnet(LARGEST).double().train()
+    for module in expected.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None
+    ((batch, _),) = eval_batches(digits, "train", 512, limit=512)
+    found = teacher.state_dict()
+    with torch.no_grad():
+        expected(batch.double())
+        logits = expected.eval()(batch.double())
+        assert (teacher(batch) - logits).abs().max() < 0.01 * logits.abs().max()
+    for name, value in expected.state_dict().items():
+        # Rounding grows through the layers of fresh weights, and some means are of zeros.
+        off = (value.double() - found[name]).abs().max()
+        assert off < 0.01 * value.double().abs().max() + 1e-5, name
+    assert not teacher.training
+
+
+def test_fine_tuning_learns_from_the_recalibrated_teacher(
+    digits: ImageData, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    supernet = Supernet(0.1, 10).eval()
+    fitting = FinetuneFit(epochs=1, batch_size=256, learning_rate=0.1)
+    settings = FinetuneSettings(distillation=1.0, fit=fitting)
+
+    def tune(folder: str) -> nn.Module:
+        return finetune(
+            supernet, PHASES["sandwich"][0].smallest, digits, settings, tmp_path / folder,
+            identity="x", seed=0, accelerator=CPU,
+        )  # fmt: skip
+
+    before = tune("a").state_dict()
+    with torch.no_grad():
+        for name, value in supernet.named_buffers():
+            if name.endswith("running_mean"):
+                value.add_(3)
+    after = tune("b").state_dict()
+    weights = [name for name in before if name.endswith("weight")]
+    assert all(torch.equal(before[name], after[name]) for name in weights)
+
+
 def test_a_loss_that_is_no_number_and_damaged_files_are_refused(
     digits: ImageData, tmp_path: Path
 ) -> None:
@@ -170,7 +222,7 @@ def test_a_loss_that_is_no_number_and_damaged_files_are_refused(
 
 
 TWO = """
-import sys
+import os, sys
 from pathlib import Path
 import torch
 from pnag.pipeline.image_stages import make_accelerator
@@ -179,14 +231,13 @@ from pnag.training.images import load_images
 from pnag.training.settings import FitSettings, SupernetSettings
 from pnag.training.supernet_training import train_supernet
 
-folder = Path(sys.argv[1])
+folder, method, epochs, last = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 accelerator = make_accelerator(ImagesRecipe(source="digits"))
 assert accelerator.num_processes == 2
 data = load_images("digits", resolution=16, cache=folder / "cache")
-settings = SupernetSettings(fit=FitSettings(epochs=4, batch_size=192))
+settings = SupernetSettings(method, fit=FitSettings(epochs=epochs, batch_size=192))
 def stop(progress):
-    if sys.argv[2] == "stop" and progress.phase.name == "kernel":
-        import os
+    if progress.done == last:
         os._exit(1)
 supernet = train_supernet(
     data, settings, folder, width_mult=0.1, seed=0, accelerator=accelerator, watch=stop
@@ -196,22 +247,29 @@ torch.save(weights, folder / f"rank{accelerator.process_index}.pt")
 """
 
 
+@pytest.mark.parametrize(("method", "epochs"), [("progressive", 5), ("sandwich", 2)])
 def test_two_processes_end_with_the_same_weights_stopped_or_not(
-    digits: ImageData, tmp_path: Path
+    method: Method, epochs: int, digits: ImageData, tmp_path: Path
 ) -> None:
     script = tmp_path / "two.py"
     script.write_text(TWO)
     # `accelerate launch` starts several processes on GPUs only, unless there is MPI.
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 
-    def run(folder: Path, stop: str) -> subprocess.CompletedProcess[str]:
-        command = [*launch, str(script), str(folder), stop]
+    def run(folder: Path, stop: int) -> subprocess.CompletedProcess[str]:
+        command = [*launch, str(script), str(folder), method, str(epochs), str(stop)]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    done = run(tmp_path / "a", "go")
+    done = run(tmp_path / "a", 0)
     assert done.returncode == 0, done.stderr
-    assert run(tmp_path / "b", "stop").returncode != 0
-    done = run(tmp_path / "b", "go")
+    # In the second epoch, after the checkpoint of the first one.
+    assert run(tmp_path / "b", len(digits.train) // 192 + 2).returncode != 0
+    assert list((tmp_path / "b").glob("*.checkpoint.safetensors"))
+    # Batch norms have seen halves of the batches: one process would go on differently.
+    settings = SupernetSettings(method, fit=FitSettings(epochs=epochs, batch_size=192))
+    with pytest.raises(PnagError, match="by 2 process"):
+        train_supernet(digits, settings, tmp_path / "b", width_mult=0.1, seed=0, accelerator=CPU)
+    done = run(tmp_path / "b", 0)
     assert done.returncode == 0, done.stderr
     weights = [
         torch.load(tmp_path / folder / f"rank{rank}.pt", weights_only=True)
@@ -219,3 +277,5 @@ def test_two_processes_end_with_the_same_weights_stopped_or_not(
         for rank in (0, 1)
     ]
     assert all(torch.equal(weights[0], other) for other in weights[1:])
+    # What is finished, anyone may use.
+    train_supernet(digits, settings, tmp_path / "b", width_mult=0.1, seed=0, accelerator=CPU)

@@ -76,14 +76,17 @@ def fit_latency_model(space: SearchSpace, table: LatencyTable) -> LatencyModel:
     """Fit to a table's blocks and calibration networks.
 
     Raises:
-        PnagError: if the table lacks blocks or has fewer than three calibration networks.
+        PnagError: if the table lacks blocks or calibration networks that it was to have, or has
+            fewer than three of them.
     """
     specs = block_specs(table.identity["width_mult"], table.identity["resolution"])
     missing = [spec.key for spec in specs if spec.key not in table.blocks]
-    if missing or len(table.calibration) < 3:
+    wanted = max(3, table.identity.get("calibration", 0))
+    if missing or len(table.calibration) < wanted:
         raise PnagError(
             f"the latency table lacks {len(missing)} blocks (first: {missing[:1]}) or has too few "
-            f"calibration networks ({len(table.calibration)}); finish `pnag measure` first"
+            f"calibration networks ({len(table.calibration)} of {wanted}); finish it: give the "
+            "`pnag measure` or `pnag run` command again that began it"
         )
     alone = np.array([table.milliseconds(table.blocks[spec.key]) for spec in specs])
     counts = _block_counts(space.encode(table.calibration), len(specs))
@@ -138,10 +141,14 @@ class ModelError:
 
 def check_latency_model(space: SearchSpace, model: LatencyModel, table: LatencyTable) -> ModelError:
     """The model's error on the table's check networks."""
+    measured = np.array([table.milliseconds(samples) for samples in table.check.values()])
+    return prediction_error(model.predict(space.encode(table.check)), measured)
+
+
+def prediction_error(predicted: Floats, measured: Floats) -> ModelError:
+    """The error of (N,) predicted against (N,) measured latencies in ms."""
     from scipy.stats import kendalltau
 
-    predicted = model.predict(space.encode(table.check))
-    measured = np.array([table.milliseconds(samples) for samples in table.check.values()])
     error = np.abs(predicted / measured - 1)
     return ModelError(
         networks=len(measured),

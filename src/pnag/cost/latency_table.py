@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ class LatencyTable:
         blocks: for each block's key its relative times, one a round.
         calibration, check: the same for whole networks, by architecture text.
         drift: the machine's steadiness over all groups so far.
+        seconds: that measuring has taken so far, stops left out.
     """
 
     identity: dict[str, Any]
@@ -32,11 +34,29 @@ class LatencyTable:
     calibration: dict[str, list[float]] = field(default_factory=dict)
     check: dict[str, list[float]] = field(default_factory=dict)
     drift: Drift = field(default_factory=Drift)
+    seconds: float = 0.0
 
     @property
     def reference_ms(self) -> float:
         """The reference network's median time: all relative times are turned into ms by it."""
         return statistics.median(self.drift.levels)
+
+    def check_runtime(self, identity: Mapping[str, Any]) -> None:
+        """Refuse a runtime whose times do not compare with the table's.
+
+        Args:
+            identity: of the runtime.
+
+        Raises:
+            PnagError: if it differs from what the table was measured on; it tells in what.
+        """
+        there = {name: self.identity.get(name) for name in identity}
+        if there != identity:
+            raise PnagError(
+                f"the latency table was measured with another {differences(there, identity)}: its "
+                "times do not compare with those taken here and now; go back to that, or measure "
+                "anew: give the run's `pnag run` command again"
+            )
 
     def milliseconds(self, samples: list[float]) -> float:
         """Median time in ms."""
@@ -66,13 +86,26 @@ class LatencyTable:
                     _times(raw["drift"]["levels"]) if raw["drift"]["levels"] else [],
                     int(raw["drift"]["remeasured"]),
                     int(raw["drift"]["unsteady"]),
+                    _times(raw["drift"]["clocks"]) if raw["drift"].get("clocks") else [],
                 ),
+                seconds=float(raw.get("seconds", 0.0)),  # tables of before did not count them
             )
+            if table.blocks and not table.drift.levels:
+                raise ValueError("blocks, but no time of the reference network")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PnagError(
                 f"{path} is not a latency table of pnag ({error}); delete it to measure anew"
             ) from error
         return table
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """In what two identities differ, as `threads (1, not 2), version (1.20, not 1.21)`."""
+    return ", ".join(
+        f"{name} ({before.get(name)}, not {value})"
+        for name, value in now.items()
+        if before.get(name) != value
+    )
 
 
 def _samples(raw: dict[str, Any]) -> dict[str, list[float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from pnag.cost.latency_table import LatencyTable
-from pnag.cost.onnx_cpu import OnnxCpu
+from pnag.cost.latency_table import LatencyTable, differences
+from pnag.cost.runtimes import Runtime, clock_mhz
 from pnag.cost.timing import Open, measure_interleaved
 from pnag.errors import PnagError
+from pnag.files import check_writable, exists
 from pnag.networks import build
 from pnag.networks.blocks import block_ids, block_specs, covering_architectures
 from pnag.space import Architecture, SearchSpace
@@ -28,7 +30,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def measure_device(
-    runtime: OnnxCpu,
+    runtime: Runtime,
     space: SearchSpace,
     path: Path,
     *,
@@ -51,7 +53,8 @@ def measure_device(
         check: how many others, drawn in the same way, to check the fit on.
 
     Raises:
-        PnagError: if `path` holds a table of another device, runtime, thread count or size.
+        PnagError: if `path` holds a table of another device, runtime, thread count or size, or
+            cannot be written.
     """
     identity: dict[str, Any] = {
         **runtime.identity(),
@@ -63,13 +66,11 @@ def measure_device(
         "check": check,
         "seed": seed,
     }
-    table = LatencyTable.load(path) if path.exists() else LatencyTable(identity)
+    table = LatencyTable.load(path) if exists(path) else LatencyTable(identity)
     if table.identity != identity:
-        differing = [k for k in identity if table.identity.get(k) != identity[k]]
         raise PnagError(
-            f"{path} was measured with another "
-            + ", ".join(f"{k} ({table.identity.get(k)}, not {identity[k]})" for k in differing)
-            + "; delete it or choose another file"
+            f"{path} was measured with another {differences(table.identity, identity)}; delete it "
+            "or choose another file"
         )
     parts = _networks(space, calibration, check, seed)
     missing = {
@@ -81,31 +82,44 @@ def measure_device(
     if not missing_blocks and not any(missing.values()):
         return table
 
+    check_writable(path)  # the first save comes after all blocks
+    started = time.monotonic()
     torch.manual_seed(seed)  # fresh weights; their values do not change a time
-    shape = (1, 3, resolution, resolution)
+    shape = (runtime.batch, 3, resolution, resolution)
     reference = runtime.prepare(build(REFERENCE, width_mult, num_classes), shape)
     total = rounds * (missing_blocks * len(specs) + sum(map(len, missing.values())))
     done = 0
 
     def time_group(parts: dict[str, Open], what: str) -> dict[str, list[float]]:
-        nonlocal done
+        clocks: list[float] = []
 
         def advance(turns: int) -> None:
             nonlocal done
             done += turns
+            clock = clock_mhz(runtime)  # just after a turn: an idle device clocks down
+            if clock:
+                clocks.append(clock)
             progress(what, done, total)
 
         progress(what, done, total)
         samples, drift = measure_interleaved(
             parts, reference, rounds=rounds, seed=seed, advance=advance
         )
+        drift.clocks = [min(clocks), max(clocks)] if clocks else []
         table.drift = table.drift.merged(drift)
         return samples
+
+    def save() -> None:
+        nonlocal started
+        now = time.monotonic()
+        table.seconds += now - started
+        started = now
+        table.save(path)
 
     if missing_blocks:
         progress("preparing blocks", done, total)
         table.blocks = time_group(prepare_blocks(runtime, space, width_mult, resolution), "blocks")
-        table.save(path)
+        save()
     for name, texts in missing.items():
         for group in _chunks(texts, GROUP):
             progress(f"preparing {name} networks", done, total)
@@ -113,7 +127,7 @@ def measure_device(
                 text: runtime.prepare(build(text, width_mult, num_classes), shape) for text in group
             }
             getattr(table, name).update(time_group(group_networks, f"{name} networks"))
-            table.save(path)
+            save()
     return table
 
 
@@ -134,7 +148,7 @@ def _networks(space: SearchSpace, calibration: int, check: int, seed: int) -> di
 
 
 def prepare_blocks(
-    runtime: OnnxCpu, space: SearchSpace, width_mult: float, resolution: int
+    runtime: Runtime, space: SearchSpace, width_mult: float, resolution: int
 ) -> dict[str, Open]:
     """Each of the 90 blocks, cut out of nine networks that contain them all."""
     specs = block_specs(width_mult, resolution)
@@ -149,7 +163,8 @@ def prepare_blocks(
                 stage = network.blocks[1 + unit]
                 assert isinstance(stage, torch.nn.Sequential)
                 blocks[spec.key] = runtime.prepare(
-                    stage[layer], (1, spec.in_channels, spec.input_size, spec.input_size)
+                    stage[layer],
+                    (runtime.batch, spec.in_channels, spec.input_size, spec.input_size),
                 )
     return blocks
 

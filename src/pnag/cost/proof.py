@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.measure import REFERENCE
-from pnag.cost.onnx_cpu import OnnxCpu
+from pnag.cost.runtimes import Runtime
 from pnag.cost.timing import measure_interleaved
 from pnag.networks import build
 
@@ -20,7 +20,7 @@ class Timed:
     """One network's latency.
 
     Attributes:
-        milliseconds: median, at the speed that the machine had when the table was measured.
+        milliseconds: median, at the speed that the machine had when the reference was timed.
         spread: half the middle 50 % of the rounds, as a fraction of the median.
     """
 
@@ -47,29 +47,53 @@ class Proof:
 
 
 def time_together(
-    runtime: OnnxCpu,
+    runtime: Runtime,
     networks: Mapping[str, nn.Module],
     table: LatencyTable,
     *,
+    resolutions: Mapping[str, int] | None = None,
     rounds: int = 24,
     advance: Callable[[int], None] = lambda turns: None,
 ) -> Proof:
-    """Time networks interleaved, `rounds` turns each, at the table's resolution."""
-    resolution = table.identity["resolution"]
-    shape = (1, 3, resolution, resolution)
-    ready = {name: runtime.prepare(network, shape) for name, network in networks.items()}
+    """Time networks interleaved, `rounds` turns each.
+
+    Args:
+        table: of the same runtime: its reference network's time turns ratios into milliseconds.
+        resolutions: height and width of the images of those networks, by name, that do not take
+            the table's.
+
+    Raises:
+        PnagError: if the table was measured on another runtime or machine.
+    """
     identity = table.identity
+    table.check_runtime(runtime.identity())
+
+    def shape(resolution: int) -> tuple[int, ...]:
+        return (runtime.batch, 3, resolution, resolution)
+
+    own, usual = resolutions or {}, identity["resolution"]
+    ready = {
+        name: runtime.prepare(network, shape(own.get(name, usual)))
+        for name, network in networks.items()
+    }
     network = build(REFERENCE, identity["width_mult"], identity["num_classes"])
-    reference = runtime.prepare(network, shape)
+    reference = runtime.prepare(network, shape(usual))
     samples, drift = measure_interleaved(ready, reference, rounds=rounds, advance=advance)
-    timed = {}
-    for name, times in samples.items():
-        quarter, middle, three_quarters = statistics.quantiles(times, n=4)
-        timed[name] = Timed(middle * table.reference_ms, (three_quarters - quarter) / 2 / middle)
     return Proof(
-        timed,
+        {name: timed(times, table.reference_ms) for name, times in samples.items()},
         statistics.median(drift.levels) / table.reference_ms,
         drift.spread,
         drift.remeasured,
         drift.unsteady,
     )
+
+
+def timed(times: Sequence[float], reference_ms: float) -> Timed:
+    """The latency that several turns of one network tell.
+
+    Args:
+        times: one a turn, as fractions of the reference's time.
+        reference_ms: that time.
+    """
+    quarter, middle, three_quarters = statistics.quantiles(times, n=4)
+    return Timed(middle * reference_ms, (three_quarters - quarter) / 2 / middle)

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-Call = Callable[[], object]
-"""Runs a network once."""
+Call = Callable[[int], list[float]]
+"""Runs a network so many times; returns the milliseconds of each."""
 Open = Callable[[], Call]
 """Opens a network in its runtime."""
 Floats = NDArray[np.float64]
@@ -47,11 +47,13 @@ class Drift:
         levels: reference time (ms) at the machine's speed at each of the reference's turns.
         remeasured: turns thrown away and taken again because something disturbed them.
         unsteady: disturbed turns that were kept, because too many were.
+        clocks: lowest and highest clock (MHz) while each group was timed, where the device tells.
     """
 
     levels: list[float] = field(default_factory=list)
     remeasured: int = 0
     unsteady: int = 0
+    clocks: list[float] = field(default_factory=list)
 
     @property
     def spread(self) -> float:
@@ -65,6 +67,7 @@ class Drift:
             self.levels + other.levels,
             self.remeasured + other.remeasured,
             self.unsteady + other.unsteady,
+            self.clocks + other.clocks,
         )
 
 
@@ -104,6 +107,7 @@ def measure_interleaved(
         for name, times in zip(samples, log_times, strict=True):
             samples[name] += times
         drift = drift.merged(of_part)
+        del references, calls  # before they are opened anew: two of each would be twice the memory
     return samples, drift
 
 
@@ -172,15 +176,23 @@ def explain(who: NDArray[np.int64], log_times: Floats) -> tuple[Floats, Floats, 
     return levels, speed, log_times - speed - levels[who]
 
 
+def stopwatch(run: Callable[[], object]) -> Call:
+    """A call by this process' clock."""
+
+    def call(runs: int) -> list[float]:
+        times = []
+        for _ in range(runs):
+            started = time.perf_counter()
+            run()
+            times.append((time.perf_counter() - started) * 1000)
+        return times
+
+    return call
+
+
 def time_call(call: Call, runs: int) -> float:
     """Median milliseconds of `runs` calls, after one that is not counted."""
-    call()
-    times = []
-    for _ in range(runs):
-        started = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times) * 1000
+    return statistics.median(call(runs + 1)[1:])
 
 
 def _runs_per_turn(call: Call) -> int:

@@ -1,22 +1,31 @@
-"""Write a network as an ONNX file and check that it computes the same."""
+"""Write a network in any format after checking that it computes the same there."""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from pnag.cost.onnx_cpu import export_onnx, onnx_session
+from pnag.deploy.formats import Converted, Images, find_format, load_converter
 from pnag.errors import PnagError
-from pnag.files import write_bytes
+from pnag.extras import needing
+from pnag.files import exists, write_bytes, write_json, write_text, writing
 
 TOLERANCE = 1e-4
+EXAMPLES = Path(__file__).parent / "examples"
 
 
-def export_checked(network: nn.Module, path: Path, resolution: int) -> float:
-    """Write the ONNX file; return the largest difference of its outputs from torch's.
+def export_checked(network: nn.Module, path: Path, resolution: int, to: str = "onnx") -> float:
+    """Write the files of a format; return the largest difference of its outputs from torch's.
+
+    Args:
+        path: of the file that is named; a second one has the same name and another suffix.
+        to: a name in `pnag.deploy.formats.FORMATS`.
 
     Returns:
         The difference as a fraction of the largest output: with fresh weights outputs reach from
@@ -24,20 +33,86 @@ def export_checked(network: nn.Module, path: Path, resolution: int) -> float:
         other.
 
     Raises:
-        PnagError: if the outputs differ by more than 1e-4 of the largest, or the file cannot be
-            written.
+        PnagError: if the outputs differ by more than 1e-4 of the largest, the files cannot be
+            written, or the format's package is not installed.
     """
     shape = (1, 3, resolution, resolution)
-    model = export_onnx(network, shape)
+    converted = load_converter(to)(network, shape)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = network.eval()(images).numpy()
-    actual = onnx_session(model, threads=1).run(None, {"images": images.numpy()})[0]
-    difference = float(np.abs(expected - np.asarray(actual)).max() / np.abs(expected).max())
+    actual = converted.run(images.numpy())
+    difference = float(np.abs(expected - actual).max() / np.abs(expected).max())
     if not difference <= TOLERANCE:
         raise PnagError(
-            f"the ONNX file's outputs differ from torch's by {difference:.2g} of the largest, more "
+            f"the {to} file's outputs differ from torch's by {difference:.2g} of the largest, more "
             f"than {TOLERANCE:g}; {path} was not written"
         )
-    write_bytes(path, model)
+    _write(converted, path)
     return difference
+
+
+def export_int8(
+    network: nn.Module,
+    path: Path,
+    resolution: int,
+    calibration: Images,
+    batches: Iterable[Images],
+) -> float:
+    """Write OpenVINO's files in 8 bits; return how often they agree with the network in floats.
+
+    Args:
+        path: of the .xml file.
+        calibration: (N, 3, R, R) preprocessed real images that tell the ranges of activations.
+        batches: (B, 3, R, R) others, on which the two are compared; one batch at a time goes
+            through the network in floats, and image by image through the other, of that shape.
+
+    Returns:
+        The share of images with the same top-1 class.
+
+    Raises:
+        PnagError: if the files cannot be written, or OpenVINO or NNCF is not installed.
+    """
+    load_converter("openvino")
+    formats = importlib.import_module("pnag.deploy.formats.openvino")
+    with needing("--int8", "openvino"):
+        converted = formats.convert_int8(network, (1, 3, resolution, resolution), calibration)
+    network.eval()
+    agree: list[bool] = []
+    for images in batches:
+        with torch.no_grad():
+            expected = network(torch.from_numpy(images)).argmax(1).numpy()
+        actual = [converted.run(image[None])[0].argmax() for image in images]
+        agree.extend(expected == actual)
+    _write(converted, path)
+    return float(np.mean(agree))
+
+
+def _write(converted: Converted, path: Path) -> None:
+    """Write the named file last: where it is, all is there that belongs to it."""
+    named, *others = converted.files
+    if others:  # an old one must not lie beside the others of this network
+        with writing(path, "choose another place with --out"):
+            path.unlink(missing_ok=True)
+    for suffix in (*others, named):
+        target = path if suffix == named else path.with_suffix(suffix)
+        write_bytes(target, converted.files[suffix])
+
+
+def write_preprocessing(path: Path, preprocessing: dict[str, Any]) -> Path:
+    """Write what goes into an exported network and comes out of it, next to its file."""
+    beside = path.with_suffix(".preprocessing.json")
+    write_json(beside, preprocessing)
+    return beside
+
+
+def write_example(to: str, folder: Path) -> Path:
+    """Write the few lines that load a format; they take model, preprocessing and image.
+
+    A file that is there stays: someone may have made it theirs.
+    """
+    find_format(to)
+    path = folder / f"load_{to}.py"
+    if not exists(path):
+        write_text(path, (EXAMPLES / path.name).read_text(encoding="utf-8"))
+    return path

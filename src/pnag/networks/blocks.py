@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from timm.layers.helpers import make_divisible
 
-from pnag.networks.mobilenetv3 import STEM_CHANNELS, UNIT_LAYOUT, scaled
+from pnag.networks.mobilenetv3 import STEM_CHANNELS, UNIT_LAYOUT, scaled, squeezed
 from pnag.space import Architecture, Tokens
 from pnag.space.architecture import KERNELS, MAX_DEPTH, UNITS, WIDTHS
 
@@ -65,8 +64,7 @@ def block_specs(width_mult: float = 1.0, resolution: int = 224) -> list[BlockSpe
         for first in (True, False):
             in_channels = channels if first else out_channels
             for width in WIDTHS:
-                # timm rounds the expanded channels in the same way
-                expanded = int(make_divisible(in_channels * width, 8))
+                expanded = scaled(in_channels, width)
                 for kernel in KERNELS:
                     specs.append(
                         BlockSpec(
@@ -77,9 +75,7 @@ def block_specs(width_mult: float = 1.0, resolution: int = 224) -> list[BlockSpe
                             in_channels=in_channels,
                             expanded=expanded,
                             out_channels=out_channels,
-                            squeezed=int(make_divisible(expanded / 4, 8))
-                            if layout.squeeze_excite
-                            else 0,
+                            squeezed=squeezed(expanded) if layout.squeeze_excite else 0,
                             stride=layout.stride if first else 1,
                             activation=layout.activation,
                             input_size=size if first else out_size,

@@ -5,11 +5,7 @@ Sources and the hashes of their content: `shared/facts/README.md`.
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import io
-import os
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from pnag.downloads import Checksum, PublishedFile, fetch
 from pnag.errors import PnagError
-from pnag.files import write_bytes
-from pnag.networks.supernet import Supernet, own_spelling, size_of
+from pnag.networks.supernet import Supernet, own_spelling, width_and_classes
 
 ROOT = "https://raw.githubusercontent.com/han-cai/files/master/ofa/ofa_nets"
-TIMEOUT = 60.0  # seconds without a byte
 
 
 @dataclass(frozen=True)
@@ -34,9 +29,11 @@ class Published:
     blob_id: str
 
     @property
-    def url(self) -> str:
-        """Where to fetch it."""
-        return f"{ROOT}/{self.name}"
+    def file(self) -> PublishedFile:
+        """Where to fetch it, and how to know it."""
+        return PublishedFile(
+            self.name, f"{ROOT}/{self.name}", Checksum("git blob id", self.blob_id)
+        )
 
 
 PUBLISHED = {
@@ -61,7 +58,7 @@ def load_published(width_mult: float = 1.0) -> Supernet:
     if width_mult not in PUBLISHED:
         known = ", ".join(map(str, PUBLISHED))
         raise PnagError(f"no weights of width {width_mult} are published; choose one of {known}")
-    return load_checkpoint(fetch(PUBLISHED[width_mult]))
+    return load_checkpoint(fetch(PUBLISHED[width_mult].file))
 
 
 def load_checkpoint(path: Path | str) -> Supernet:
@@ -79,7 +76,7 @@ def load_checkpoint(path: Path | str) -> Supernet:
     path = Path(path)
     try:
         weights = own_spelling(read_weights(path))
-        width_mult, num_classes = size_of(weights)
+        width_mult, num_classes = width_and_classes(weights)
         # On "meta" no random weights are drawn that the file's would replace at once.
         with torch.device("meta"):
             supernet = Supernet(width_mult, num_classes)
@@ -122,57 +119,3 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def _as_own(value: Tensor) -> Tensor:
     """A copy that training can use: not half precision, and not in the file's memory."""
     return value.to(torch.float32 if value.is_floating_point() else value.dtype, copy=True)
-
-
-def cache_directory() -> Path:
-    """Where fetched files are kept: PNAG_CACHE, or ~/.cache/pnag."""
-    named = os.environ.get("PNAG_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "pnag"
-
-
-def fetch(published: Published) -> Path:
-    """Path of a published file in the cache, fetched unless it is there.
-
-    Raises:
-        PnagError: if it cannot be fetched or kept, or if its content is not the published one.
-    """
-    path = cache_directory() / published.name
-    if path.exists():
-        try:
-            found = git_blob_id(path.read_bytes())
-        except OSError as error:
-            raise PnagError(f"cannot read {path}: {error.strerror or error}") from error
-        if found != published.blob_id:
-            raise PnagError(
-                f"{path} has git blob id {found}, the published file has {published.blob_id}; "
-                f"delete it and fetch {published.url} again"
-            )
-        return path
-    by_hand = (
-        f"fetch it by other means and put it at {path} (another folder: set PNAG_CACHE), then "
-        "call again"
-    )
-    try:
-        with urllib.request.urlopen(published.url, timeout=TIMEOUT) as response:
-            data: bytes = response.read()
-    except (OSError, http.client.HTTPException) as error:
-        raise PnagError(f"cannot fetch {published.url} ({error}); {by_hand}") from error
-    found = git_blob_id(data)
-    if found != published.blob_id:
-        raise PnagError(
-            f"what came from {published.url} ({len(data)} bytes) has git blob id {found}, the "
-            f"published file has {published.blob_id}; {by_hand}"
-        )
-    try:
-        write_bytes(path, data)
-    except PnagError as error:
-        reason = error.__cause__ or error
-        raise PnagError(
-            f"cannot keep {path}: {reason}; free space or set PNAG_CACHE to another folder"
-        ) from error
-    return path
-
-
-def git_blob_id(data: bytes) -> str:
-    """What git calls a file with this content."""
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()

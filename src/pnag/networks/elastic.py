@@ -15,20 +15,15 @@ import itertools
 from collections.abc import Sequence
 
 import torch
-from timm.layers.helpers import make_divisible
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pnag.networks.mobilenetv3 import Unit, scaled
+from pnag.networks.depthwise import depthwise, useful_taps
+from pnag.networks.mobilenetv3 import Unit, scaled, squeezed
 from pnag.space.architecture import KERNELS, WIDTHS
 
 LARGEST_KERNEL = max(KERNELS)
 LARGEST_WIDTH = max(WIDTHS)
-
-
-def squeezed(expanded: int) -> int:
-    """Hidden channels of squeeze-excite over so many channels, as timm rounds them."""
-    return int(make_divisible(expanded / 4, 8))
 
 
 class ElasticPointwise(nn.Module):
@@ -79,16 +74,8 @@ class ElasticDepthwise(nn.Module):
     def forward(self, x: Tensor, kernel: int) -> Tensor:
         """Map (N, C, H, W) to (N, C, ceil(H / stride), ceil(W / stride))."""
         channels = x.shape[1]
-        weight = self.weight(channels, kernel)
-        padding = kernel // 2
-        # Taps as far from the centre as the map is large meet nothing but padding. On the 2x2 maps
-        # of small images a 7x7 kernel has 40 of them out of 49, and leaving them out makes its
-        # backward pass on a CPU many times faster.
-        useless = padding - (max(x.shape[2:]) - 1)
-        if useless > 0:
-            weight = weight[:, :, useless:-useless, useless:-useless]
-            padding -= useless
-        return F.conv2d(x, weight, None, self.stride, padding, 1, channels)
+        weight = useful_taps(self.weight(channels, kernel), max(x.shape[2:]))
+        return depthwise(x, weight, self.stride, weight.shape[-1] // 2)
 
 
 class ElasticBatchNorm(nn.Module):

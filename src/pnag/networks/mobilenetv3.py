@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from timm.layers.helpers import make_divisible
 from timm.models._efficientnet_blocks import SqueezeExcite
@@ -16,6 +17,7 @@ from timm.models._efficientnet_builder import decode_arch_def, round_channels
 from timm.models.mobilenetv3 import MobileNetV3
 from torch import nn
 
+from pnag.errors import BadValueError
 from pnag.space import Architecture
 from pnag.space.architecture import MAX_DEPTH, UNITS
 
@@ -48,6 +50,11 @@ def scaled(channels: int, width_mult: float) -> int:
     return int(make_divisible(channels * width_mult, 8))
 
 
+def squeezed(expanded: int) -> int:
+    """Hidden channels of squeeze-excite over so many channels, as timm rounds them."""
+    return int(make_divisible(expanded / 4, 8))
+
+
 def build(
     arch: Architecture | str, width_mult: float = 1.0, num_classes: int = 1000
 ) -> MobileNetV3:
@@ -59,17 +66,30 @@ def build(
         num_classes: outputs of the classifier.
 
     Returns:
-        A `timm.models.mobilenetv3.MobileNetV3` that takes (N, 3, H, W) images.
+        A `timm.models.mobilenetv3.MobileNetV3` that takes (N, 3, H, W) images. Its attribute
+        `pnag_config` is what `from_config` builds it from again.
 
     Raises:
-        ValueError: for a malformed text, or a width or class count that is not positive.
+        BadValueError: (a ValueError) for a malformed text, or a width or class count that is not
+            positive.
+    """
+    return from_config(network_config(arch, width_mult, num_classes))
+
+
+def network_config(
+    arch: Architecture | str, width_mult: float = 1.0, num_classes: int = 1000
+) -> dict[str, Any]:
+    """What timm needs to know to build the network, as JSON; arguments and errors as `build`'s.
+
+    Returns:
+        `arch_def` in timm's notation of blocks, and numbers that are timm's or ours by name.
     """
     if isinstance(arch, str):
         arch = Architecture.parse(arch)
     if not 0 < width_mult < float("inf"):
-        raise ValueError(f"width_mult is {width_mult}, needs a positive number")
+        raise BadValueError(f"width_mult is {width_mult}, needs a positive number")
     if num_classes < 1:
-        raise ValueError(f"num_classes is {num_classes}, needs at least 1")
+        raise BadValueError(f"num_classes is {num_classes}, needs at least 1")
     stages = [["ds_r1_k3_s1_e1_c16_nre"]]
     for unit in range(UNITS):
         layout = UNIT_LAYOUT[unit]
@@ -87,11 +107,22 @@ def build(
             )
         stages.append(stage)
     stages.append([f"cn_r1_k1_s1_c{FINAL_CHANNELS}_nhs"])
-    return MobileNetV3(
-        decode_arch_def(stages),
-        num_classes=num_classes,
-        stem_size=STEM_CHANNELS,
-        num_features=scaled(HEAD_CHANNELS, width_mult),
+    return {
+        "arch_def": stages,
+        "width_mult": width_mult,
+        "num_classes": num_classes,
+        "stem_size": STEM_CHANNELS,
+        "num_features": scaled(HEAD_CHANNELS, width_mult),
+    }
+
+
+def from_config(config: dict[str, Any]) -> MobileNetV3:
+    """The timm network of a `network_config`, with fresh weights."""
+    network = MobileNetV3(
+        decode_arch_def(config["arch_def"]),
+        num_classes=config["num_classes"],
+        stem_size=config["stem_size"],
+        num_features=config["num_features"],
         head_bias=False,
         act_layer=nn.Hardswish,
         se_layer=partial(
@@ -100,5 +131,7 @@ def build(
             force_act_layer=nn.ReLU,
             rd_round_fn=round_channels,
         ),
-        round_chs_fn=partial(round_channels, multiplier=width_mult),
+        round_chs_fn=partial(round_channels, multiplier=config["width_mult"]),
     )
+    network.pnag_config = config  # type: ignore[assignment]  # torch types attributes as tensors
+    return network

@@ -18,7 +18,7 @@ from timm.models.mobilenetv3 import MobileNetV3
 from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 
-from pnag.errors import PnagError
+from pnag.errors import BadValueError, PnagError
 from pnag.networks.elastic import LARGEST_KERNEL, LARGEST_WIDTH, ElasticLayer
 from pnag.networks.mobilenetv3 import (
     FINAL_CHANNELS,
@@ -49,15 +49,15 @@ class Supernet(nn.Module):
         num_classes: outputs of the classifier.
 
     Raises:
-        ValueError: for a width or class count that is not positive.
+        BadValueError: (a ValueError) for a width or class count that is not positive.
     """
 
     def __init__(self, width_mult: float = 1.0, num_classes: int = 1000) -> None:
         super().__init__()
         if not 0 < width_mult < float("inf"):
-            raise ValueError(f"width_mult is {width_mult}, needs a positive number")
+            raise BadValueError(f"width_mult is {width_mult}, needs a positive number")
         if num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}, needs at least 1")
+            raise BadValueError(f"num_classes is {num_classes}, needs at least 1")
         self.width_mult = width_mult
         self.num_classes = num_classes
         channels = scaled(STEM_CHANNELS, width_mult)
@@ -100,7 +100,7 @@ class Supernet(nn.Module):
             (N, num_classes).
 
         Raises:
-            ValueError: for a malformed text.
+            BadValueError: (a ValueError) for a malformed text.
         """
         arch = _architecture(arch)
         x = self.first_conv(images)
@@ -124,7 +124,7 @@ class Supernet(nn.Module):
             with this supernet's outputs for the architecture. It shares nothing with it.
 
         Raises:
-            ValueError: for a malformed text.
+            BadValueError: (a ValueError) for a malformed text.
         """
         arch = _architecture(arch)
         first, final = self.first_conv, self.final_expand_layer
@@ -180,11 +180,11 @@ class Supernet(nn.Module):
             trained_widths: the widths whose subnets must not change.
 
         Raises:
-            ValueError: for a width that the space does not have.
+            BadValueError: (a ValueError) for a width that the space does not have.
         """
         for width in trained_widths:
             if width not in WIDTHS:
-                raise ValueError(f"width {width} does not exist, allowed: {WIDTHS}")
+                raise BadValueError(f"width {width} does not exist, allowed: {WIDTHS}")
         for layer in itertools.islice(self.blocks, 1, None):
             cast(ElasticLayer, layer).conv.sort_channels(trained_widths)
 
@@ -213,7 +213,7 @@ class Supernet(nn.Module):
     def _raise_other_size(
         self, weights: Mapping[str, Tensor], expected: Mapping[str, torch.Size]
     ) -> None:
-        width_mult, num_classes = size_of(weights)
+        width_mult, num_classes = width_and_classes(weights)
         if (width_mult, num_classes) != (self.width_mult, self.num_classes):
             raise PnagError(
                 f"this checkpoint is of width {width_mult:g} with {num_classes} classes, the "
@@ -256,7 +256,7 @@ def own_spelling(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     return weights
 
 
-def size_of(weights: Mapping[str, Tensor]) -> tuple[float, int]:
+def width_and_classes(weights: Mapping[str, Tensor]) -> tuple[float, int]:
     """Width multiplier and class count that weights in our own spelling belong to.
 
     Many multipliers round to the same channels; this is the one with the fewest digits.

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
@@ -27,37 +25,50 @@ from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.networks import load_checkpoint
 from pnag.networks.supernet import LARGEST, Supernet
 from pnag.pipeline.display import Display
+from pnag.pipeline.finished_supernet import (
+    Asked,
+    finished_plan,
+    kept_precision,
+    load_plan,
+    refuse_another_training,
+    save_plan,
+)
+from pnag.pipeline.preprocessing import preprocessing_of
 from pnag.pipeline.recipe import ImagesRecipe, Recipe
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.size import Size
-from pnag.pipeline.stages import model_name
-from pnag.pipeline.tables import write_table
+from pnag.pipeline.stages import DEFAULT_BUDGETS, model_name
+from pnag.pipeline.tables import architecture_table, write_table
 from pnag.pipeline.trained import Answer, save_gaussian_process
 from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.rounds import ask_in_rounds
 from pnag.space import SearchSpace, Tokens, sample_shared
+from pnag.training.batches import steps_per_epoch
 from pnag.training.collect import collect
 from pnag.training.finetune import finetune, finetune_identity, judge
 from pnag.training.images import PARTS, ImageData, load_images
 from pnag.training.loop import Step, to_device
 from pnag.training.phases import PHASES
 from pnag.training.plan import (
-    AnswersPlan,
+    CollectingPlan,
+    FinetuningPlan,
     SupernetPlan,
     evaluator_settings,
-    plan_answers,
+    plan_collecting,
+    plan_finetuning,
     plan_supernet,
     suited_batch,
 )
 from pnag.training.settings import FinetuneSettings, SupernetSettings
-from pnag.training.subnets import SubnetEvaluator, fastest_precision
+from pnag.training.subnets import Precision, SubnetEvaluator, fastest_precision
 from pnag.training.supernet_training import Progress, epochs_of, train_supernet
-from pnag.training.weights import save_weights
+from pnag.training.trained_on import TrainedOn
+from pnag.training.weights import save_described, save_weights
+from pnag.training.workers import suited_workers
 
 SPACE = SearchSpace()
 LOOK_SHARE = 0.03  # of the training's time may go into looking at its accuracy
 LOOK_IMAGES = 500
-WORKER_BYTES = 4 << 30  # that a process which judges subnets may take
 
 
 @dataclass(frozen=True)
@@ -93,24 +104,28 @@ class ImageRun:
             work()
         self.accelerator.wait_for_everyone()
 
-    def supernet_settings(self, epochs: int) -> SupernetSettings:
-        """The recipe's, for these images."""
+    def supernet_settings(self, plan: SupernetPlan) -> SupernetSettings:
+        """The recipe's, with what was planned."""
         settings = self.recipe.supernet
-        fit = suited_batch(settings.fit, self.data)
-        return replace(settings, fit=replace(fit, epochs=epochs))
+        fit = replace(settings.fit, epochs=plan.epochs, batch_size=plan.batch_size)
+        return replace(settings, fit=fit)
 
-    def finetune_settings(self, epochs: int) -> FinetuneSettings:
-        """The recipe's, for these images."""
+    def finetune_settings(self, plan: FinetuningPlan) -> FinetuneSettings:
+        """The recipe's, for these images, with what was planned."""
         settings = self.recipe.finetune
         fit = suited_batch(settings.fit, self.data)
-        return replace(settings, fit=replace(fit, epochs=epochs))
+        return replace(settings, fit=replace(fit, epochs=plan.epochs))
 
 
-def make_accelerator(images: ImagesRecipe) -> Accelerator:
-    """The GPU if there is one, and the other processes if there are."""
+def make_accelerator(images: ImagesRecipe, kept: Precision | None = None) -> Accelerator:
+    """The GPU if there is one, and the other processes if there are.
+
+    Args:
+        kept: the precision that the run was begun with, perhaps on another machine.
+    """
     cuda = torch.cuda.is_available()
     # On the CPU bfloat16 training took 2.2 times as long as float32 (AMD EPYC with avx512_bf16).
-    precision = images.precision or (fastest_precision("cuda") if cuda else "float32")
+    precision = images.precision or kept or (fastest_precision("cuda") if cuda else "float32")
     return Accelerator(
         cpu=not cuda,
         mixed_precision="bf16" if precision == "bfloat16" else "no",
@@ -137,7 +152,7 @@ def open_images(run: RunDirectory, recipe: Recipe, display: Display) -> ImageRun
     images = recipe.images
     if images is None:
         raise PnagError("there are no images to train on; name them with --images")
-    accelerator = make_accelerator(images)
+    accelerator = make_accelerator(images, kept_precision(run.supernet, run.supernet_plan))
     if not accelerator.is_main_process:
         display = Display(Console(quiet=True))
     with accelerator.main_process_first():
@@ -160,73 +175,101 @@ def open_images(run: RunDirectory, recipe: Recipe, display: Display) -> ImageRun
     return ImageRun(run, recipe, images, data, accelerator, display)
 
 
-def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
-    """Decide once how large the supernet is, and say how long it will take."""
-    width_mult = run.images.width_mult
-    epochs = run.images.epochs or run.recipe.supernet.fit.epochs or None
-    settings = run.supernet_settings(epochs or 0)
-    inputs = {
-        "data": run.data.identity,
-        "minutes": run.images.minutes,
-        "supernet": asdict(settings),
-        "precision": run.accelerator.mixed_precision,
-        "width_mult": width_mult,
-        "epochs": epochs,
+def _asked(run: ImageRun) -> Asked:
+    images, settings = run.images, run.recipe.supernet
+    epochs = images.epochs or settings.fit.epochs or None
+    return Asked(
+        images=run.data.identity,
+        supernet=replace(settings, fit=replace(settings.fit, epochs=0)).identity(),
+        seed=run.recipe.seed,
+        minutes=images.minutes,
+        width_mult=images.width_mult,
+        epochs=epochs,
+        precision=images.precision,
+    )
+
+
+def _about_supernet(run: ImageRun, plan: SupernetPlan) -> dict[str, Any]:
+    """What the supernet's file says: what for and how it was made, on what, and what goes in."""
+    images, seed = run.images, run.recipe.seed
+    return {
+        "asked": asdict(_asked(run)),
+        "plan": asdict(plan),
+        "preprocessing": preprocessing_of(run.data),
+        "trained_on": asdict(TrainedOn.of(run.data, images.classes, seed, images.on_corrupt)),
     }
 
-    def work() -> None:
-        plan = plan_supernet(
-            run.data,
-            settings,
-            minutes=run.images.minutes,
-            accelerator=run.accelerator,
-            width_mult=width_mult,
-            epochs=epochs,
-        )
-        write_json(run.run.supernet_plan, asdict(plan))
 
-    run.stage("plan of the supernet", inputs, [run.run.supernet_plan], work)
-    plan = SupernetPlan(**read_json(run.run.supernet_plan))
-    epochs_of(run.supernet_settings(plan.epochs))  # too few are refused before any time is spent
+def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
+    """Decide once how large the supernet is, and say how long it will take.
+
+    Raises:
+        PnagError: if the run has a supernet, trained or begun, that was asked for differently, the
+            plan's batch does not suit the processes, or the memory or the epochs do not suffice.
+    """
+    asked, processes = _asked(run), run.accelerator.num_processes
+    finished = finished_plan(run.run.supernet, asked)
+    if finished is None:
+        refuse_another_training(run.run.supernet_phases, run.run.supernet_plan, asked)
+    settings = run.recipe.supernet
+
+    def work() -> None:
+        plan = finished or plan_supernet(
+            run.data,
+            replace(settings, fit=suited_batch(settings.fit, run.data, processes)),
+            minutes=asked.minutes,
+            accelerator=run.accelerator,
+            width_mult=asked.width_mult,
+            epochs=asked.epochs,
+        )
+        save_plan(run.run.supernet_plan, asked, plan)
+
+    # Without what the machine or the processes decide: a run goes on elsewhere as it was begun.
+    run.stage("plan of the supernet", asdict(asked), [run.run.supernet_plan], work)
+    plan = load_plan(run.run.supernet_plan)
+    if plan.batch_size % (2 * processes) and not finished:
+        raise PnagError(
+            f"the supernet was planned with batches of {plan.batch_size}, which {processes} "
+            f"processes cannot share in pairs; start another number, or delete "
+            f"{run.run.supernet_plan} to plan anew"
+        )
+    epochs_of(run.supernet_settings(plan))  # too few are refused before any time is spent
     run.display.note(
-        f"supernet of width {plan.width_mult:g}, {plan.epochs} epochs: about {plan.minutes:.3g} "
+        f"supernet of width {plan.width_mult:g}, {plan.epochs} epochs in batches of "
+        f"{plan.batch_size}, {plan.precision}: about {plan.minutes:.3g} "
         "min [dim](--minutes, --width-mult, --epochs)[/dim]"
     )
     return plan
 
 
-def plan_answers_stage(run: ImageRun, supernet: SupernetPlan) -> AnswersPlan:
-    """Decide how many architectures to collect and how long to fine-tune."""
+def plan_collecting_stage(run: ImageRun, supernet: SupernetPlan) -> CollectingPlan:
+    """Decide once how many architectures to collect.
+
+    Raises:
+        PnagError: if that leaves none besides those of the rounds.
+    """
     images, rounds = run.images, run.recipe.rounds * run.recipe.per_round
-    tuning = images.finetune_epochs or run.recipe.finetune.fit.epochs or None
-    answers = len(run.recipe.budgets) or 5
-    settings = run.finetune_settings(tuning or 0)
     inputs = {
         "data": run.data.identity,
         "minutes": images.minutes,
         "width_mult": supernet.width_mult,
-        "finetune": asdict(settings),
-        "precision": run.accelerator.mixed_precision,
-        "answers": answers,
+        "precision": images.precision,
         "architectures": images.architectures,
-        "finetune_epochs": tuning,
     }
 
     def work() -> None:
-        plan = plan_answers(
+        plan = plan_collecting(
             run.data,
-            settings,
             supernet.width_mult,
             minutes=images.minutes,
-            answers=answers,
-            accelerator=run.accelerator,
+            device=run.accelerator.device,
+            precision=images.precision,
             architectures=images.architectures,
-            finetune_epochs=tuning,
         )
-        write_json(run.run.answers_plan, asdict(plan))
+        write_json(run.run.collecting_plan, asdict(plan))
 
-    run.stage("plan of the answers", inputs, [run.run.answers_plan], work)
-    plan = AnswersPlan(**read_json(run.run.answers_plan))
+    run.stage("plan of the collecting", inputs, [run.run.collecting_plan], work)
+    plan = CollectingPlan(**read_json(run.run.collecting_plan))
     if plan.architectures <= rounds:
         raise PnagError(
             f"{plan.architectures} architectures leave none to sample besides "
@@ -234,40 +277,86 @@ def plan_answers_stage(run: ImageRun, supernet: SupernetPlan) -> AnswersPlan:
             "lower --rounds or --per-round"
         )
     run.display.note(
-        f"{plan.architectures:,} architectures: about {plan.collecting_minutes:.3g} min; "
-        f"{plan.finetune_epochs} epoch(s) of fine-tuning: about {plan.finetune_minutes:.3g} min; "
-        "and some minutes to time this machine [dim](--architectures, --finetune-epochs)[/dim]"
+        f"{plan.architectures:,} architectures, judged in {plan.precision}: about "
+        f"{plan.minutes:.3g} min, and some to time this machine [dim](--architectures)[/dim]"
+    )
+    return plan
+
+
+def plan_finetuning_stage(run: ImageRun, supernet: SupernetPlan) -> FinetuningPlan:
+    """Decide once how long to fine-tune an answer.
+
+    The number of answers counts the first time only: later budgets leave the epochs what they are,
+    and with them the networks that are fine-tuned already.
+    """
+    images, settings = run.images, run.recipe.finetune
+    tuning = images.finetune_epochs or settings.fit.epochs or None
+    settings = replace(settings, fit=suited_batch(settings.fit, run.data))
+    answers = len(run.recipe.budgets) or DEFAULT_BUDGETS
+    inputs = {
+        "data": run.data.identity,
+        "minutes": images.minutes,
+        "width_mult": supernet.width_mult,
+        "finetune": asdict(settings),
+        "precision": run.accelerator.mixed_precision,
+        "finetune_epochs": tuning,
+    }
+
+    def work() -> None:
+        plan = plan_finetuning(
+            run.data,
+            settings,
+            supernet.width_mult,
+            minutes=images.minutes,
+            answers=answers,
+            accelerator=run.accelerator,
+            epochs=tuning,
+        )
+        write_json(run.run.finetuning_plan, asdict(plan))
+
+    run.stage("plan of the fine-tuning", inputs, [run.run.finetuning_plan], work)
+    plan = FinetuningPlan(**read_json(run.run.finetuning_plan))
+    run.display.note(
+        f"{plan.epochs} epoch(s) of fine-tuning for {answers} answer(s): about "
+        f"{answers * plan.minutes:.3g} min [dim](--finetune-epochs)[/dim]"
     )
     return plan
 
 
 def supernet_stage(run: ImageRun, plan: SupernetPlan) -> None:
     """Train all phases; the phases' own files make it resumable."""
-    settings = run.supernet_settings(plan.epochs)
-    main = run.accelerator.is_main_process
+    settings = run.supernet_settings(plan)
+    main, asked = run.accelerator.is_main_process, _asked(run)
     inputs = {
         "data": run.data.identity,
-        "supernet": asdict(settings),
+        "supernet": settings.identity(),
         "width_mult": plan.width_mult,
-        "precision": run.accelerator.mixed_precision,
+        "precision": plan.precision,
         "seed": run.recipe.seed,
     }
 
     def work() -> None:
         with run.display.bar("training the supernet") as bar:
             watch = _Watch(run, inputs, bar.update) if main else None
-            supernet = train_supernet(
-                run.data,
-                settings,
-                run.run.supernet_phases,
-                width_mult=plan.width_mult,
-                seed=run.recipe.seed,
-                accelerator=run.accelerator,
-                watch=watch or (lambda progress: None),
-            )
+            # There though the stage is to be done where its record or its curve was removed.
+            finished = finished_plan(run.run.supernet, asked) is not None
+            if finished:
+                supernet = trained_supernet(run)
+            else:
+                supernet = train_supernet(
+                    run.data,
+                    settings,
+                    run.run.supernet_phases,
+                    width_mult=plan.width_mult,
+                    seed=run.recipe.seed,
+                    accelerator=run.accelerator,
+                    watch=watch or (lambda progress: None),
+                )
         if watch:
-            watch.board.close()
-            save_weights(supernet, run.run.supernet, fingerprint(inputs))
+            steps = plan.epochs * steps_per_epoch(run.data, plan.batch_size)
+            watch.finish(supernet, steps, PHASES[settings.method][-1].name)
+            if not finished:
+                save_described(supernet, run.run.supernet, _about_supernet(run, plan))
 
     outputs = [run.run.supernet, run.run.supernet_curve]
     run.stage("supernet", inputs, outputs, work, shared=True)
@@ -290,6 +379,7 @@ class _Watch:
         self.looked = time.monotonic()
         self.look_seconds = 0.0
         self.accuracy = ""
+        self._write()  # also where all is trained and no step will be told
 
     def __call__(self, progress: Progress) -> None:
         self.losses.append(progress.loss)
@@ -303,26 +393,44 @@ class _Watch:
             "loss": float(np.mean(self.losses)),
         }
         self.losses = []
+        self._add(row)  # before the accuracies: a stop while they are found then loses less
         since = time.monotonic() - self.looked
         if progress.done == progress.total or since * LOOK_SHARE >= self.look_seconds:
-            started = time.monotonic()
-            row |= top1_of_three(progress.supernet, self.run)
-            self.looked = time.monotonic()
-            self.look_seconds = self.looked - started
-            self.accuracy = "top-1 {smallest:.0%}/{random:.0%}/{largest:.0%}".format(**row)
+            self._look(row, progress.supernet)
+
+    def finish(self, supernet: Supernet, step: int, phase: str) -> None:
+        """Add what the last row lacks: a stop came before it, or someone has removed the file."""
+        last = self.rows[-1] if self.rows else {"step": 0}
+        if last["step"] < step or "largest" not in last:
+            row = last if last["step"] == step else {"step": step, "phase": phase}
+            self._look(row, supernet)
+        self.board.close()
+
+    def _look(self, row: dict[str, Any], supernet: Supernet) -> None:
+        started = time.monotonic()
+        found = top1_of_three(supernet, self.run)
+        self._add(row | found)
+        self.looked = time.monotonic()
+        self.look_seconds = self.looked - started
+        self.accuracy = "top-1 {smallest:.0%}/{random:.0%}/{largest:.0%}".format(**found)
+
+    def _add(self, row: dict[str, Any]) -> None:
         # A run that was killed may tell an epoch twice.
-        self.rows = [r for r in self.rows if r["step"] < progress.done] + [row]
-        write_json(self.file, {"identity": self.identity, "rows": self.rows})
+        self.rows = [r for r in self.rows if r["step"] < row["step"]] + [row]
+        self._write()
         for name, value in row.items():
             if isinstance(value, float):
-                self.board.add_scalar(f"supernet/{name}", value, progress.done)
+                self.board.add_scalar(f"supernet/{name}", value, row["step"])
+
+    def _write(self) -> None:
+        write_json(self.file, {"identity": self.identity, "rows": self.rows})
 
 
 def top1_of_three(supernet: Supernet, run: ImageRun) -> dict[str, float]:
     """Top-1 of the smallest, the largest and the median of three random subnets, roughly."""
     archs = [PHASES["sandwich"][0].smallest, LARGEST]
     random = SPACE.sample(3, np.random.default_rng(0))
-    settings = evaluator_settings(run.accelerator.device, LOOK_IMAGES)
+    settings = evaluator_settings(run.accelerator.device, LOOK_IMAGES, run.images.precision)
     evaluator = SubnetEvaluator(supernet, run.data, settings)
     smallest, largest, *others = evaluator.accuracies(np.concatenate([SPACE.encode(archs), random]))
     return {
@@ -332,25 +440,17 @@ def top1_of_three(supernet: Supernet, run: ImageRun) -> dict[str, float]:
     }
 
 
-def load_supernet(run: ImageRun) -> Supernet:
+def trained_supernet(run: ImageRun) -> Supernet:
     """The run's trained supernet, on the accelerator's device."""
     supernet = load_checkpoint(run.run.supernet)
     to_device(supernet, run.accelerator.device)
     return supernet.eval()
 
 
-def workers() -> int:
-    """Processes that judge subnets: one for each CPU that has the memory, or one for a GPU."""
-    if torch.cuda.is_available():
-        return 1
-    free = psutil.virtual_memory().available // WORKER_BYTES
-    return int(max(1, min(torch.get_num_threads(), free)))
-
-
-def collect_stage(run: ImageRun, plan: AnswersPlan, size: Size) -> None:
+def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
     """Judge sampled subnets, then, in rounds, the most promising ones; fit the predictor."""
     recipe, files = run.recipe, run.run
-    settings = evaluator_settings(run.accelerator.device)
+    settings = evaluator_settings(run.accelerator.device, precision=plan.precision)
     what = {
         "supernet": file_fingerprint(files.supernet),
         "data": run.data.identity,
@@ -366,7 +466,7 @@ def collect_stage(run: ImageRun, plan: AnswersPlan, size: Size) -> None:
     }
 
     def work() -> None:
-        supernet = load_supernet(run)
+        supernet = trained_supernet(run)
         cost = LatencyModel.load(files.latency_model)
         sampled = plan.architectures - recipe.rounds * recipe.per_round
         tokens = sample_shared(SPACE, sampled, np.random.default_rng(recipe.seed))
@@ -378,7 +478,7 @@ def collect_stage(run: ImageRun, plan: AnswersPlan, size: Size) -> None:
                 wanted,
                 rows_file,
                 settings=settings,
-                workers=workers(),
+                workers=suited_workers(supernet, run.data, settings),
                 progress=show,
             )
             accuracy: NDArray[np.float64] = rows["accuracy"].to_numpy()
@@ -395,29 +495,23 @@ def collect_stage(run: ImageRun, plan: AnswersPlan, size: Size) -> None:
                     rounds=recipe.rounds, per_round=recipe.per_round, seed=recipe.seed,
                     progress=bar.update,
                 )  # fmt: skip
-        counts = size.count_batch(SPACE, tokens)
-        table = {
-            "arch": SPACE.text(tokens),
-            "accuracy": accuracy,
-            "cost": costs,
-            "params": counts.params,
-            "macs": counts.macs,
-        }
-        write_table(pd.DataFrame(table), files.table)
+        write_table(architecture_table(SPACE, tokens, accuracy, costs, size), files.table)
         process = fit_gaussian_process(SPACE, tokens, accuracy, seed=recipe.seed)
         save_gaussian_process(process, files.accuracy_predictor)
 
     run.stage("collecting", inputs, [files.table, files.accuracy_predictor], work)
 
 
-def finetune_stage(run: ImageRun, plan: AnswersPlan, answers: list[Answer]) -> dict[str, nn.Module]:
+def finetune_stage(
+    run: ImageRun, plan: FinetuningPlan, answers: list[Answer]
+) -> dict[str, nn.Module]:
     """Fine-tune the answers' networks, judge them on the test part.
 
     Returns:
         The networks, on the CPU, by architecture.
     """
-    files, settings = run.run, run.finetune_settings(plan.finetune_epochs)
-    supernet = load_supernet(run)
+    files, settings = run.run, run.finetune_settings(plan)
+    supernet = trained_supernet(run)
     archs = list(dict.fromkeys(a.arch for a in answers))
     known = read_json(files.judged) if files.judged.exists() else {}
     networks: dict[str, nn.Module] = {}
@@ -464,5 +558,4 @@ def write_weights(run: ImageRun, answers: list[Answer], networks: dict[str, nn.M
     for a in answers:
         path = run.run.models / f"{model_name(a)}.safetensors"
         save_weights(networks[a.arch], path, fingerprint(a.arch))
-    how = asdict(run.data.preprocessing) | {"channels": "RGB", "layout": "NCHW"}
-    write_json(run.run.models / "preprocessing.json", how | {"classes": run.data.classes})
+    write_json(run.run.models / "preprocessing.json", preprocessing_of(run.data))

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pnag.cost.runtimes import DEFAULT
 from pnag.errors import PnagError
 from pnag.files import write_text
+from pnag.pipeline.run_directory import answer_name
 from pnag.search.evaluator import EvaluatorSettings
 from pnag.search.front import FrontSettings
 from pnag.search.policy_gradient import GeneratorSettings
@@ -24,7 +26,9 @@ class _Strict(BaseModel):
 class LatencyRecipe(_Strict):
     """How this machine is measured."""
 
+    runtime: str = DEFAULT
     threads: Annotated[int, Field(ge=1)] = 1
+    adb: str | None = None  # serial number of the phone
     rounds: Annotated[int, Field(ge=3)] = 24
     calibration: Annotated[int, Field(ge=3)] = 48
     check: Annotated[int, Field(ge=2)] = 50
@@ -75,6 +79,20 @@ class Recipe(_Strict):
     evaluator: EvaluatorSettings = EvaluatorSettings()
     generator: GeneratorSettings = GeneratorSettings()
     front: FrontSettings = FrontSettings()
+
+    @field_validator("budgets")
+    @classmethod
+    def _files_of_their_own(cls, budgets: tuple[float, ...]) -> tuple[float, ...]:
+        """Each once; two whose files would be called the same would take each other's results."""
+        names: dict[str, float] = {}
+        for budget in budgets:
+            first = names.setdefault(answer_name(budget, ""), budget)
+            if first != budget:
+                raise ValueError(
+                    f"{first!r} and {budget!r} are too near: the files of both would be called "
+                    f"{answer_name(budget, '')}; leave one out"
+                )
+        return tuple(names.values())
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from pnag.deploy.known import KNOWN_NETWORKS
+from pnag.deploy.zoo import KNOWN_NETWORKS
 from pnag.errors import PnagError
-from pnag.files import read_json, write_json, write_text
+from pnag.files import read_json, write_json
 from pnag.pipeline.display import Display
 from pnag.pipeline.recipe import Recipe, TableRecipe, save_recipe, with_images
-from pnag.pipeline.run_directory import RunDirectory
+from pnag.pipeline.report import results_of, save_report
+from pnag.pipeline.run_directory import RunDirectory, held_run
 from pnag.pipeline.size import Size
 from pnag.pipeline.stages import (
     answer_stage,
@@ -24,8 +27,8 @@ from pnag.pipeline.stages import (
     user_table_stage,
 )
 from pnag.pipeline.tables import read_table
+from pnag.pipeline.timing import runtime_of
 from pnag.pipeline.trained import Answer
-from pnag.report.page import write_report
 
 
 def run_pipeline(recipe: Recipe, out: Path, display: Display) -> dict[str, Any]:
@@ -34,7 +37,16 @@ def run_pipeline(recipe: Recipe, out: Path, display: Display) -> dict[str, Any]:
     Raises:
         PnagError: for anything that the user can mend.
     """
-    run = RunDirectory(out)
+    if _launched("WORLD_SIZE", "SIZE") > 1:
+        raise PnagError("`pnag run` is one process; several can share `pnag train`")
+    if recipe.table is None:  # now, and not after hours of training, comes what it lacks to measure
+        runtime_of(recipe)
+    with held_run(out) as run:
+        run.unfinished_by_work = True
+        return _run(run, recipe, display)
+
+
+def _run(run: RunDirectory, recipe: Recipe, display: Display) -> dict[str, Any]:
     if not run.recipe.exists():  # a finished run's stays until this one has finished
         save_recipe(recipe, run.recipe)
     if recipe.table is not None:
@@ -57,7 +69,6 @@ def _from_table(
     """All that can be done without images and device."""
     rounds_done = user_table_stage(run, recipe, table, display)
     search_stages(run, recipe, display)
-    run.front_calibration.unlink(missing_ok=True)  # of another use of the directory
     metrics = _finish(run, recipe, None, answer_stage(run, recipe, None, display))
     if rounds_done < recipe.rounds:
         ask_stage(run, recipe, table, rounds_done, display)
@@ -70,26 +81,25 @@ def _from_images(run: RunDirectory, recipe: Recipe, display: Display) -> dict[st
     from pnag.pipeline import image_stages as stages
 
     job = stages.open_images(run, recipe, display)
-    if job.accelerator.num_processes > 1:
-        raise PnagError("`pnag run` is one process; several can share `pnag train`")
     supernet = stages.plan_supernet_stage(job)
-    plan = stages.plan_answers_stage(job, supernet)
+    collecting = stages.plan_collecting_stage(job, supernet)
+    tuning = stages.plan_finetuning_stage(job, supernet)
     size = Size(job.data.preprocessing.resolution, supernet.width_mult, len(job.data.classes))
     stages.supernet_stage(job, supernet)
     latency_stage(run, recipe, size, display)
-    stages.collect_stage(job, plan, size)
+    stages.collect_stage(job, collecting, size)
     search_stages(run, recipe, display)
     front_calibration_stage(run, recipe, size, display)
     answers = answer_stage(run, recipe, size, display)
-    networks = stages.finetune_stage(job, plan, answers)
+    networks = stages.finetune_stage(job, tuning, answers)
     proof_stage(run, recipe, size, answers, networks, display)
     stages.write_weights(job, answers, networks)
     decided = {
         "resolution": size.resolution,
         "width_mult": supernet.width_mult,
         "epochs": supernet.epochs,
-        "architectures": plan.architectures,
-        "finetune_epochs": plan.finetune_epochs,
+        "architectures": collecting.architectures,
+        "finetune_epochs": tuning.epochs,
     }
     return _finish(run, with_images(recipe, decided), size, answers)
 
@@ -102,8 +112,16 @@ def train_only(recipe: Recipe, out: Path, display: Display) -> None:
     """
     from pnag.pipeline import image_stages as stages
 
-    job = stages.open_images(RunDirectory(out), recipe, display)
-    stages.supernet_stage(job, stages.plan_supernet_stage(job))
+    main = not _launched("RANK", "RANK")  # which holds the directory for all
+    with held_run(out) if main else nullcontext(RunDirectory(out)) as run:
+        job = stages.open_images(run, recipe, display)
+        stages.supernet_stage(job, stages.plan_supernet_stage(job))
+
+
+def _launched(torchs: str, mpis: str) -> int:
+    """A number that torchrun, `accelerate launch` or MPI tells each of its processes, or 0."""
+    mpi = (f"{name}_{mpis}" for name in ("PMI", "OMPI_COMM_WORLD", "MV2_COMM_WORLD"))
+    return next((int(os.environ[name]) for name in (torchs, *mpi) if name in os.environ), 0)
 
 
 def _finish(
@@ -112,7 +130,8 @@ def _finish(
     save_recipe(recipe, run.recipe)
     metrics = collect_metrics(run, recipe, size, answers)
     write_json(run.metrics, metrics)
-    write_text(run.report, write_report(run.path, metrics))
+    run.unfinished_by_work = False
+    save_report(results_of(run, metrics))
     return metrics
 
 

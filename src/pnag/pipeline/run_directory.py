@@ -7,36 +7,53 @@ that stage and, as its outputs change, those that depend on them.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+import shlex
+import socket
+from collections.abc import Callable, Iterator
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
-from pnag.errors import PnagError
-from pnag.files import file_fingerprint, fingerprint, read_json, write_json
+from filelock import FileLock, Timeout
 
-STAGES_VERSION = 4  # 4: generators carry the calibration of their budgets; another kernel
+from pnag.errors import PnagError
+from pnag.files import exists, file_fingerprint, fingerprint, read_json, write_json
+
+STAGES_VERSION = 5  # 5: the plan of a supernet tells what was asked for
+
+
+def answer_name(budget: float, unit: str = "ms") -> str:
+    """The name of an answer's files, without a suffix.
+
+    Args:
+        unit: of the budget; empty where a table of one's own does not tell.
+    """
+    return f"pnag-{budget:g}{unit}"
 
 
 class RunDirectory:
     """Paths and stage records of one run.
 
+    Args:
+        reading: only to read files of; the directory is not made, and stages are not known.
+
+    Attributes:
+        unfinished_by_work: whether a stage that is done anew takes `metrics.json` away, without
+            which a run is not finished: what it says is of other files than those to come.
+
     Raises:
-        PnagError: if the directory cannot be made or written, or holds something else.
+        PnagError: if the directory cannot be made or written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, reading: bool = False) -> None:
         self.path = path
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise PnagError(
-                f"cannot make the run directory {path}: {error.strerror}; choose another with --out"
-            ) from error
-        if not os.access(path, os.W_OK | os.X_OK):
-            raise PnagError(f"cannot write into {path}; choose another directory with --out")
+        self.unfinished_by_work = False
         self._stages: dict[str, Any] = {}
+        if reading:  # a finished one, perhaps on a disk that cannot be written
+            return
+        _make(path)
         if self.stages_file.exists():
             try:
                 raw = read_json(self.stages_file)
@@ -51,6 +68,7 @@ class RunDirectory:
     latency_table = property(lambda self: self.path / "cost" / "latency_table.json")
     latency_model = property(lambda self: self.path / "cost" / "latency_model.json")
     latency_error = property(lambda self: self.path / "cost" / "latency_error.json")
+    counted_cost = property(lambda self: self.path / "cost" / "counted_cost.json")
     table = property(lambda self: self.path / "table.parquet")
     accuracy_predictor = property(lambda self: self.path / "accuracy.safetensors")
     cost_predictor = property(lambda self: self.path / "cost" / "cost.safetensors")
@@ -68,13 +86,26 @@ class RunDirectory:
     report = property(lambda self: self.path / "report.html")
 
     supernet_plan = property(lambda self: self.path / "plan" / "supernet.json")
-    answers_plan = property(lambda self: self.path / "plan" / "answers.json")
+    collecting_plan = property(lambda self: self.path / "plan" / "collecting.json")
+    finetuning_plan = property(lambda self: self.path / "plan" / "fine-tuning.json")
     supernet = property(lambda self: self.path / "supernet.safetensors")
     supernet_phases = property(lambda self: self.path / "supernet")
     supernet_curve = property(lambda self: self.path / "logs" / "supernet.json")
     collected = property(lambda self: self.path / "collected")
     finetuned = property(lambda self: self.path / "finetuned")
     judged = property(lambda self: self.path / "judged.json")
+
+    devices = property(lambda self: self.path / "devices")
+
+    @property
+    def cost_model(self) -> Path:
+        """What predicts the cost: measured blocks, a count, or a fit to a table's column."""
+        known: tuple[Path, ...] = (self.latency_model, self.counted_cost)
+        return next((path for path in known if path.exists()), Path(self.cost_predictor))
+
+    def kept_latency_table(self, identity: Any) -> Path:
+        """Where the latency table of a device and setting lies while another one's is in use."""
+        return self.path / "cost" / f"latency_table.{fingerprint(identity)}.json"
 
     rounds_table = property(lambda self: self.path / "rounds" / "table.json")
 
@@ -101,22 +132,97 @@ class RunDirectory:
 
         Returns:
             Whether the work was done now.
+
+        Raises:
+            PnagError: if an output is not there after the work.
         """
         if self.is_done(name, inputs, outputs):
             on_reuse(name)
             return False
+        if self.unfinished_by_work:
+            self.metrics.unlink(missing_ok=True)
         work()
+        for path in outputs:
+            if not path.is_file():
+                raise PnagError(
+                    f"{path} is not there after the stage {name!r}; if something else removes "
+                    f"files of {self.path}, stop it, and give the same command again"
+                )
         self._stages[name] = self._record(inputs, outputs)
         write_json(self.stages_file, {"version": STAGES_VERSION, "stages": self._stages})
         return True
 
     def is_done(self, name: str, inputs: Any, outputs: list[Path]) -> bool:
         """Whether a stage was done with these inputs and its files are as it left them."""
-        return bool(self._stages.get(name) == self._record(inputs, outputs))
+        there = all(path.is_file() for path in outputs)
+        return there and bool(self._stages.get(name) == self._record(inputs, outputs))
 
     def _record(self, inputs: Any, outputs: list[Path]) -> dict[str, Any]:
-        files = [self._output(path) for path in outputs]
+        files = [file_fingerprint(path) for path in outputs]
         return {"inputs": fingerprint(inputs), "outputs": files}
 
-    def _output(self, path: Path) -> str | None:
-        return file_fingerprint(path) if path.is_file() else None
+
+@contextlib.contextmanager
+def held_run(path: Path) -> Iterator[RunDirectory]:
+    """The run directory at `path`, which no other process can hold meanwhile.
+
+    The system frees it when this process ends, however it ends.
+
+    Raises:
+        PnagError: if another process holds it, or it cannot be made or written.
+    """
+    _make(path)
+    lock, holder = FileLock(path / ".lock"), path / ".holder.json"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise PnagError(
+            f"{path} is in use by {_who(holder)}; wait for it, stop it, or choose another "
+            "directory with --out"
+        ) from error
+    try:
+        write_json(holder, {"process": os.getpid(), "machine": socket.gethostname()})
+        yield RunDirectory(path)
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _who(holder: Path) -> str:
+    try:
+        return "process {process} on {machine}".format(**read_json(holder))
+    except (PnagError, KeyError, TypeError):  # it has only just begun
+        return "another process"
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PnagError(
+            f"cannot make the run directory {path}: {error.strerror}; choose another with --out"
+        ) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise PnagError(f"cannot write into {path}; choose another directory with --out")
+
+
+def finished_run(path: Path) -> RunDirectory:
+    """The run directory at `path`, to read from.
+
+    Raises:
+        PnagError: if there is none, it is something else, or its run has not come to an end.
+    """
+    if not exists(path) or not path.is_dir():
+        raise PnagError(f"there is no run directory {path}; make one with `pnag run`")
+    if not exists(path / "recipe.yaml"):
+        raise PnagError(
+            f"{path} is not a run directory: it has no recipe.yaml; give the folder that `pnag run "
+            "--out` wrote"
+        )
+    run = RunDirectory(path, reading=True)
+    if not (run.metrics.exists() and run.front.exists()):
+        raise PnagError(
+            f"{path} is not a finished run; finish it: give its `pnag run --out "
+            f"{shlex.quote(str(path))}` command again"
+        )
+    return run

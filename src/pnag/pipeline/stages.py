@@ -17,17 +17,23 @@ from pnag.cost.front_calibration import fit_front_calibration
 from pnag.cost.latency_model import check_latency_model, fit_latency_model
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.measure import measure_device
-from pnag.cost.onnx_cpu import OnnxCpu
-from pnag.cost.proof import Proof, time_together
 from pnag.deploy.export import export_checked
-from pnag.deploy.known import KNOWN_NETWORKS
+from pnag.deploy.zoo import KNOWN_NETWORKS
 from pnag.errors import PnagError
-from pnag.files import file_fingerprint, read_json, write_bytes, write_json, write_text
+from pnag.files import (
+    file_fingerprint,
+    read_json,
+    write_bytes,
+    write_json,
+    write_text,
+    writing,
+)
 from pnag.pipeline.display import Display
 from pnag.pipeline.recipe import Recipe, TableRecipe
-from pnag.pipeline.run_directory import RunDirectory
+from pnag.pipeline.run_directory import RunDirectory, answer_name
 from pnag.pipeline.size import Size
-from pnag.pipeline.tables import add_rounds, read_table, user_table, write_table
+from pnag.pipeline.tables import add_rounds, architecture_table, read_table, user_table, write_table
+from pnag.pipeline.timing import runtime_of, time_in_turns
 from pnag.pipeline.trained import (
     IMAGENET_WEIGHTS,
     Answer,
@@ -57,14 +63,13 @@ LADDER = 12
 
 def latency_stage(run: RunDirectory, recipe: Recipe, size: Size, display: Display) -> None:
     """Measure this machine, fit the latency model, check it on unseen networks."""
-    runtime = OnnxCpu(recipe.latency.threads)
-    settings = recipe.latency.model_dump() | asdict(size) | {"seed": recipe.seed}
+    runtime = runtime_of(recipe)
+    # without the phone's number: the runtime's identity tells what phone it is
+    settings = recipe.latency.model_dump(exclude={"adb"}) | asdict(size) | {"seed": recipe.seed}
     settings |= runtime.identity()
 
     def work() -> None:
-        if run.latency_table.exists() and not _same_device(run, settings):
-            run.latency_table.unlink()
-            display.note("the latency table is of another device or setting: measuring anew")
+        _change_latency_table(run, settings, display)
         with display.bar("measuring this machine") as bar:
             table = measure_device(
                 runtime,
@@ -86,6 +91,7 @@ def latency_stage(run: RunDirectory, recipe: Recipe, size: Size, display: Displa
             "levels": len(table.drift.levels),
             "remeasured": table.drift.remeasured,
             "unsteady": table.drift.unsteady,
+            "clocks": table.drift.clocks,
         }
         write_json(run.latency_error, {**asdict(error), "drift": drift})
 
@@ -101,17 +107,34 @@ def latency_stage(run: RunDirectory, recipe: Recipe, size: Size, display: Displa
     if error["drift"]["unsteady"]:
         display.note(
             f"  [yellow]the machine was busy: {error['drift']['unsteady']} disturbed turns had to "
-            f"be kept; close other programs, delete {run.latency_table} and run "
-            "again[/yellow]"
+            f"be kept; close other programs, delete "
+            f"{escape(str(run.latency_table))} and run again[/yellow]"
         )
 
 
-def _same_device(run: RunDirectory, settings: dict[str, Any]) -> bool:
-    try:
-        identity = LatencyTable.load(run.latency_table).identity
-    except PnagError:
-        return False
-    return identity == settings
+def _change_latency_table(run: RunDirectory, settings: dict[str, Any], display: Display) -> None:
+    """Put what was measured with other settings aside, and back what was measured with these."""
+    table = run.latency_table
+    kept = run.kept_latency_table(settings)
+    with writing(table, "choose another directory with --out"):
+        if table.exists():
+            try:
+                identity = LatencyTable.load(table).identity
+            except PnagError:
+                table.unlink()
+                display.note("the latency table cannot be read: removed")
+            else:
+                if identity == settings:
+                    return
+                aside = run.kept_latency_table(identity)
+                table.replace(aside)
+                display.note(
+                    "the latency table is of another device or setting: kept as "
+                    f"{escape(str(aside))}"
+                )
+        if kept.exists():
+            kept.replace(table)
+            display.note("the latency table of this device and setting was kept: taken back")
 
 
 def imagenet_table_stage(run: RunDirectory, recipe: Recipe, size: Size, display: Display) -> None:
@@ -128,19 +151,7 @@ def imagenet_table_stage(run: RunDirectory, recipe: Recipe, size: Size, display:
         write_bytes(run.accuracy_predictor, IMAGENET_WEIGHTS.read_bytes())
         tokens = SPACE.sample_unique(recipe.architectures, np.random.default_rng(recipe.seed))
         accuracy, cost = load_labels(run, SPACE).label(tokens)
-        counts = size.count_batch(SPACE, tokens)
-        write_table(
-            pd.DataFrame(
-                {
-                    "arch": SPACE.text(tokens),
-                    "accuracy": accuracy,
-                    "cost": cost,
-                    "params": counts.params,
-                    "macs": counts.macs,
-                }
-            ),
-            run.table,
-        )
+        write_table(architecture_table(SPACE, tokens, accuracy, cost, size), run.table)
         display.note(f"[green]✓[/green] table of {len(tokens):,} architectures")
 
     run.stage("table", inputs, [run.accuracy_predictor, run.table], work, display.reused)
@@ -260,11 +271,10 @@ def ask_stage(
 def search_stages(run: RunDirectory, recipe: Recipe, display: Display) -> None:
     """Evaluator, generator and front, from a table and two predictors."""
     labels = load_labels(run, SPACE)
-    cost_file = run.latency_model if run.latency_model.exists() else run.cost_predictor
     common = {
         "table": file_fingerprint(run.table),
         "accuracy": file_fingerprint(run.accuracy_predictor),
-        "cost": file_fingerprint(cost_file),
+        "cost": file_fingerprint(run.cost_model),
         "trained_budgets": recipe.trained_budgets,
         "seed": recipe.seed,
     }
@@ -336,6 +346,8 @@ def search_stages(run: RunDirectory, recipe: Recipe, display: Display) -> None:
                 seed=recipe.seed,
                 progress=bar.update,
             )
+        # Of another front: a run that is stopped before it has timed this one must not leave it.
+        run.front_calibration.unlink(missing_ok=True)
         write_table(
             pd.DataFrame(
                 {
@@ -380,38 +392,12 @@ def front_calibration_stage(
         rungs = np.unique(np.searchsorted(front.cost, wanted).clip(0, len(front.cost) - 1))
         texts = SPACE.text(front.tokens[rungs])
         torch.manual_seed(recipe.seed)
-        proof = _timed(
-            run, recipe, {text: size.build(text) for text in texts}, "timing the front", display
-        )
+        networks = {text: size.build(text) for text in texts}
+        proof = time_in_turns(run, recipe, networks, {}, "timing the front", display)
         measured = np.array([proof.networks[text].milliseconds for text in texts])
         fit_front_calibration(front.cost[rungs], measured).save(run.front_calibration)
 
     run.stage("front calibration", inputs, [run.front_calibration], work, display.reused)
-
-
-def _timed(
-    run: RunDirectory,
-    recipe: Recipe,
-    networks: dict[str, nn.Module],
-    what: str,
-    display: Display,
-) -> Proof:
-    rounds = recipe.latency.rounds
-    total, done = rounds * len(networks), 0
-    with display.bar(what) as bar:
-
-        def advance(turns: int) -> None:
-            nonlocal done
-            done += turns
-            bar.update(done, total)
-
-        return time_together(
-            OnnxCpu(recipe.latency.threads),
-            networks,
-            LatencyTable.load(run.latency_table),
-            rounds=rounds,
-            advance=advance,
-        )
 
 
 def spread_budgets(front: Front, n: int = DEFAULT_BUDGETS) -> list[float]:
@@ -482,8 +468,16 @@ def proof_stage(
                 differences[name] = export_checked(network, models[name], size.resolution)
                 bar.update(done, len(networks), name)
         # Their published accuracies say nothing about other images.
-        known = {} if trained else {network.name: network.build() for network in KNOWN_NETWORKS}
-        proof = _timed(run, recipe, {**networks, **known}, "timing the answers", display)
+        known = () if trained else KNOWN_NETWORKS
+        networks |= {network.name: network.build() for network in known}
+        proof = time_in_turns(
+            run,
+            recipe,
+            networks,
+            {network.name: network.resolution for network in known},
+            "timing the answers",
+            display,
+        )
         write_json(
             run.proof,
             {
@@ -498,4 +492,4 @@ def proof_stage(
 
 def model_name(a: Answer) -> str:
     """Name of an answer's files."""
-    return f"pnag-{a.budget:g}ms"
+    return answer_name(a.budget)

@@ -6,12 +6,38 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pnag.errors import PnagError
-from pnag.files import write_atomic
-from pnag.space import Architecture
+from pnag.files import exists, write_atomic
+from pnag.pipeline.size import Size
+from pnag.space import Architecture, SearchSpace, Tokens
 
 MIN_ROWS = 50
+
+
+def architecture_table(
+    space: SearchSpace,
+    tokens: Tokens,
+    accuracy: NDArray[np.float64],
+    cost: NDArray[np.float64],
+    size: Size,
+) -> pd.DataFrame:
+    """Columns `arch`, `accuracy`, `cost`, `params`, `macs` and `memory` of (M, T) architectures.
+
+    Args:
+        accuracy, cost: (M,). size: of the networks, for what is counted.
+    """
+    counts = size.count_batch(space, tokens)
+    columns = {
+        "arch": space.text(tokens),
+        "accuracy": accuracy,
+        "cost": cost,
+        "params": counts.params,
+        "macs": counts.macs,
+        "memory": counts.memory,
+    }
+    return pd.DataFrame(columns)
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
@@ -25,7 +51,7 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises:
         PnagError: if it is missing, empty or malformed.
     """
-    if not path.exists():
+    if not exists(path):
         raise PnagError(f"there is no table {path}")
     try:
         if path.suffix.lower() in (".parquet", ".pq"):

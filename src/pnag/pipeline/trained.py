@@ -13,16 +13,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from pnag.cost.counted import CountedCost
 from pnag.cost.front_calibration import FrontCalibration
 from pnag.cost.latency_model import LatencyModel
 from pnag.errors import PnagError
 from pnag.files import write_bytes
+from pnag.pipeline.amounts import rounded_up
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.tables import read_table
 from pnag.search.front import Front
 from pnag.search.gaussian_process import GaussianProcess
 from pnag.search.generator import Generator
-from pnag.search.labels import Labels
+from pnag.search.labels import Labels, Predicts
 from pnag.search.predictor import Predictor, space_fingerprint
 from pnag.space import SearchSpace
 
@@ -33,12 +35,16 @@ IMAGENET_WEIGHTS = Path(__file__).parents[1] / "weights" / "ofa_mbv3_w1.0_imagen
 
 def load_labels(run: RunDirectory, space: SearchSpace) -> Labels:
     """The predictors that the run's table came from or was fitted to."""
-    cost = (
-        LatencyModel.load(run.latency_model)
-        if run.latency_model.exists()
-        else Predictor.load(run.cost_predictor, space)
-    )
-    return Labels(space, _load_accuracy(run.accuracy_predictor, space), cost)
+    return Labels(space, _load_accuracy(run.accuracy_predictor, space), _load_cost(run, space))
+
+
+def _load_cost(run: RunDirectory, space: SearchSpace) -> Predicts:
+    path = run.cost_model
+    if path == run.latency_model:
+        return LatencyModel.load(path)
+    if path == run.counted_cost:
+        return CountedCost.load(path)
+    return Predictor.load(path, space)
 
 
 def _load_accuracy(path: Path, space: SearchSpace) -> Predictor | GaussianProcess:
@@ -95,6 +101,19 @@ def load_state(path: Path, kind: str, space: SearchSpace) -> dict[str, Tensor]:
     if metadata.get("pnag") != f"{kind} {space_fingerprint(space)}":
         raise PnagError(f"{path} does not hold a {kind.lower()} of this search space")
     return state
+
+
+def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor in a file of weights, by name.
+
+    Raises:
+        PnagError: if the file cannot be read.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return {n: tuple(file.get_slice(n).get_shape()) for n in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise PnagError(f"cannot read {path}: {error}; run `pnag run` again") from error
 
 
 def load_generator(path: Path, space: SearchSpace) -> Generator:
@@ -185,7 +204,7 @@ def answer(front: Front, space: SearchSpace, budget: float, unit: str = "") -> A
     if index is None:
         raise PnagError(
             f"no architecture has a cost within {budget:g}{unit}: the cheapest costs "
-            f"{front.cost[0]:.4g}{unit}; ask for at least {np.ceil(front.cost[0] * 1000) / 1000:g}"
+            f"{front.cost[0]:.4g}{unit}; ask for at least {rounded_up(float(front.cost[0])):g}"
         )
     note = ""
     if index == len(front.cost) - 1 and budget > front.cost[-1] * 1.02:

@@ -1,10 +1,11 @@
-"""The report's figures, as SVG texts."""
+"""The report's figures for papers, as SVG and PNG; on the page, its script draws them."""
 
 from __future__ import annotations
 
 import io
 import math
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -15,19 +16,65 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from pnag.files import read_json, write_bytes
 from pnag.space import Architecture
+from pnag.space.architecture import MAX_DEPTH, UNITS
 
 ANSWER, KNOWN, FRONT, CLOUD = "#d6336c", "#1c7ed6", "#2b8a3e", "#ced4da"
-KERNEL_COLOURS = {3: "#74c0fc", 5: "#ffa94d", 7: "#f06595"}
-WIDTH_LENGTHS = {3: 0.5, 4: 0.67, 6: 1.0}
+KERNEL_COLOURS = {3: "#6cbcf2", 5: "#f2a94b", 7: "#e584c0"}  # those of the page
+WIDTH_LENGTHS = {3: 0.5, 4: 2 / 3, 6: 1.0}
 
 
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", bbox_inches="tight")
+def write_figures(
+    folder: Path,
+    run: Path,
+    metrics: dict[str, Any],
+    sampled: pd.DataFrame,
+    front: pd.DataFrame,
+) -> list[Path]:
+    """Write every figure of a run into a folder, as SVG and as PNG of 200 dots per inch.
+
+    Args:
+        run: its directory, for its logs. metrics, sampled, front: as of `page.write_report`.
+
+    Returns:
+        The files.
+    """
+    losses = read_json(run / "logs" / "evaluator.json")["ranking_loss"]
+    rewards = read_json(run / "logs" / "generator.json")["accuracy_within_budget"]
+    columns = [(f"{a['budget']:g} {metrics['unit']}", a["arch"]) for a in metrics["answers"]]
+    figures = {
+        "accuracy_over_cost": accuracy_over_cost(metrics, sampled, front),
+        "training": training_curves(losses, rewards),
+        "architectures": architecture_columns(columns),
+    }
+    if "latency" in metrics:
+        figures["latency_model"] = predicted_over_measured(metrics)
+    if metrics["source"] == "images":
+        figures["supernet"] = supernet_curves(read_json(run / "logs" / "supernet.json")["rows"])
+    files = []
+    for name, figure in figures.items():
+        files += save_figure(figure, folder / name)
+    return files
+
+
+def save_figure(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure to `path` with .svg and with .png at its end; close it.
+
+    Letters stay letters in the SVG, so that they can be found and edited.
+    """
+    files = [path.with_name(f"{path.name}.{kind}") for kind in ("svg", "png")]
+    for file in files:
+        buffer = io.BytesIO()
+        with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "pnag"}):
+            # no date, so that the same figure is the same file
+            date = {"Date": None} if file.suffix == ".svg" else None
+            figure.savefig(
+                buffer, format=file.suffix[1:], bbox_inches="tight", dpi=200, metadata=date
+            )
+        write_bytes(file, buffer.getvalue())
     plt.close(figure)
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return files
 
 
 def latency_ticks(low: float, high: float) -> list[float]:
@@ -38,7 +85,7 @@ def latency_ticks(low: float, high: float) -> list[float]:
     return [tick for tick in ticks if low <= tick <= high]
 
 
-def accuracy_over_cost(metrics: dict[str, Any], table: pd.DataFrame, front: pd.DataFrame) -> str:
+def accuracy_over_cost(metrics: dict[str, Any], table: pd.DataFrame, front: pd.DataFrame) -> Figure:
     """The sampled table, the front, the answers and the networks people know."""
     timed, own = "proof" in metrics, metrics["source"] == "images"
     scale = 100 if timed else 1
@@ -79,10 +126,10 @@ def accuracy_over_cost(metrics: dict[str, Any], table: pd.DataFrame, front: pd.D
     axes.set_ylabel(("top-1 (%)" if own else "ImageNet top-1 (%)") if timed else "accuracy")
     axes.grid(alpha=0.3)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=2, fontsize=8, frameon=False)
-    return _svg(figure)
+    return figure
 
 
-def predicted_over_measured(metrics: dict[str, Any]) -> str:
+def predicted_over_measured(metrics: dict[str, Any]) -> Figure:
     """Latency of the check networks and of the answers against the latency model."""
     error = metrics["latency"]
     figure, axes = plt.subplots(figsize=(4.6, 4.4))
@@ -107,10 +154,10 @@ def predicted_over_measured(metrics: dict[str, Any]) -> str:
     axes.set_ylim(low, high)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    return _svg(figure)
+    return figure
 
 
-def training_curves(losses: list[float], rewards: list[float | None]) -> str:
+def training_curves(losses: list[float], rewards: list[float | None]) -> Figure:
     """Ranking loss of the evaluator; accuracy within budget of the generator's samples."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8))
     left.plot(range(1, len(losses) + 1), losses, color=KNOWN)
@@ -123,14 +170,14 @@ def training_curves(losses: list[float], rewards: list[float | None]) -> str:
     for axes in (left, right):
         axes.grid(alpha=0.3)
     figure.tight_layout()
-    return _svg(figure)
+    return figure
 
 
-def supernet_curves(rows: list[dict[str, Any]]) -> str:
+def supernet_curves(rows: list[dict[str, Any]]) -> Figure:
     """Loss and top-1 of the smallest, random and largest subnet over the supernet's phases."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8))
-    steps = [row["step"] for row in rows]
-    left.plot(steps, [row["loss"] for row in rows], color=KNOWN)
+    told = [row for row in rows if "loss" in row]
+    left.plot([row["step"] for row in told], [row["loss"] for row in told], color=KNOWN)
     left.set_ylabel("loss")
     looked = [row for row in rows if "largest" in row]
     for name, colour in (("smallest", KNOWN), ("random", "#15aabf"), ("largest", ANSWER)):
@@ -145,31 +192,57 @@ def supernet_curves(rows: list[dict[str, Any]]) -> str:
         for start in starts:
             axes.axvline(start, color="#adb5bd", lw=0.8, ls=":")
     figure.tight_layout()
-    return _svg(figure)
+    return figure
 
 
-def architecture_picture(text: str) -> str:
-    """One architecture: a row a unit, a bar a layer; colour is kernel, length is width."""
-    arch = Architecture.parse(text)
-    figure, axes = plt.subplots(figsize=(4.2, 1.7))
-    for unit, depth in enumerate(arch.depths):
-        for layer in range(depth):
-            position = unit * 4 + layer
-            kernel, width = arch.kernels[position], arch.widths[position]
-            length = 0.9 * WIDTH_LENGTHS[width]
-            axes.add_patch(
-                Rectangle((layer, unit + 0.1), length, 0.8, color=KERNEL_COLOURS[kernel])
-            )
-            axes.text(layer + 0.04, unit + 0.53, f"{kernel}·e{width}", va="center", fontsize=6)
-    axes.set_xlim(0, 4)
-    axes.set_ylim(5, 0)
-    axes.set_yticks([u + 0.5 for u in range(5)], [f"unit {u + 1}" for u in range(5)], fontsize=6)
+def architecture_columns(columns: list[tuple[str, str]]) -> Figure:
+    """Architectures side by side, as in the paper's Figures F to H.
+
+    A column an architecture, a bar a layer, from the first unit on top to the last: colour is the
+    kernel, length the width (expand ratio); a dashed place has no layer.
+
+    Args:
+        columns: (title, text form) of each.
+    """
+    bar, gap = 1.0, 0.9  # height of a layer's place, and between units
+    wide = 1.25  # distance of columns, of which a layer of width 6 takes 1
+    height = UNITS * (MAX_DEPTH * bar + gap)
+    figure, axes = plt.subplots(figsize=(0.9 + 1.25 * len(columns), 5.2))
+    centres = []
+    for unit in range(UNITS):
+        top = unit * (MAX_DEPTH * bar + gap)
+        centres.append(top + MAX_DEPTH * bar / 2)
+        for place, (_, text) in enumerate(columns):
+            arch = Architecture.parse(text)
+            for layer in range(MAX_DEPTH):
+                left, y = place * wide, top + layer * bar + 0.08
+                position = unit * MAX_DEPTH + layer
+                kernel, width = arch.kernels[position], arch.widths[position]
+                if layer >= arch.depths[unit]:
+                    look: dict[str, Any] = {"fill": False, "ec": "#adb5bd", "ls": (0, (2, 2))}
+                    axes.add_patch(Rectangle((left, y), 1.0, bar - 0.16, lw=0.6, **look))
+                    continue
+                size = (WIDTH_LENGTHS[width], bar - 0.16)
+                axes.add_patch(
+                    Rectangle((left, y), *size, fc=KERNEL_COLOURS[kernel], ec="#495057", lw=0.6)
+                )
+                axes.text(
+                    left + size[0] / 2, y + size[1] / 2, f"{kernel}×{kernel} e{width}",
+                    ha="center", va="center_baseline", fontsize=5.5,
+                )  # fmt: skip
+    for place, (title, _) in enumerate(columns):
+        axes.text(place * wide + 0.5, -0.5, title, ha="center", fontsize=9, weight="bold")
+    axes.set_xlim(-0.1, len(columns) * wide - wide + 1.1)
+    axes.set_ylim(height, -1.4)
+    axes.set_yticks(centres, [f"unit {unit + 1}" for unit in range(UNITS)], fontsize=8)
     axes.set_xticks([])
     for side in axes.spines.values():
         side.set_visible(False)
     axes.tick_params(length=0)
+    handles = [Patch(fc=c, ec="#495057", label=f"{k}×{k}") for k, c in KERNEL_COLOURS.items()]
+    handles.append(Patch(fill=False, ec="#adb5bd", ls="--", label="no layer"))
     axes.legend(
-        handles=[Patch(color=c, label=f"{k}×{k}") for k, c in KERNEL_COLOURS.items()],
-        fontsize=6, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 0.0), frameon=False,
+        handles=handles, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 0.02),
+        frameon=False,
     )  # fmt: skip
-    return _svg(figure)
+    return figure

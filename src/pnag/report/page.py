@@ -1,121 +1,164 @@
-"""`report.html`: one self-contained page of a run."""
+"""`report.html`: one self-contained page of a run, on which a budget can be moved."""
 
 from __future__ import annotations
 
-import html
+import shlex
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from pnag.files import read_json
-from pnag.pipeline.run_directory import RunDirectory
-from pnag.pipeline.tables import read_table
-from pnag.pipeline.trained import load_front_calibration
-from pnag.report import figures
 from pnag.report.cells import answer_cells, answer_header, measured_cell, what_accuracy_means
+from pnag.report.markup import escape, page, section, table
+from pnag.report.series import curve, short
 
-STYLE = """
-:root { color-scheme: light dark; --card: #fff; --ink: #212529; --page: #f1f3f5; --line: #dee2e6 }
-@media (prefers-color-scheme: dark) {
-  :root { --card: #25262b; --ink: #e9ecef; --page: #1a1b1e; --line: #373a40 }
-  figure { background: #fff; color: #212529 }
-}
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 64rem; padding: 1rem;
-  background: var(--page); color: var(--ink) }
-section { background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
-  padding: 1rem 1.2rem; margin: 1rem 0; overflow-x: auto }
-figure { margin: .5rem 0; border-radius: .4rem; padding: .3rem }
-figure svg { max-width: 100%; height: auto }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100% }
-th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid var(--line) }
-th:first-child, td:first-child { text-align: left }
-code { font-size: .75rem; overflow-wrap: anywhere }
-.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 1rem }
-.no { color: #e03131; font-weight: 600 }
-.yes { color: #2f9e44; font-weight: 600 }
-"""
+CLOUD = 2000  # points of the table that are drawn
 
 
-def write_report(path: Path, metrics: dict[str, Any]) -> str:
+def write_report(
+    path: Path,
+    metrics: dict[str, Any],
+    sampled: pd.DataFrame,
+    front: pd.DataFrame,
+    export_options: str,
+) -> str:
     """The page of a run directory, as HTML.
 
     Args:
-        path: the run directory. metrics: what its `metrics.json` holds.
+        path: the run directory, for its logs. metrics: what its `metrics.json` holds.
+        sampled: `accuracy` and `cost` of the table's architectures. front: `arch`, `accuracy`,
+            `cost`, `params` and `macs` of the front by growing cost. Both as they are shown: ms
+            are corrected by the timed ladder.
+        export_options: of `pnag export`, for its networks.
     """
-    timed = "proof" in metrics
-    table, front = read_table(path / "table.parquet"), read_table(path / "front.parquet")
-    calibration = load_front_calibration(RunDirectory(path))
-    if calibration:  # beside measured answers, everything in their milliseconds
-        for frame in (table, front):
-            frame["cost"] = calibration(frame["cost"].to_numpy())
-    losses = read_json(path / "logs" / "evaluator.json")["ranking_loss"]
-    rewards = read_json(path / "logs" / "generator.json")["accuracy_within_budget"]
-    parts = [_head(metrics), _answers(metrics)]
-    parts.append(
-        _section(
-            "Accuracy over cost",
-            _figure(figures.accuracy_over_cost(metrics, table, front), "accuracy over cost"),
-        )
-    )
-    if metrics.get("known"):
-        parts.append(_known(metrics))
-    if timed:
-        parts.append(_latency(metrics))
-    if metrics["source"] == "images":
-        curve = figures.supernet_curves(read_json(path / "logs" / "supernet.json")["rows"])
-        parts.append(_section("Supernet", _figure(curve, "training of the supernet")))
-    parts.append(
-        _section(
-            "Evaluator and generator",
-            _figure(figures.training_curves(losses, rewards), "training curves"),
-        )
-    )
-    pictures = "".join(
-        f"<div><h3>{a['budget']:g} {html.escape(metrics['unit'])}</h3>"
-        + _figure(figures.architecture_picture(a["arch"]), f"architecture for {a['budget']:g}")
-        + f"<code>{a['arch']}</code></div>"
-        for a in metrics["answers"]
-    )
-    parts.append(
-        _section(
-            "Architectures",
-            "<p>Colour is the kernel, length the width (expand ratio).</p>"
-            f"<div class='grid'>{pictures}</div>",
-        )
-    )
-    body = "\n".join(parts)
-    return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>pnag report</title><style>{STYLE}</style></head><body>{body}</body></html>"
+    cost_name = cost_name_of(metrics)
+    return page(
+        "page.html",
+        "page.js",
+        _data(path, metrics, sampled, front, export_options),
+        title=f"pnag: {escape(path.resolve().name)}",
+        about=about(metrics),
+        unit=escape(metrics["unit"]),
+        cost_name=cost_name,
+        meaning=_meaning(metrics),
+        answers=_answers(metrics),
+        known=_known(metrics) if metrics.get("known") else "",
+        latency=_latency(metrics) if "latency" in metrics else "",
+        supernet=_supernet() if metrics["source"] == "images" else "",
+        path=escape(shlex.quote(str(path.resolve()))),  # read from anywhere
     )
 
 
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{title}</h2>{content}</section>"
+def is_percent(metrics: dict[str, Any]) -> bool:
+    """Whether accuracies are known to be fractions; those of a user's table can be anything."""
+    return bool(metrics["source"] != "table")
 
 
-def _figure(svg: str, description: str) -> str:
-    return f"<figure role='img' aria-label='{html.escape(description, quote=True)}'>{svg}</figure>"
+def cost_name_of(metrics: dict[str, Any]) -> str:
+    """What the budget is of."""
+    return "latency" if metrics["source"] != "table" else "cost"
 
 
-def _rows(header: list[str], rows: list[list[str]]) -> str:
-    head = "".join(f"<th>{name}</th>" for name in header)
-    body = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _head(metrics: dict[str, Any]) -> str:
+def about(metrics: dict[str, Any]) -> str:
+    """Where a run's numbers come from, as HTML."""
     if "device" not in metrics:
         return (
-            f"<h1>pnag</h1><p>From a table of {metrics['table']['architectures']:,} "
-            f"architectures; cost is <b>{html.escape(metrics['unit'])}</b>.</p>"
+            f"From a table of {metrics['table']['architectures']:,} architectures; cost is "
+            f"<b>{escape(metrics['unit'])}</b>."
         )
     d = metrics["device"]
+    threads = "1 thread" if d["threads"] == 1 else f"{d['threads']} threads"
     return (
-        f"<h1>pnag</h1><p>Best networks for <b>{html.escape(d['device'])}</b>, {d['runtime']} "
-        f"{d['version']}, {d['threads']} thread(s), batch 1, {d['resolution']}×"
-        f"{d['resolution']}.</p>"
+        f"Networks for <b>{escape(d['device'])}</b>: {escape(d['runtime'])} "
+        f"{escape(d['version'])}, {threads}, batch {d.get('batch', 1)}, "
+        f"{d['resolution']}×{d['resolution']} pixels."
     )
+
+
+def size_options(device: dict[str, Any]) -> str:
+    """What `pnag export` needs besides the architecture to make fresh networks for a device."""
+    defaults = (("width_mult", 1.0), ("resolution", 224), ("num_classes", 1000))
+    return " ".join(
+        f"--{name.replace('_', '-')} {device[name]:g}"
+        for name, default in defaults
+        if device.get(name, default) != default
+    )
+
+
+def front_columns(front: pd.DataFrame) -> dict[str, list[Any]]:
+    """The front for the page's script; costs in full, so that it answers as `pnag generate`."""
+    return {
+        "arch": front["arch"].tolist(),
+        "accuracy": front["accuracy"].round(6).tolist(),
+        "cost": front["cost"].tolist(),
+        "params": front["params"].tolist(),
+        "macs": front["macs"].tolist(),
+    }
+
+
+def accuracy_axis(metrics: dict[str, Any]) -> str:
+    """What the accuracies are, for an axis."""
+    return {"imagenet": "ImageNet top-1", "images": "top-1"}.get(metrics["source"], "accuracy")
+
+
+def _data(
+    path: Path,
+    metrics: dict[str, Any],
+    sampled: pd.DataFrame,
+    front: pd.DataFrame,
+    export_options: str,
+) -> dict[str, Any]:
+    """Everything that the page's script shows."""
+    cloud = sampled.sample(min(CLOUD, len(sampled)), random_state=0)
+    own = metrics["source"] == "images"
+    losses = read_json(path / "logs" / "evaluator.json")["ranking_loss"]
+    rewards = read_json(path / "logs" / "generator.json")["accuracy_within_budget"]
+    kept = ("budget", "arch", "accuracy", "cost", "measured_ms", "test_top1", "params", "macs")
+    data: dict[str, Any] = {
+        "unit": metrics["unit"],
+        "timed": "proof" in metrics,
+        "percent": is_percent(metrics),
+        "costName": cost_name_of(metrics).capitalize() + " (predicted)",
+        "costAxis": cost_name_of(metrics),
+        "accuracyName": "Top-1 (predicted)" if is_percent(metrics) else "Accuracy (predicted)",
+        "accuracyAxis": accuracy_axis(metrics),
+        "tableName": f"architectures of the table ({'judged' if own else 'predicted'})"
+        if is_percent(metrics)
+        else "architectures of the table",
+        "exportOptions": export_options,
+        "front": front_columns(front),
+        "table": {name: short(cloud[name].tolist()) for name in ("accuracy", "cost")},
+        "answers": [
+            {name: answer[name] for name in kept if name in answer} for answer in metrics["answers"]
+        ],
+        "known": [
+            {name: network[name] for name in ("name", "top1", "measured_ms")}
+            for network in metrics.get("known", [])
+        ],
+        "evaluator": curve(losses),
+        "generator": curve(rewards),
+    }
+    if "latency" in metrics:
+        error = metrics["latency"]
+        data["latency"] = {
+            "measured": short(error["measured_ms"]),
+            "predicted": short(error["predicted_ms"]),
+        }
+    if own:
+        data["supernet"] = read_json(path / "logs" / "supernet.json")["rows"]
+    return data
+
+
+def _meaning(metrics: dict[str, Any]) -> str:
+    """What the numbers of the page are, as HTML."""
+    text = escape(what_accuracy_means(metrics))
+    if "device" not in metrics:
+        text += (
+            " Parameters and MAdds are those of width 1.0, 224×224 pixels and 1000 classes, as "
+            "the command exports it."
+        )
+    return text
 
 
 def _answers(metrics: dict[str, Any]) -> str:
@@ -123,41 +166,56 @@ def _answers(metrics: dict[str, Any]) -> str:
     held = {True: "<span class='yes'>yes</span>", False: "<span class='no'>no</span>"}
     rows = [answer_cells(a) + ([held[a["held"]]] if timed else []) for a in metrics["answers"]]
     header = answer_header(metrics) + (["held"] if timed else [])
-    note = f"<p>{html.escape(what_accuracy_means(metrics))}"
-    note += " Held means measured within budget + 3 %.</p>" if timed else "</p>"
-    return _section("Answers", _rows(header, rows) + note)
+    header[0] += f" ({escape(metrics['unit'])})"
+    note = (
+        "<p class='muted'>Held means measured within budget + 3 %; ± is half the middle 50 % of "
+        "the rounds.</p>"
+    )
+    return table(header, rows, "Answers") + (note if timed else "")
 
 
 def _known(metrics: dict[str, Any]) -> str:
     budgets = {a["arch"]: a["budget"] for a in metrics["answers"]}
     rows = [
         [
-            k["name"],
+            escape(k["name"]),
             f"{k['top1']:.1%}",
             measured_cell(k),
-            f"yes, the {budgets[k['beaten_by']]:g} ms one" if k["beaten_by"] else "no",
-            html.escape(k["source"]),
+            f"yes, for {budgets[k['beaten_by']]:g} ms" if k["beaten_by"] else "no",
         ]
         for k in metrics["known"]
     ]
-    header = ["network", "top-1 (published)", "measured (ms)", "an answer is better", "source"]
+    header = ["network", "top-1 (published)", "measured (ms)", "an answer is better"]
+    sources = "; ".join(dict.fromkeys(escape(k["source"]) for k in metrics["known"]))
     speed = metrics["proof"]["speed"] - 1
     change = "slower" if speed > 0 else "faster"
-    return _section(
-        "Networks timed in the same run",
-        _rows(header, rows) + f"<p>During this run the machine was {abs(speed):.1%} {change}"
-        " than when the latency table was measured; the times above have that taken out.</p>",
+    note = (
+        f"<p class='muted'>Published by: {sources}. During this run the machine was "
+        f"{abs(speed):.1%} {change} than when the latency table was measured; the times have that "
+        "taken out. Better means faster and more accurate.</p>"
     )
+    title = "Networks timed in the same run"
+    return section("known", title, table(header, rows, title) + note)
 
 
 def _latency(metrics: dict[str, Any]) -> str:
     e = metrics["latency"]
-    return _section(
+    return section(
+        "latency",
         "Latency model",
-        _figure(figures.predicted_over_measured(metrics), "predicted over measured latency")
-        + f"<p>{e['networks']} networks that calibration never saw: {e['mape']:.1%} mean error, "
-        f"{e['within_5']:.0%} within 5 %, {e['within_10']:.0%} within 10 %, Kendall tau "
-        f"{e['tau']:.3f}. Speed of the machine: ±{e['drift']['spread']:.1%} over "
+        "<div id='latency-chart' class='chart'></div>"
+        f"<p class='muted'>{e['networks']} networks that calibration never saw: {e['mape']:.1%} "
+        f"mean error, {e['within_5']:.0%} within 5 %, {e['within_10']:.0%} within 10 %, Kendall "
+        f"tau {e['tau']:.3f}. Speed of the machine: ±{e['drift']['spread']:.1%} over "
         f"{e['drift']['levels']} readings, {e['drift']['remeasured']} turns taken again, "
         f"{e['drift']['unsteady']} kept although unsteady.</p>",
+    )
+
+
+def _supernet() -> str:
+    return section(
+        "supernet",
+        "Supernet",
+        "<div class='charts'><div><div id='supernet-loss' class='chart'></div></div>"
+        "<div><div id='supernet-top1' class='chart'></div></div></div>",
     )

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pnag.search.compiled import compiled, on_all_threads
+from pnag.compiled import compiled, on_all_threads
 
 Counts = NDArray[np.int64]
 

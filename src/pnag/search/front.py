@@ -123,20 +123,9 @@ def improve(
     pool = np.unique(start, axis=0)
     accuracy, cost = label(pool)
     for step in range(settings.rounds):
-        elite = _elite(accuracy, cost, costs, settings.bins)
+        elite = elite_of_bins(accuracy, cost, costs, settings.bins)
         parents = pool[elite]
-        chosen = rng.integers(0, len(parents), settings.children)
-        # Partners of similar cost: parents are sorted by it.
-        partners = np.clip(chosen + rng.integers(-8, 9, settings.children), 0, len(parents) - 1)
-        half = settings.children // 2
-        crossed = space.crossover(parents[chosen[half:]], parents[partners[half:]], rng)
-        children = np.concatenate(
-            [
-                space.mutate(parents[chosen[:half]], rng.choice(MUTATION_RATES), rng),
-                space.mutate(crossed, 0.02, rng),
-            ]
-        )
-        children = np.unique(children, axis=0)
+        children = breed(space, parents, settings.children, rng)
         child_accuracy, child_cost = label(children)
         pool = np.concatenate([parents, children])
         accuracy = np.concatenate([accuracy[elite], child_accuracy])
@@ -145,7 +134,22 @@ def improve(
     return pareto_front(pool, accuracy, cost)
 
 
-def _elite(
+def breed(space: SearchSpace, parents: Tokens, count: int, rng: np.random.Generator) -> Tokens:
+    """Up to `count` different children of (P, T) parents sorted by cost.
+
+    One half are mutants, the other crossovers of parents of similar cost.
+    """
+    chosen = rng.integers(0, len(parents), count)
+    partners = np.clip(chosen + rng.integers(-8, 9, count), 0, len(parents) - 1)
+    half = count // 2
+    crossed = space.crossover(parents[chosen[half:]], parents[partners[half:]], rng)
+    mutants = space.mutate(parents[chosen[:half]], rng.choice(MUTATION_RATES), rng)
+    children = np.concatenate([mutants, space.mutate(crossed, 0.02, rng)])
+    unique: Tokens = np.unique(children, axis=0)
+    return unique
+
+
+def elite_of_bins(
     accuracy: Floats, cost: Floats, costs: tuple[float, float], bins: int
 ) -> NDArray[np.int64]:
     """Indices of the most accurate architecture of each cost bin, by growing cost."""

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pnag.search.compiled import compiled, on_all_threads, popcount
+from pnag.compiled import compiled, on_all_threads, popcount
 from pnag.space import SearchSpace, Tokens
 
 ROWS = 64  # of a matrix that a thread takes at a time

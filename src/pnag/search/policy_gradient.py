@@ -25,7 +25,7 @@ class GeneratorSettings:
 
     The paper takes 120,000 iterations of Adam at 3e-4 with N = 1 sample for each of K = 10
     budgets: 1.2 million architectures one by one. Here an iteration has `samples` for each
-    budget at once, with an advantage over that budget's mean.
+    budget at once, with an advantage over that budget's mean (`Baseline`).
 
     Every `refine_every` iterations the evaluator takes `refine_steps` further steps on the ranking
     loss among the `refine_pool` latest architectures generated for each budget, labelled by the
@@ -46,10 +46,37 @@ class GeneratorSettings:
     refine_learning_rate: float = 2e-3
 
     def __post_init__(self) -> None:
-        if self.samples < 2:
-            raise ValueError(
-                f"samples is {self.samples}, needs at least 2: their mean is the baseline"
-            )
+        if self.samples < 1:
+            raise ValueError(f"samples is {self.samples}, needs at least 1")
+
+
+class Baseline:
+    """Centres rewards on what is usual for their budget, in units of their usual deviation.
+
+    Of several samples that is their own mean and deviation. Of the paper's one it is the running
+    mean and deviation of the budget's earlier samples, as in ENAS: the policy gradient's mean stays
+    the same, for what is subtracted does not depend on the sample.
+    """
+
+    DECAY = 0.95
+
+    def __init__(self) -> None:
+        self._mean: Tensor | None = None
+        self._square: Tensor | None = None
+
+    def advantage(self, rewards: Tensor) -> Tensor:
+        """(K, N) rewards of K budgets to (K, N) advantages, of at most 4 deviations."""
+        if rewards.shape[1] > 1:
+            centred = rewards - rewards.mean(1, keepdim=True)
+            deviation = centred.std(1, keepdim=True)
+        else:
+            if self._mean is None or self._square is None:  # nothing is usual yet
+                self._mean, self._square = rewards.clone(), torch.ones_like(rewards)
+            centred = rewards - self._mean
+            deviation = self._square.sqrt()
+            self._mean = self._mean + (1 - self.DECAY) * centred
+            self._square = self._square + (1 - self.DECAY) * (centred**2 - self._square)
+        return (centred / (deviation + 1e-3)).clamp(-4, 4)
 
 
 def train_generator(
@@ -89,6 +116,7 @@ def train_generator(
     refiner = torch.optim.Adam(evaluator.parameters(), lr=settings.refine_learning_rate)
     latest: list[tuple[Tensor, Tensor, Tensor]] = []  # per iteration: (K, N, F), (K, N), (K, N)
     rewards: list[float] = []
+    baseline = Baseline()
     for iteration in range(settings.iterations):
         drawn = jittered(budgets, random).repeat_interleave(n)
         rollout = generator(drawn, random)
@@ -96,9 +124,7 @@ def train_generator(
             tokens = rollout.tokens.to(torch.int8).cpu().numpy()
             features, accuracy, cost = (x.to(device) for x in describe(tokens))
             scores = evaluator.paired(features, drawn).view(k, n)
-            centred = scores - scores.mean(1, keepdim=True)
-            deviation = centred.std(1, keepdim=True) + 1e-3
-            advantage = (centred / deviation).clamp(-4, 4).view(-1)
+            advantage = baseline.advantage(scores).view(-1)
         done = iteration / settings.iterations
         weight = settings.entropy * (settings.final_entropy / settings.entropy) ** done
         ascend(generator, optimizer, rollout, advantage, weight)

@@ -74,7 +74,6 @@ def ask_in_rounds(
     rounds: int,
     per_round: int,
     seed: int = 0,
-    keep: Callable[[Tokens, Floats, Floats], None] = lambda tokens, accuracy, cost: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Tokens, Floats, Floats]:
     """A table of N rows, grown by up to `rounds * per_round` rows of truth.
@@ -83,7 +82,6 @@ def ask_in_rounds(
         tokens: (N, T), accuracy: (N,), cost: (N,).
         cost_predictor: (N, T) tokens to predicted cost (N,).
         ask: what tells the truth: a supernet, a device, a person.
-        keep: given the grown table after each round, so that a stop loses one round at most.
 
     Returns:
         tokens, accuracy and cost of the grown table, the new rows last.
@@ -111,6 +109,5 @@ def ask_in_rounds(
         process = process.extended(asked, true_accuracy)
         # From the predicted front as well: it may hold what the next fit finds good.
         start = np.concatenate([pareto_front(tokens, accuracy, cost).tokens, front.tokens])
-        keep(tokens, accuracy, cost)
         progress(done + 1, rounds)
     return tokens, accuracy, cost

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pnag.errors import BadValueError
+
 UNITS = 5
 MAX_DEPTH = 4
 DEPTHS = (2, 3, 4)
@@ -23,8 +25,8 @@ class Architecture:
         widths: 20 numbers (4 a unit) out of 3, 4, 6; 0 where the layer does not exist.
 
     Raises:
-        ValueError: for any number that is not allowed at its place; the message names the place
-            and the allowed values.
+        BadValueError: (a ValueError) for any number that is not allowed at its place; the message
+            names the place and the allowed values.
     """
 
     depths: tuple[int, ...]
@@ -37,7 +39,9 @@ class Architecture:
         _check_length("widths", self.widths, UNITS * MAX_DEPTH)
         for unit, depth in enumerate(self.depths):
             if depth not in DEPTHS:
-                raise ValueError(f"depth of unit {unit + 1} is {depth}, allowed: {_list(DEPTHS)}")
+                raise BadValueError(
+                    f"depth of unit {unit + 1} is {depth}, allowed: {_list(DEPTHS)}"
+                )
             for layer in range(MAX_DEPTH):
                 position = unit * MAX_DEPTH + layer
                 for what, values, allowed in (
@@ -46,12 +50,12 @@ class Architecture:
                 ):
                     value = values[position]
                     if layer >= depth and value != 0:
-                        raise ValueError(
+                        raise BadValueError(
                             f"{what} of unit {unit + 1} layer {layer + 1} is {value}, but the unit "
                             f"has depth {depth}: a layer that does not exist must have 0"
                         )
                     if layer < depth and value not in allowed:
-                        raise ValueError(
+                        raise BadValueError(
                             f"{what} of unit {unit + 1} layer {layer + 1} is {value}, "
                             f"allowed: {_list(allowed)}"
                         )
@@ -61,13 +65,13 @@ class Architecture:
         """Read the text form `d:k:e`: three comma lists with 5, 20 and 20 whole numbers.
 
         Raises:
-            ValueError: names the place that is wrong and the allowed values.
+            BadValueError: (a ValueError) names the place that is wrong and the allowed values.
         """
         if not isinstance(text, str):
-            raise ValueError(f"an architecture is a text 'd:k:e', not {text!r}")
+            raise BadValueError(f"an architecture is a text 'd:k:e', not {text!r}")
         lists = text.strip().split(":")
         if len(lists) != 3:
-            raise ValueError(
+            raise BadValueError(
                 f"architecture {text!r} has {len(lists)} part(s) between ':', needs 3: "
                 "depths:kernels:widths"
             )
@@ -77,7 +81,7 @@ class Architecture:
             for place, number in enumerate(numbers.split(",")):
                 # str.isdecimal alone would let other scripts' digits through to int()
                 if not (number.strip().isascii() and number.strip().isdecimal()):
-                    raise ValueError(
+                    raise BadValueError(
                         f"number {place + 1} of the {name} in {text!r} is {number!r}, "
                         "needs a whole number"
                     )
@@ -85,8 +89,8 @@ class Architecture:
             parsed.append(tuple(values))
         try:
             return cls(*parsed)
-        except ValueError as error:
-            raise ValueError(f"architecture {text!r}: {error}") from None
+        except BadValueError as error:
+            raise BadValueError(f"architecture {text!r}: {error}") from None
 
     def __str__(self) -> str:
         return ":".join(
@@ -96,7 +100,7 @@ class Architecture:
 
 def _check_length(name: str, values: tuple[int, ...], length: int) -> None:
     if len(values) != length:
-        raise ValueError(f"{len(values)} {name} given, needs {length}")
+        raise BadValueError(f"{len(values)} {name} given, needs {length}")
 
 
 def _list(values: tuple[int, ...]) -> str:

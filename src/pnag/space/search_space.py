@@ -204,7 +204,7 @@ class SearchSpace:
         """(N, T) tokens of architectures, given as objects or in text form.
 
         Raises:
-            ValueError: for a malformed text.
+            BadValueError: (a ValueError) for a malformed text.
         """
         rows = []
         for item in architectures:

@@ -12,6 +12,8 @@ from PIL import Image, ImageOps
 Pixels = NDArray[np.uint8]
 
 INTERPOLATION = "bicubic"
+# Of the resolution; 256 for 224, as networks of the MobileNet family are usually judged.
+RESIZE = 8 / 7
 _RESAMPLE = Image.Resampling.BICUBIC
 # What shows through transparent pixels: logos and product shots are drawn for white pages.
 BACKGROUND = (255, 255, 255)

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pnag.files import fingerprint
-from pnag.networks.supernet import Supernet
+from pnag.networks.depthwise import with_fast_depthwise
+from pnag.networks.supernet import LARGEST, Supernet
 from pnag.space import Architecture
 from pnag.training.batches import eval_batches
 from pnag.training.images import ImageData, PartName
 from pnag.training.loop import Step, fit, to_device
+from pnag.training.recalibrate import recalibrate
 from pnag.training.settings import FinetuneSettings
 from pnag.training.weights import trained
 
@@ -47,6 +49,8 @@ def finetune_identity(
         supernet_identity: of the supernet's weights.
     """
     how = [asdict(settings), seed, accelerator.mixed_precision]
+    if settings.distillation:
+        how.append("teacher 2")  # 1: its batch norms' statistics were of a mixture of networks
     return fingerprint([supernet_identity, data.identity, str(arch), how])
 
 
@@ -65,7 +69,7 @@ def finetune(
     """Train the network of an architecture on from the supernet's weights.
 
     Args:
-        supernet: in eval mode on the accelerator's device.
+        supernet: on the accelerator's device.
         folder: gets `<identity>.safetensors`, from which a finished network is taken again, and the
             checkpoint of one under way.
         identity: from `finetune_identity`.
@@ -77,17 +81,22 @@ def finetune(
         PnagError: if the loss is no longer a number, or a file is damaged.
     """
     network = supernet.subnet(arch)
-
-    def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
-        logits = network(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
-        if settings.distillation:
-            with torch.no_grad():
-                target = supernet(images).float().softmax(1)
-            loss = loss + settings.distillation * F.cross_entropy(logits, target)
-        yield loss
+    with_fast_depthwise(network)
 
     def train(checkpoint: Path) -> None:
+        teacher = None
+        if settings.distillation:
+            teacher = largest_network(supernet, data, accelerator.device)
+
+        def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
+            logits = network(images)
+            loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+            if teacher is not None:
+                with torch.no_grad():
+                    target = teacher(images).float().softmax(1)
+                loss = loss + settings.distillation * F.cross_entropy(logits, target)
+            yield loss
+
         fit(
             network,
             losses,
@@ -103,6 +112,17 @@ def finetune(
     trained(network, folder / f"{identity}.safetensors", identity, accelerator, train)
     to_device(network, accelerator.device)
     return network.eval()
+
+
+def largest_network(supernet: Supernet, data: ImageData, device: torch.device) -> MobileNetV3:
+    """The supernet's largest network in eval mode, batch norms measured for it: the teacher.
+
+    The supernet itself will not do: its batch norms' statistics are of a mixture of networks.
+    """
+    network = supernet.subnet(LARGEST)
+    to_device(network, device)
+    recalibrate(network, data, device=device)
+    return network.requires_grad_(False)
 
 
 @torch.no_grad()

@@ -30,6 +30,7 @@ from pnag.errors import PnagError
 from pnag.files import fingerprint, read_json, write_json, writing
 from pnag.training.decode import (
     INTERPOLATION,
+    RESIZE,
     centre_pixels,
     open_image,
     shorter_side,
@@ -42,8 +43,6 @@ PartName = Literal["train", "validation", "test"]
 PARTS: tuple[PartName, ...] = ("train", "validation", "test")
 
 HELD_OUT = 0.2
-# Of the resolution; 256 for 224, as networks of the MobileNet family are usually judged.
-RESIZE = 8 / 7
 TRAIN_MARGIN = 1.25
 # The layout of the cache; raise it when the same source and settings give other pixels.
 _LAYOUT = 1
@@ -115,6 +114,8 @@ class ImageData:
 
     Attributes:
         identity: a hash of the source's files and of all that decides what became of them.
+        split: a hash of what decides which image is in which part: the files, the choice of
+            classes and the seed.
         classes: names, in the order of the labels.
         small: whether images are about as small as the resolution (see the module).
         mirror: whether a mirrored image is still an image of its class.
@@ -123,6 +124,7 @@ class ImageData:
     """
 
     identity: str
+    split: str
     source: str
     classes: tuple[str, ...]
     train: ImagePart
@@ -180,13 +182,15 @@ def load_images(
         raise PnagError(f"classes is {classes}, needs at least 2 to tell apart")
     found = find_source(source)
     key = fingerprint([_LAYOUT, found.identity, resolution, classes, seed, on_corrupt])
+    split = fingerprint([_LAYOUT, found.identity, classes, seed])
     folder = cache / key
     with writing(cache, OTHER_FOLDER):
         cache.mkdir(parents=True, exist_ok=True)
         lock = FileLock(cache / f".{key}.lock")
         lock.acquire()
     try:
-        if not _complete(folder):
+        data = _read(folder, split)
+        if data is None:
             partial = cache / f".{key}.partial"
             for stale in (partial, folder):  # of a run that was stopped, or damaged later
                 shutil.rmtree(stale, ignore_errors=True)
@@ -200,9 +204,15 @@ def load_images(
                     partial.replace(folder)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
+            data = _read(folder, split)
+            if data is None:
+                raise PnagError(
+                    f"the decoded images {folder} are damaged as soon as they are written; check "
+                    f"the disk or {OTHER_FOLDER}"
+                )
     finally:
         lock.release()
-    return _read(folder)
+    return data
 
 
 # Choosing rows
@@ -270,6 +280,7 @@ def _decode(
     progress: Callable[[int, int], None],
 ) -> None:
     scratch = partial / "scratch"
+    _check_space(partial, found.scratch_bytes, "a temporary copy of the Parquet files needs")
     opened = _choose_classes(found.open(scratch), classes, seed, source)
     parts, notes = _split(opened, seed, source)
     notes = [*opened.notes, *notes]
@@ -285,7 +296,8 @@ def _decode(
         )
     sizes = {"train": margin, "validation": resolution, "test": resolution}
     total = sum(map(len, parts.values()))
-    _check_space(partial, sum(3 * sizes[name] ** 2 * len(rows) for name, rows in parts.items()))
+    needed = sum(3 * sizes[name] ** 2 * len(rows) for name, rows in parts.items())
+    _check_space(partial, needed, "the decoded images need")
     skipped: list[str] = []
     histogram = np.zeros((3, 256), np.int64)
     counts = {}
@@ -314,13 +326,14 @@ def _decode(
                         )
                 done += len(batch.positions) + len(batch.failed)
                 progress(done, total)
-            file.flush()
-            os.fsync(file.fileno())
+            _to_disk(file)
         counts[name] = sum(map(len, labels))
         _check_classes(name, labels, opened.classes, source)
         with writing(partial, OTHER_FOLDER):
-            np.save(partial / f"{name}-labels.npy", np.concatenate(labels))
-            np.save(partial / f"{name}-aspect.npy", np.concatenate(aspects))
+            for what, arrays in (("labels", labels), ("aspect", aspects)):
+                with (partial / f"{name}-{what}.npy").open("wb") as file:
+                    np.save(file, np.concatenate(arrays))
+                    _to_disk(file)
     if skipped:
         notes.append(f"{len(skipped)} image(s) could not be decoded and are left out")
     mean, std = _moments(histogram)
@@ -402,9 +415,10 @@ def _batches(task: _Task, workers: int | None) -> Iterator[_Batch]:
     )
     try:
         yield from loader
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the latter when a process was killed
         raise PnagError(
-            f"cannot decode the images: {error}; close other programs or take smaller images"
+            f"cannot decode the images: {error}; this may be for want of memory: close other "
+            "programs or take smaller images"
         ) from error
 
 
@@ -458,54 +472,58 @@ def _write(file: BinaryIO, pixels: NDArray[np.uint8]) -> None:
     file.write(np.ascontiguousarray(pixels).data)
 
 
-def _check_space(folder: Path, needed: int) -> None:
+def _to_disk(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _check_space(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise PnagError(
-            f"the decoded images need {needed / 1e9:.1f} GB in {folder.parent}, which has "
+            f"{what} {needed / 1e9:.1f} GB in {folder.parent}, which has "
             f"{free / 1e9:.1f} GB free; free space, choose another folder with --cache, a smaller "
             "resolution or fewer classes"
         )
 
 
-def _complete(folder: Path) -> bool:
+def _read(folder: Path, split: str) -> ImageData | None:
+    """What was decoded into a folder; None if it is not there, or damaged."""
     if not (folder / "images.json").exists():
-        return False
-    parts = read_json(folder / "images.json")["parts"]
-    return all(
-        (file := folder / f"{name}.u8").exists()
-        and file.stat().st_size == part["count"] * 3 * part["size"] ** 2
-        for name, part in parts.items()
-    )
-
-
-def _read(folder: Path) -> ImageData:
-    text = read_json(folder / "images.json")
-    parts = {}
-    for name, part in text["parts"].items():
-        shape = (part["count"], 3, part["size"], part["size"])
-        parts[name] = ImagePart(
-            np.memmap(folder / f"{name}.u8", np.uint8, "r", shape=shape),
-            np.load(folder / f"{name}-labels.npy"),
-            np.load(folder / f"{name}-aspect.npy"),
+        return None
+    try:
+        text = read_json(folder / "images.json")
+        parts = {name: _read_part(folder, name, part) for name, part in text["parts"].items()}
+        how = text["preprocessing"]
+        return ImageData(
+            folder.name,
+            split,
+            text["source"],
+            tuple(text["classes"]),
+            parts["train"],
+            parts["validation"],
+            parts["test"],
+            Preprocessing(
+                how["resolution"],
+                how["shorter"],
+                tuple(how["mean"]),
+                tuple(how["std"]),
+                how["interpolation"],
+            ),
+            text["small"],
+            text["mirror"],
+            tuple(text["notes"]),
+            tuple(text["skipped"]),
         )
-    how = text["preprocessing"]
-    return ImageData(
-        folder.name,
-        text["source"],
-        tuple(text["classes"]),
-        parts["train"],
-        parts["validation"],
-        parts["test"],
-        Preprocessing(
-            how["resolution"],
-            how["shorter"],
-            tuple(how["mean"]),
-            tuple(how["std"]),
-            how["interpolation"],
-        ),
-        text["small"],
-        text["mirror"],
-        tuple(text["notes"]),
-        tuple(text["skipped"]),
-    )
+    except (PnagError, OSError, EOFError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _read_part(folder: Path, name: str, part: dict[str, int]) -> ImagePart:
+    count, size = part["count"], part["size"]
+    pixels = folder / f"{name}.u8"
+    labels, aspect = (np.load(folder / f"{name}-{what}.npy") for what in ("labels", "aspect"))
+    if pixels.stat().st_size != count * 3 * size**2 or not count == len(labels) == len(aspect):
+        raise ValueError(f"{name} does not have the size that it was written with")
+    images = np.memmap(pixels, np.uint8, "r", shape=(count, 3, size, size))
+    return ImagePart(images, labels, aspect)

@@ -1,8 +1,11 @@
 """The training loop: of a phase of the supernet, and of fine-tuning one network.
 
 What a step sees follows from the seed and the step's number alone, and a checkpoint holds all else,
-so a run that was killed ends with the very weights of one that was not. Several processes (started
-by `accelerate launch`) each take a share of every batch and average their gradients.
+so a run that was killed goes on as if it had not been: on one CPU with the same number of threads
+to the very weights, on a GPU, whose sums come in any order, to weights as good. Several processes
+(started by `accelerate launch`) each take a share of every batch and average their gradients.
+Batch norms see the shares, so another number of processes trains another network: a checkpoint is
+continued by as many as wrote it.
 """
 
 from __future__ import annotations
@@ -70,10 +73,12 @@ def fit(
         watch: told every step, on the main process only.
 
     Raises:
-        PnagError: if the loss is no longer a number, or the checkpoint is damaged.
+        PnagError: if the loss is no longer a number, a part of a batch is too small for batch
+            norms, or the checkpoint is damaged or of another number of processes.
     """
     if not settings.epochs:
         return
+    check_parts(settings, accelerator)
     to_device(model, accelerator.device)
     parameters = list(model.parameters())
     groups: list[dict[str, Any]] = [
@@ -90,7 +95,8 @@ def fit(
     ema = ModelEmaV3(model, decay=settings.ema) if settings.ema else None
     per_epoch = steps_per_epoch(data, settings.batch_size)
     total = settings.epochs * per_epoch
-    step = _load(checkpoint, identity, model, ema, optimizer)
+    processes = accelerator.num_processes
+    step = _load(checkpoint, identity, processes, model, ema, optimizer)
     saved = time.monotonic()
     model.train()
     while step < total:
@@ -102,20 +108,14 @@ def fit(
             seed=seed,
             start=first,
             rank=accelerator.process_index,
-            world_size=accelerator.num_processes,
+            world_size=processes,
             device=accelerator.device,
             augment=settings.augment,
         )
         for images, labels in batches:
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate(step, total)
-            values: list[Tensor] = []
-            parts = settings.accumulate
-            for some, theirs in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-                with accelerator.autocast():
-                    for loss in losses(some, theirs, step):
-                        (loss * (len(some) / len(images))).backward()
-                        values.append(loss.detach())
+            values = add_gradients(losses, images, labels, step, settings.accumulate, accelerator)
             _average_gradients(parameters, accelerator)
             nn.utils.clip_grad_norm_(parameters, settings.clip)
             optimizer.step()
@@ -133,7 +133,7 @@ def fit(
             if accelerator.is_main_process:
                 # Before `watch`, which may take long: a stop in it then costs nothing.
                 if ends or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    _save(checkpoint, identity, step, model, ema, optimizer)
+                    _save(checkpoint, identity, processes, step, model, ema, optimizer)
                     saved = time.monotonic()
                 watch(Step(step, total, epoch, mean, ends))
                 model.train()
@@ -142,6 +142,38 @@ def fit(
     if ema is not None:
         model.load_state_dict(ema.module.state_dict())
     model.eval()
+
+
+def check_parts(settings: FitSettings, accelerator: Accelerator) -> None:
+    """Refuse parts of a batch that have one image, of which batch norms cannot take a variance.
+
+    Raises:
+        PnagError: names `accumulate`.
+    """
+    share = settings.batch_size // accelerator.num_processes
+    if share // settings.accumulate < 2:
+        raise PnagError(
+            f"accumulate is {settings.accumulate} for a process' {share} image(s) of a batch of "
+            f"{settings.batch_size}; each part needs 2: lower accumulate or raise batch_size"
+        )
+
+
+def add_gradients(
+    losses: Losses, images: Tensor, labels: Tensor, step: int, parts: int, accelerator: Accelerator
+) -> list[Tensor]:
+    """Add up the gradients of a step, worked on in so many parts of its images.
+
+    Returns:
+        All losses, without graph.
+    """
+    values: list[Tensor] = []
+    some = zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)
+    for part, theirs in some:
+        with accelerator.autocast():
+            for loss in losses(part, theirs, step):
+                (loss * (len(part) / len(images))).backward()
+                values.append(loss.detach())
+    return values
 
 
 def to_device(model: nn.Module, device: torch.device) -> None:
@@ -163,6 +195,7 @@ def _average_gradients(parameters: list[nn.Parameter], accelerator: Accelerator)
 def _save(
     path: Path,
     identity: str,
+    processes: int,
     step: int,
     model: nn.Module,
     ema: ModelEmaV3 | None,
@@ -176,13 +209,14 @@ def _save(
         if momentum is not None:
             tensors[f"momentum.{number}"] = momentum
     contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    metadata = {"pnag": json.dumps({"identity": identity, "step": step})}
+    metadata = {"pnag": json.dumps({"identity": identity, "processes": processes, "step": step})}
     write_bytes(path, save(contiguous, metadata))
 
 
 def _load(
     path: Path,
     identity: str,
+    processes: int,
     model: nn.Module,
     ema: ModelEmaV3 | None,
     optimizer: torch.optim.Optimizer,
@@ -195,6 +229,7 @@ def _load(
             about = json.loads((file.metadata() or {})["pnag"])
             if about["identity"] != identity:
                 return 0
+            _check_processes(path, about.get("processes", processes), processes)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         for prefix, module in (("model.", model), ("ema.", ema and ema.module)):
             if module is not None:
@@ -211,6 +246,15 @@ def _load(
         raise PnagError(
             f"the checkpoint {path} is damaged ({error}); remove it to start this part anew"
         ) from error
+
+
+def _check_processes(path: Path, wrote: int, now: int) -> None:
+    if wrote != now:
+        raise PnagError(
+            f"the checkpoint {path} was written by {wrote} process(es) and would be continued by "
+            f"{now}, whose batch norms see other shares of a batch; start {wrote}, or remove it to "
+            "start this part anew"
+        )
 
 
 def _in_order(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from torch import Tensor
 
+from pnag.errors import PnagError
+from pnag.networks.depthwise import with_fast_depthwise
 from pnag.networks.supernet import Supernet
 from pnag.space import SearchSpace
 from pnag.training.batches import steps_per_epoch, train_batches
 from pnag.training.images import ImageData
-from pnag.training.loop import Losses, to_device
+from pnag.training.loop import Losses, add_gradients, check_parts, to_device
 from pnag.training.phases import PHASES
 from pnag.training.settings import FinetuneSettings, FitSettings, SupernetSettings
-from pnag.training.subnets import Settings, SubnetEvaluator, fastest_precision
-from pnag.training.supernet_training import phase_losses
+from pnag.training.subnets import Precision, Settings, SubnetEvaluator, fastest_precision
+from pnag.training.supernet_training import LONG, phase_losses
 
 WIDTHS = (1.0, 0.75, 0.5, 0.35, 0.25)
 ENOUGH_EPOCHS = 40  # to prefer a wider supernet
@@ -27,45 +33,88 @@ EPOCHS = (6, 200)  # least and most of the supernet
 TUNING_EPOCHS = (1, 75)  # the paper's 75 (section E) at most
 SHARES = {"supernet": 0.6, "collecting": 0.15, "fine-tuning": 0.2}  # of the minutes; rest: timing
 ARCHITECTURES = (300, 4000)  # least and most to collect
-VALIDATION = 2000  # images that a subnet is judged on: +-1 % of standard error at most
+VALIDATION = 2000  # images that a subnet is judged on: 1.1 points of standard error at most
 CALIBRATION = 512  # images that its batch norms are calibrated on
 LEAST_STEPS = 8  # an epoch
+TURNS = 4  # of what is timed
 
 Fit = TypeVar("Fit", bound=FitSettings)
 
 
 @dataclass(frozen=True)
 class SupernetPlan:
-    """The supernet's size, and the minutes that its training should take."""
+    """The supernet's size, how it is trained, and the minutes that this should take.
+
+    Attributes:
+        batch_size: of all processes together.
+        precision: that it is trained in, wherever the training goes on.
+    """
 
     width_mult: float
     epochs: int
+    batch_size: int
+    precision: Precision
     minutes: float
 
 
 @dataclass(frozen=True)
-class AnswersPlan:
-    """How many architectures to collect, rounds included, and how long to fine-tune each answer.
+class CollectingPlan:
+    """How many architectures to judge, rounds included.
 
     Attributes:
-        collecting_minutes, finetune_minutes: expected, the latter of all answers together.
+        precision: that they are judged in. minutes: that it should take.
     """
 
     architectures: int
-    finetune_epochs: int
-    collecting_minutes: float
-    finetune_minutes: float
+    precision: Precision
+    minutes: float
 
 
-def evaluator_settings(device: torch.device, validation: int = VALIDATION) -> Settings:
-    """How subnets are judged: on so many images, if there are, in the device's best precision."""
-    return Settings(CALIBRATION, validation, fastest_precision(device))
+@dataclass(frozen=True)
+class FinetuningPlan:
+    """How long to fine-tune each answer.
+
+    Attributes:
+        minutes: that one network should take.
+    """
+
+    epochs: int
+    minutes: float
 
 
-def suited_batch(fit: Fit, data: ImageData) -> Fit:
-    """The same with a smaller batch where the images would not fill LEAST_STEPS of them."""
-    most = max(2, len(data.train) // LEAST_STEPS // 2 * 2)
-    return replace(fit, batch_size=min(fit.batch_size, most))
+def evaluator_settings(
+    device: torch.device, validation: int = VALIDATION, precision: Precision | None = None
+) -> Settings:
+    """How subnets are judged: on so many images, if there are, in the device's best precision.
+
+    Args:
+        precision: instead of that one.
+    """
+    return Settings(CALIBRATION, validation, precision or fastest_precision(device))
+
+
+def precision_of(accelerator: Accelerator) -> Precision:
+    """What an accelerator trains in."""
+    return "bfloat16" if accelerator.mixed_precision == "bf16" else "float32"
+
+
+def suited_batch(fit: Fit, data: ImageData, processes: int = 1) -> Fit:
+    """The same with a batch that suits the images and the processes.
+
+    It is smaller where the images would not fill LEAST_STEPS of them, and such that each process
+    has an even number of images, at least two: batch norms need that, and mixup pairs them.
+
+    Raises:
+        PnagError: if the batch is too small for the processes.
+    """
+    pairs = 2 * processes
+    most = min(fit.batch_size, max(pairs, len(data.train) // LEAST_STEPS))
+    if most < pairs:
+        raise PnagError(
+            f"supernet.fit.batch_size is {fit.batch_size}, needs at least {pairs}: two images for "
+            f"each of the {processes} processes; raise it in a --recipe or start fewer processes"
+        )
+    return replace(fit, batch_size=most // pairs * pairs)
 
 
 def plan_supernet(
@@ -79,20 +128,61 @@ def plan_supernet(
 ) -> SupernetPlan:
     """Time a few steps of each width; take the widest that gets enough epochs in the time.
 
+    A width for which the memory does not suffice is too wide.
+
     Args:
-        minutes: for the whole run. width_mult, epochs: what the user has decided already.
+        settings: with a batch that suits. minutes: for the whole run.
+        width_mult, epochs: what the user has decided already.
+
+    Raises:
+        PnagError: if the memory does not suffice for the least width.
     """
+    check_parts(settings.fit, accelerator)
     seconds = SHARES["supernet"] * minutes * 60
     per_epoch = steps_per_epoch(data, settings.fit.batch_size)
     for width in (width_mult,) if width_mult else WIDTHS:
-        epoch = per_epoch * _supernet_step(data, settings, width, accelerator)
-        if (epochs or ENOUGH_EPOCHS) * epoch <= seconds:
+        step = _if_memory_suffices(partial(_supernet_step, data, settings, width, accelerator))
+        if step is not None and (epochs or ENOUGH_EPOCHS) * per_epoch * step <= seconds:
             break
-    chosen = epochs or int(np.clip(seconds / epoch, *EPOCHS))
-    return SupernetPlan(width, chosen, round(chosen * epoch / 60, 2))
+    if step is None:
+        raise _too_little_memory(f"the supernet of width {width:g}", "supernet", settings.fit)
+    chosen = epochs or int(np.clip(seconds / (per_epoch * step), *EPOCHS))
+    return SupernetPlan(
+        width,
+        chosen,
+        settings.fit.batch_size,
+        precision_of(accelerator),
+        round(chosen * per_epoch * step / 60, 2),
+    )
 
 
-def plan_answers(
+def plan_collecting(
+    data: ImageData,
+    width_mult: float,
+    *,
+    minutes: float,
+    device: torch.device,
+    precision: Precision | None = None,
+    architectures: int | None = None,
+) -> CollectingPlan:
+    """Time a few random subnets.
+
+    Args:
+        minutes: for the whole run.
+        precision, architectures: what the user has decided already.
+    """
+    settings = evaluator_settings(device, precision=precision)
+    supernet = Supernet(width_mult, len(data.classes))
+    to_device(supernet, device)
+    evaluator = SubnetEvaluator(supernet.eval(), data, settings)
+    tokens = SearchSpace().sample(TURNS, np.random.default_rng(0))
+    each = _seconds(lambda turn: evaluator.accuracies(tokens[turn : turn + 1]), device)
+    affordable = SHARES["collecting"] * minutes * 60 / each
+    collected = architectures or int(np.clip(affordable, *ARCHITECTURES))
+    return CollectingPlan(collected, settings.precision, round(collected * each / 60, 2))
+
+
+def plan_finetuning(
     data: ImageData,
     settings: FinetuneSettings,
     width_mult: float,
@@ -100,23 +190,43 @@ def plan_answers(
     minutes: float,
     answers: int,
     accelerator: Accelerator,
-    architectures: int | None = None,
-    finetune_epochs: int | None = None,
-) -> AnswersPlan:
-    """Time a few random subnets, and steps of fine-tuning one.
+    epochs: int | None = None,
+) -> FinetuningPlan:
+    """Time a few steps of fine-tuning a random subnet.
 
     Args:
-        answers: networks that will be fine-tuned.
-        architectures, finetune_epochs: what the user has decided already.
+        settings: with a batch that suits. minutes: for the whole run.
+        answers: networks that will be fine-tuned in that time.
+        epochs: what the user has decided already.
+
+    Raises:
+        PnagError: if the memory does not suffice.
     """
-    each, step = _subnet_seconds(data, width_mult, settings, accelerator)
-    affordable = SHARES["collecting"] * minutes * 60 / each
-    collected = architectures or int(np.clip(affordable, *ARCHITECTURES))
-    epoch = answers * step * steps_per_epoch(data, settings.fit.batch_size)
-    affordable = SHARES["fine-tuning"] * minutes * 60 / epoch
-    tuning = finetune_epochs or int(np.clip(affordable, *TUNING_EPOCHS))
-    return AnswersPlan(
-        collected, tuning, round(collected * each / 60, 2), round(tuning * epoch / 60, 2)
+    check_parts(settings.fit, accelerator)
+    step = _if_memory_suffices(lambda: _finetune_step(data, settings, width_mult, accelerator))
+    if step is None:
+        raise _too_little_memory("fine-tuning", "finetune", settings.fit)
+    epoch = step * steps_per_epoch(data, settings.fit.batch_size)
+    affordable = SHARES["fine-tuning"] * minutes * 60 / (answers * epoch)
+    tuning = epochs or int(np.clip(affordable, *TUNING_EPOCHS))
+    return FinetuningPlan(tuning, round(tuning * epoch / 60, 2))
+
+
+def _if_memory_suffices(work: Callable[[], float]) -> float | None:
+    try:
+        return work()
+    except RuntimeError as error:
+        if not should_reduce_batch_size(error):
+            raise
+    clear_device_cache(garbage_collection=True)  # of what the attempt held
+    return None
+
+
+def _too_little_memory(what: str, section: str, fit: FitSettings) -> PnagError:
+    return PnagError(
+        f"the memory does not suffice for {what} at {section}.fit.batch_size {fit.batch_size} in "
+        f"{section}.fit.accumulate {fit.accumulate} part(s); raise accumulate or lower batch_size "
+        "in a --recipe"
     )
 
 
@@ -129,46 +239,46 @@ def _supernet_step(
     model.train()
     images, labels = _batch(data, settings.fit, accelerator)
     phases = PHASES[settings.method]
+    teacher = copy.deepcopy(model).eval().requires_grad_(False) if len(phases) > 1 else None
     costs: list[float] = []
     for number, phase in enumerate(phases):
-        if number not in (0, len(phases) // 2, len(phases) - 1):
-            costs.append(costs[-1])  # phases next to each other draw alike
+        if phase.epochs < LONG:
+            costs.append(costs[-1])  # it draws as the one before, or a little less
             continue
-        losses = phase_losses(model, phase, settings, model if number else None, 0)
-
-        def step(turn: int, losses: Losses = losses) -> None:
-            with accelerator.autocast():
-                for loss in losses(images, labels, turn):
-                    loss.backward()
-
-        costs.append(_seconds(step, accelerator))
+        losses = phase_losses(model, phase, settings, teacher if number else None, 0)
+        costs.append(_step_seconds(losses, images, labels, settings.fit, accelerator))
         model.zero_grad()
     return float(np.dot([phase.epochs for phase in phases], costs))
 
 
-def _subnet_seconds(
-    data: ImageData, width_mult: float, settings: FinetuneSettings, accelerator: Accelerator
-) -> tuple[float, float]:
-    """Seconds to judge a random subnet, and of one step of its fine-tuning."""
+def _finetune_step(
+    data: ImageData, settings: FinetuneSettings, width_mult: float, accelerator: Accelerator
+) -> float:
+    """Seconds of a step with a random subnet."""
     supernet = Supernet(width_mult, len(data.classes))
     to_device(supernet, accelerator.device)
-    evaluator = SubnetEvaluator(supernet.eval(), data, evaluator_settings(accelerator.device))
     space = SearchSpace()
-    tokens = space.sample(5, np.random.default_rng(0))
-    each = _seconds(lambda turn: evaluator.accuracies(tokens[turn : turn + 1]), accelerator)
-    network = supernet.subnet(space.decode(tokens[:1])[0]).train()
+    arch = space.decode(space.sample(1, np.random.default_rng(0)))[0]
+    network = supernet.subnet(arch).train()
+    with_fast_depthwise(network)
     images, labels = _batch(data, settings.fit, accelerator)
 
-    def step(_: int) -> None:
-        with accelerator.autocast():
-            torch.nn.functional.cross_entropy(network(images), labels).backward()
+    def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
+        yield torch.nn.functional.cross_entropy(network(images), labels)
 
-    return each, _seconds(step, accelerator)
+    return _step_seconds(losses, images, labels, settings.fit, accelerator)
 
 
-def _batch(
-    data: ImageData, fit: FitSettings, accelerator: Accelerator
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _step_seconds(
+    losses: Losses, images: Tensor, labels: Tensor, fit: FitSettings, accelerator: Accelerator
+) -> float:
+    def step(turn: int) -> None:
+        add_gradients(losses, images, labels, turn, fit.accumulate, accelerator)
+
+    return _seconds(step, accelerator.device)
+
+
+def _batch(data: ImageData, fit: FitSettings, accelerator: Accelerator) -> tuple[Tensor, Tensor]:
     return next(
         train_batches(
             data,
@@ -183,13 +293,13 @@ def _batch(
     )
 
 
-def _seconds(work: Callable[[int], object], accelerator: Accelerator, turns: int = 4) -> float:
+def _seconds(work: Callable[[int], object], device: torch.device) -> float:
     """Mean of all turns but the first, which warms up."""
     taken = []
-    for turn in range(turns):
+    for turn in range(TURNS):
         started = time.perf_counter()
         work(turn)
-        if accelerator.device.type == "cuda":  # it is timed only when asked for a result
-            torch.cuda.synchronize(accelerator.device)
+        if device.type == "cuda":  # it is timed only when asked for a result
+            torch.cuda.synchronize(device)
         taken.append(time.perf_counter() - started)
     return float(np.mean(taken[1:]))

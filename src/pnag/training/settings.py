@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 Method = Literal["progressive", "sandwich"]
+
+
+def _at_least_0(settings: object, name: str) -> None:
+    value = getattr(settings, name)
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} is {value}, needs a number of at least 0")
 
 
 @dataclass(frozen=True)
@@ -40,9 +46,11 @@ class Augmentation:
                 raise ValueError(f"{name} is [{low}, {high}], needs two growing positive numbers")
         if self.scale[1] > 1:
             raise ValueError(f"scale is {list(self.scale)}, needs shares of at most 1")
-        for name in ("padding", "colour", "mixup", "cutmix", "erase"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, needs at least 0")
+        for name in ("padding", "mixup", "cutmix"):
+            _at_least_0(self, name)
+        for name in ("colour", "erase"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, needs 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -54,8 +62,8 @@ class FitSettings:
         batch_size: of all processes together.
         learning_rate: at its highest, for this batch size. warmup: share of the steps.
         weight_decay: not of biases and batch norms. clip: the gradient's largest norm.
-        accumulate: parts that a process' share of a batch is worked on in, where memory is short;
-            batch norms then see a part at a time.
+        accumulate: parts, alike but for an image, that a process' share of a batch is worked on
+            in, where memory is short; batch norms then see a part at a time.
         ema: decay of the averaged weights that a phase ends with; 0 for none.
     """
 
@@ -71,10 +79,11 @@ class FitSettings:
     augment: Augmentation = Augmentation()
 
     def __post_init__(self) -> None:
-        least = {"epochs": 0, "batch_size": 2, "accumulate": 1, "weight_decay": 0, "warmup": 0}
+        least = {"epochs": 0, "batch_size": 2, "accumulate": 1, "warmup": 0, "ema": 0}
         for name, low in least.items():
             if not getattr(self, name) >= low:
                 raise ValueError(f"{name} is {getattr(self, name)}, needs at least {low}")
+        _at_least_0(self, "weight_decay")
         for name in ("learning_rate", "clip", "momentum"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}, needs a positive number")
@@ -108,10 +117,19 @@ class SupernetSettings:
             (1.0 in Once-for-All). The sandwich rule has nothing but the latter for its subnets.
     """
 
-    method: Method = "progressive"
+    method: Method = "sandwich"
     label_smoothing: float = 0.1
     distillation: float = 1.0
     fit: FitSettings = FitSettings()
+
+    def __post_init__(self) -> None:
+        _check_losses(self)
+
+    def identity(self) -> dict[str, Any]:
+        """What trained weights depend on: under the sandwich rule not on `distillation`."""
+        if self.method == "sandwich":
+            return asdict(replace(self, distillation=SupernetSettings.distillation))
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -127,3 +145,14 @@ class FinetuneSettings:
     label_smoothing: float = 0.1
     distillation: float = 0.0
     fit: FinetuneFit = FinetuneFit()
+
+    def __post_init__(self) -> None:
+        _check_losses(self)
+
+
+def _check_losses(settings: SupernetSettings | FinetuneSettings) -> None:
+    if not 0 <= settings.label_smoothing < 1:
+        raise ValueError(
+            f"label_smoothing is {settings.label_smoothing}, needs a share from 0 to below 1"
+        )
+    _at_least_0(settings, "distillation")

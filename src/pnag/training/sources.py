@@ -7,6 +7,7 @@ when its images are needed, as rows of undecoded images for each part.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pnag.errors import PnagError
+from pnag.files import exists
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -118,11 +120,13 @@ class Source:
         identity: a JSON value that changes whenever the images may have changed.
         open: reads it; may put temporary files into the folder it is given.
         mirror: whether a mirrored image is still an image of its class.
+        scratch_bytes: about how large those temporary files are.
     """
 
     identity: Any
     open: Callable[[Path], Opened]
     mirror: bool = True
+    scratch_bytes: int = 0
 
 
 def find_source(source: str) -> Source:
@@ -135,14 +139,15 @@ def find_source(source: str) -> Source:
     if source == "digits":
         return Source("digits", _open_digits, mirror=False)
     path = Path(source).expanduser()
-    if path.is_file():
+    there = exists(path)
+    if there and path.is_file():
         if path.suffix.lower() != ".parquet":
             raise PnagError(
                 f"{path} is a file but no .parquet; name a folder of class folders, a folder of "
                 "Parquet files, a Parquet file or a data set of the Hugging Face hub"
             )
         return _parquet({"train": [path]})
-    if path.is_dir():
+    if there:
         return _folder(path)
     if (
         path.is_absolute()
@@ -159,8 +164,12 @@ def _part_of(name: str) -> str | None:
 
 
 def _stamp(path: Path, root: Path) -> tuple[str, int, int]:
-    stat = path.stat()
-    return str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns
+    name = str(path.relative_to(root))
+    try:
+        stat = path.stat()
+    except OSError:  # such as a link to nothing: an image that cannot be decoded, as others
+        return name, -1, -1
+    return name, stat.st_size, stat.st_mtime_ns
 
 
 # Folders of class folders
@@ -211,7 +220,19 @@ def _exact_part(name: str) -> str | None:
 
 def _subfolders(root: Path) -> list[Path]:
     """Sorted by name, without hidden ones such as .ipynb_checkpoints."""
-    return sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
+    with _reading(root):
+        return sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
+
+
+@contextlib.contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PnagError(
+            f"cannot read the folder {error.filename or folder}: {error.strerror or error}; let "
+            "this user read it, or name another"
+        ) from error
 
 
 def _class_names(folder: Path) -> list[str]:
@@ -234,6 +255,9 @@ def _list_part(folder: Path, classes: list[str], part: str) -> list[tuple[Path, 
             f"({len(unknown)} such class(es)); remove it, or add images of it to train"
         )
     index = {name: label for label, name in enumerate(classes) if (folder / name).is_dir()}
+    for name in index:
+        with _reading(folder / name):  # what lists the images passes such a folder over
+            next((folder / name).iterdir(), None)
     samples = make_dataset(
         str(folder),
         index,
@@ -303,9 +327,15 @@ def _parquet(parts: dict[str, list[Path]]) -> Source:
             with _quiet():
                 loaded = datasets.load_dataset("parquet", data_files=files, cache_dir=str(scratch))
         except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
+            cause = error.__cause__ or error
+            if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise PnagError(
+                    f"cannot write a temporary copy of {files['train'][0]} to {scratch.parent}: "
+                    f"{cause.strerror}; free space or choose another folder for the decoded "
+                    "images with --cache"
+                ) from error
             raise PnagError(
-                f"cannot read {files['train'][0]} or another Parquet file of it: "
-                f"{error.__cause__ or error}"
+                f"cannot read {files['train'][0]} or another Parquet file of it: {cause}"
             ) from error
         return _from_columns(dict(loaded), files["train"][0])
 
@@ -313,7 +343,8 @@ def _parquet(parts: dict[str, list[Path]]) -> Source:
         part: [(str(f.resolve()), *_stamp(f, f.parent)[1:]) for f in files]
         for part, files in parts.items()
     }
-    return Source({"parquet": identity}, open_parquet)
+    size = sum(stamp[1] for stamps in identity.values() for stamp in stamps)
+    return Source({"parquet": identity}, open_parquet, scratch_bytes=size)
 
 
 def _hub(name: str) -> Source:
@@ -322,7 +353,8 @@ def _hub(name: str) -> Source:
     try:
         with _quiet():
             loaded = datasets.load_dataset(name)
-    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
+    # RuntimeError: of data sets that are a program, which `datasets` no longer runs
+    except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
         raise PnagError(
             f"there is no folder {name} here, and the data set {name!r} of the Hugging Face hub "
             f"cannot be fetched: {' '.join(str(error).split())[:300]}; where there is no network, "
@@ -416,10 +448,12 @@ def _from_columns(parts: dict[str, Dataset], name: str) -> Opened:
         classes = list(features[label].names)
         labels = {part: found.astype(np.int64) for part, found in values.items()}
     else:
-        if values["train"].dtype.kind not in "iuOUTSb":
+        kind = features[label]
+        if not isinstance(kind, datasets.Value) or values["train"].dtype.kind not in "iuOUTSb":
+            what = kind.dtype if isinstance(kind, datasets.Value) else type(kind).__name__
             raise PnagError(
-                f"{name}: the column {label!r} holds {features[label].dtype}, needs names or whole "
-                "numbers of classes"
+                f"{name}: the column {label!r} holds {what}, needs names or whole numbers of "
+                "classes, one for each image"
             )
         every = sorted(set(np.concatenate([np.unique(found) for found in values.values()])))
         classes = [str(value) for value in every]

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pnag.errors import PnagError
-from pnag.networks.elastic import ElasticDepthwise, ElasticLayer
+from pnag.networks.depthwise import useful_taps
+from pnag.networks.elastic import LARGEST_WIDTH, ElasticDepthwise, ElasticLayer
 from pnag.networks.mobilenetv3 import UNIT_LAYOUT
 from pnag.networks.supernet import Supernet
 from pnag.space import Architecture, SearchSpace, Tokens
@@ -34,12 +35,12 @@ from pnag.training.images import ImageData
 from pnag.training.splits import subset
 
 Precision = Literal["float32", "bfloat16"]
-Part = Literal["all", "first half", "second half"]
 
 # Bytes of a layer's widest map that are worked on at a time.
 _TILE = {"cpu": 1 << 20, "cuda": 1 << 28}
 _BATCH = 256
-# A half needs an image, and a variance two.
+MAPS_BYTES = 1 << 30  # of validation images' maps
+# A variance needs two images.
 _LEAST = 2
 
 
@@ -105,7 +106,7 @@ class SubnetEvaluator:
 
     Attributes:
         images: how many validation images.
-        rows: (images,) of the validation part; the first half are a stratified half.
+        rows: (images,) of the validation part, ascending.
         chunks: of `rows`, each worked on at once.
 
     Raises:
@@ -118,7 +119,7 @@ class SubnetEvaluator:
         data: ImageData,
         settings: Settings | None = None,
         *,
-        memory: int = 1 << 30,
+        memory: int = MAPS_BYTES,
     ) -> None:
         self.settings = settings = settings or Settings()
         settings.check(supernet, data)
@@ -126,7 +127,7 @@ class SubnetEvaluator:
         self._data = data
         self._device = next(supernet.parameters()).device
         self._dtype = getattr(torch, settings.precision)
-        self.rows = _half_first(data.validation.labels, settings)
+        self.rows = _chosen(data.validation.labels, settings)
         self.images = len(self.rows)
         with torch.inference_mode():
             self._prepare(memory)
@@ -144,48 +145,33 @@ class SubnetEvaluator:
         self._stem = _Stem(self._supernet, self._dtype)
         self._calibration = _Maps(self._supernet, self._stem.calibrate(calibration))
         chunk = max(1, memory // self._calibration.bytes_per_image)
-        half = self.images // 2
-        # No chunk lies across the middle, so the half can be evaluated alone.
         self.chunks = [
-            range(first, min(first + chunk, stop))
-            for start, stop in ((0, half), (half, self.images))
-            for first in range(start, stop, chunk)
+            range(first, min(first + chunk, self.images)) for first in range(0, self.images, chunk)
         ]
         # With few chunks the images stay after the stem, which then need not be computed again.
         self._kept: dict[range, tuple[_Maps, Tensor]] = {}
         if self.images * self._calibration.bytes_per_image <= memory:
             self._kept = {chunk: self._load(chunk) for chunk in self.chunks}
 
-    def correct(self, tokens: Tokens, part: Part = "all") -> tuple[NDArray[np.int64], int]:
-        """How many images each architecture classifies correctly, and of how many.
+    def correct(self, tokens: Tokens) -> NDArray[np.int64]:
+        """(M,) of `images`, how many each architecture classifies correctly.
 
         Args:
             tokens: (M, T) of the MobileNetV3 space. The more of them at a time, the more of what
                 they share is computed once; nothing is kept between calls.
-            part: which validation images.
-
-        Returns:
-            (M,) counts, and the number of images.
         """
-        half = self.images // 2
-        chunks = [
-            chunk
-            for chunk in self.chunks
-            if part == "all" or (chunk.start < half) == (part == "first half")
-        ]
         counts = np.zeros(len(tokens), np.int64)
         order = shared_order(SearchSpace(), tokens)
         archs = SearchSpace().decode(tokens[order])
         with torch.inference_mode():
             statistics = list(self._calibrate(archs))
-            for chunk in chunks:
+            for chunk in self.chunks:
                 counts[order] += self._correct(chunk, archs, statistics)
-        return counts, sum(map(len, chunks))
+        return counts
 
     def accuracies(self, tokens: Tokens) -> NDArray[np.float64]:
         """(M,) top-1 of (M, T) architectures on all validation images, as fractions."""
-        counts, images = self.correct(tokens)
-        return counts / images
+        return self.correct(tokens) / self.images
 
     def logits(self, arch: Architecture | str) -> Tensor:
         """(images, classes) float32 of one architecture, to compare it with other ways."""
@@ -257,6 +243,34 @@ class SubnetEvaluator:
         return _Layer.of(layer, arch.widths[position], arch.kernels[position], position)
 
 
+def evaluator_bytes(
+    supernet: Supernet, resolution: int, images: int, settings: Settings, memory: int = MAPS_BYTES
+) -> int:
+    """What a `SubnetEvaluator` takes at its peak, besides the supernet's weights.
+
+    Args:
+        supernet: of any device, "meta" too.
+        resolution: of the images, in pixels.
+        images: of the validation part that are judged on.
+        memory: as the evaluator's.
+    """
+    dtype = getattr(torch, settings.precision)
+    size = (resolution + 1) // 2  # behind the stem
+    first = torch.empty((1, size, size, _stem_channels(supernet)), dtype=dtype, device="meta")
+    maps = _Maps(supernet, first)
+    # The wide map of a layer is kept while its batch norms are measured.
+    widest: int = max(
+        maps[position][..., 0].numel() * layer.conv.expanded(LARGEST_WIDTH) * first.element_size()
+        for position, layer in enumerate(cast(Any, supernet.blocks[1:]))
+    )
+    validation = min(images, max(1, memory // maps.bytes_per_image)) * maps.bytes_per_image
+    return settings.calibration * (maps.bytes_per_image + widest) + validation
+
+
+def _stem_channels(supernet: Any) -> int:
+    return int(supernet.blocks[0].conv.point_linear.bn.num_features)
+
+
 def shared_order(space: SearchSpace, tokens: Tokens) -> NDArray[np.int64]:
     """(M,) rows of (M, T) tokens, such that those with the same first layers follow each other."""
     # A unit's depth comes first among its tokens and is left out: which layers exist says it, and
@@ -265,13 +279,10 @@ def shared_order(space: SearchSpace, tokens: Tokens) -> NDArray[np.int64]:
     return np.lexsort(tokens[:, columns].T[::-1])
 
 
-def _half_first(labels: NDArray[np.int64], settings: Settings) -> NDArray[np.int64]:
-    rows = np.arange(len(labels))
-    rng = np.random.default_rng([settings.seed, 1])
-    if settings.validation is not None and settings.validation < len(labels):
-        rows = subset(labels, settings.validation, rng)
-    half = subset(labels[rows], len(rows) // 2, rng)
-    return np.concatenate([rows[half], np.delete(rows, half)])
+def _chosen(labels: NDArray[np.int64], settings: Settings) -> NDArray[np.int64]:
+    if settings.validation is None or settings.validation >= len(labels):
+        return np.arange(len(labels))
+    return subset(labels, settings.validation, np.random.default_rng([settings.seed, 1]))
 
 
 def _steps(arch: Architecture) -> list[int]:
@@ -319,7 +330,7 @@ class _Maps:
 
 
 @dataclass(frozen=True)
-class _Norm:
+class Norm:
     """A batch norm's measured mean and biased variance, (C,) float32, over `count` values each."""
 
     mean: Tensor
@@ -338,7 +349,7 @@ class _Norm:
         return scale, bn.bias[:active] - self.mean * scale
 
 
-class _Moments:
+class Moments:
     """Mean and variance of channels, from maps that come one after the other."""
 
     def __init__(self) -> None:
@@ -346,6 +357,7 @@ class _Moments:
         self.sums: Tensor | None = None
 
     def add(self, x: Tensor) -> None:
+        """Count in maps (..., C)."""
         flat = x.reshape(-1, x.shape[-1]).float()
         mean = flat.mean(0)
         # Of the differences from this map's mean, so that float32 is enough within it; sums over
@@ -356,23 +368,24 @@ class _Moments:
         self.sums = sums if self.sums is None else self.sums.add_(sums)
         self.count += len(flat)
 
-    def norm(self) -> _Norm:
+    def norm(self) -> Norm:
+        """Of all maps so far."""
         assert self.sums is not None
         mean, square = self.sums / self.count
-        return _Norm(mean.float(), (square - mean.square()).clamp_(min=0).float(), self.count)
+        return Norm(mean.float(), (square - mean.square()).clamp_(min=0).float(), self.count)
 
 
 @dataclass(frozen=True)
 class _LayerStatistics:
-    expand: _Norm
-    depth: _Norm
-    project: _Norm
+    expand: Norm
+    depth: Norm
+    project: Norm
 
 
 @dataclass(frozen=True)
 class _Statistics:
     layers: tuple[_LayerStatistics, ...]
-    final: _Norm
+    final: Norm
 
 
 @dataclass(frozen=True)
@@ -450,7 +463,7 @@ class _Layer:
     def calibrate(self, x: Tensor, out: Tensor) -> _LayerStatistics:
         """Measure the layer's batch norms on (N, H, W, C), and fill `out`."""
         raw = self.to(x.dtype)
-        moments = _Moments()
+        moments = Moments()
         tiles = self._tiles(x)
         for tile in tiles:
             moments.add(F.linear(x[tile], raw.expand[0]))
@@ -460,7 +473,7 @@ class _Layer:
         folded = (self.expand[0] * scale[:, None]).to(x.dtype), shift.to(x.dtype)
         first = replace(raw, expand=folded)
         # The wide map is kept only behind the stride.
-        moments = _Moments()
+        moments = Moments()
         hidden = x.new_empty((*out.shape[:3], len(scale)))
         for tile in tiles:
             convolved = first._depthwise(first._expanded(x[tile]))
@@ -470,7 +483,7 @@ class _Layer:
         scale, shift = (
             value.to(x.dtype) for value in depth.affine(conv.depth_conv.bn.bn, unbiased=False)
         )
-        moments = _Moments()
+        moments = Moments()
         for tile in tiles:
             normed = self._activate(torch.addcmul(shift, hidden[tile], scale))
             projected = F.linear(raw._excited(normed), raw.project[0])
@@ -514,15 +527,12 @@ class _Layer:
 
 def _depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
     """(N, H, W, C) with (C, 1, K, K)."""
-    padding = weight.shape[-1] // 2
-    useless = padding - (max(x.shape[1:3]) - 1)  # taps that meet padding only, see `elastic`
-    if useless > 0:
-        weight = weight[:, :, useless:-useless, useless:-useless]
-        padding -= useless
-    if weight.shape[-1] == 1:
+    weight = useful_taps(weight, max(x.shape[1:3]))
+    kernel = weight.shape[-1]
+    if kernel == 1:
         scale = weight.flatten()
         return x * scale if bias is None else torch.addcmul(bias, x, scale)
-    result = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, stride, padding, 1, len(weight))
+    result = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, stride, kernel // 2, 1, len(weight))
     return result.permute(0, 2, 3, 1)
 
 
@@ -541,13 +551,13 @@ class _Stem:
         self._dtype = dtype
         block = supernet.blocks[0].conv
         self._parts = (supernet.first_conv, block.depth_conv, block.point_linear)
-        self._norms: list[_Norm] = []
+        self._norms: list[Norm] = []
 
     def calibrate(self, images: Tensor) -> Tensor:
         """Measure the three batch norms on (N, R, R, 3); the images' maps behind the block."""
         self._norms = []
         for part in range(len(self._parts)):
-            moments = _Moments()
+            moments = Moments()
             for batch in images.split(_BATCH):
                 moments.add(self._run(batch, part, unbiased=False))
             self._norms.append(moments.norm())
@@ -581,15 +591,15 @@ class _Stem:
         return x.permute(0, 2, 3, 1).contiguous()
 
 
-def _calibrate_final(supernet: Any, x: Tensor) -> _Norm:
+def _calibrate_final(supernet: Any, x: Tensor) -> Norm:
     weight = supernet.final_expand_layer.conv.weight[:, :, 0, 0].to(x.dtype)
-    moments = _Moments()
+    moments = Moments()
     for tile in _tiles(x, len(weight)):
         moments.add(F.linear(x[tile], weight))
     return moments.norm()
 
 
-def _head(supernet: Any, final: _Norm, x: Tensor, dtype: torch.dtype) -> Tensor:
+def _head(supernet: Any, final: Norm, x: Tensor, dtype: torch.dtype) -> Tensor:
     """(N, classes) float32 of the last layer's (N, H, W, C)."""
     scale, shift = final.affine(supernet.final_expand_layer.bn, unbiased=True)
     expand = (supernet.final_expand_layer.conv.weight[:, :, 0, 0] * scale[:, None]).to(dtype)

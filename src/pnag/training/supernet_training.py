@@ -82,21 +82,24 @@ def train_supernet(
         width_mult: of all channels.
         folder: gets a file of weights for each phase, named after it and after a hash of all that
             it depends on, so that another recipe never overwrites hours of training.
-        watch: told of every step, on the main process only.
+        watch: told of every step that is made now, on the main process only.
+        accelerator: a phase that was stopped needs as many processes as it was begun with; what
+            is finished may be used by any.
 
     Returns:
         The supernet, on the accelerator's device. Its batch norms' statistics are those of a
         mixture of networks: recalibrate a subnet before it is judged.
 
     Raises:
-        PnagError: if the loss is no longer a number, or a file is damaged.
+        PnagError: if the loss is no longer a number, a file is damaged, or a phase was begun by
+            another number of processes.
     """
     phases, epochs = PHASES[settings.method], epochs_of(settings)
     per_epoch = steps_per_epoch(data, settings.fit.batch_size)
     torch.manual_seed(seed)
     supernet = Supernet(width_mult, len(data.classes))
     teacher: Supernet | None = None
-    told = [data.identity, asdict(settings), width_mult, seed, accelerator.mixed_precision]
+    told = [data.identity, settings.identity(), width_mult, seed, accelerator.mixed_precision]
     start = 0
     for number, phase in enumerate(phases):
         # What comes before a phase and its own settings.

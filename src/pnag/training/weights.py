@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from safetensors import SafetensorError, safe_open
@@ -31,9 +33,11 @@ def trained(
     """
     found = load_weights(path, identity, module)
     accelerator.wait_for_everyone()  # all have looked before one writes
-    if found:
-        return
     checkpoint = path.with_name(f"{path.stem}.checkpoint.safetensors")
+    if found:
+        if accelerator.is_main_process:
+            checkpoint.unlink(missing_ok=True)  # of a stop right after the weights were written
+        return
     train(checkpoint)
     if accelerator.is_main_process:
         save_weights(module, path, identity)
@@ -44,9 +48,31 @@ def trained(
 
 
 def save_weights(module: nn.Module, path: Path, identity: str) -> None:
-    """Write a module's weights, atomically."""
+    """Write a module's weights, atomically.
+
+    The same weights and identity make the same bytes: safetensors writes several entries of its
+    metadata in any order, so there is one.
+    """
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
     write_bytes(path, save(state, {"pnag": identity}))
+
+
+def save_described(module: nn.Module, path: Path, about: Mapping[str, Any]) -> None:
+    """Write a module's weights with a description, for `described`.
+
+    In one file, so that no stop can leave weights beside the description of others.
+    """
+    save_weights(module, path, json.dumps(about, sort_keys=True))
+
+
+def described(path: Path) -> dict[str, Any]:
+    """What `save_described` wrote beside the weights; empty of a file from elsewhere."""
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("pnag", "{}"))
+    except (SafetensorError, OSError, ValueError):  # damaged, by `torch.save`, marked otherwise
+        return {}
+    return about if isinstance(about, dict) else {}
 
 
 def load_weights(path: Path, identity: str, module: nn.Module) -> bool:

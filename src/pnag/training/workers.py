@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 
 import torch
 from safetensors.torch import load, save
 
 from pnag.errors import PnagError
+from pnag.memory import available_memory
 from pnag.networks.supernet import Supernet
 from pnag.space import Tokens
 from pnag.training.images import ImageData
-from pnag.training.subnets import Part, Settings, SubnetEvaluator
+from pnag.training.subnets import MAPS_BYTES, Settings, SubnetEvaluator, evaluator_bytes
 
-# Architectures, and the images to judge them on.
-Task = tuple[Tokens, Part]
+# Architectures to judge.
+Task = Tokens
 # From tasks to their numbers and counts of right answers, in the order in which they are done.
 Run = Callable[[Sequence[Task]], Iterator[tuple[int, list[int]]]]
+
+PROCESS_BYTES = 900 << 20  # measured: of Python, torch and what they allocate besides maps
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,26 @@ class Job:
         return SubnetEvaluator(
             supernet.to(self.device), self.data, self.settings, memory=self.memory
         )
+
+
+def worker_bytes(
+    supernet: Supernet, data: ImageData, settings: Settings, memory: int = MAPS_BYTES
+) -> int:
+    """Memory that one worker on a CPU takes at its peak."""
+    images = settings.validation_images(data)
+    maps: int = evaluator_bytes(supernet, data.preprocessing.resolution, images, settings, memory)
+    weights: int = sum(
+        value.numel() * value.element_size() for value in supernet.state_dict().values()
+    )
+    return PROCESS_BYTES + 3 * weights + maps  # in the job, in the supernet, folded
+
+
+def suited_workers(supernet: Supernet, data: ImageData, settings: Settings) -> int:
+    """Workers for this machine: one for each CPU that has the memory, or one for a GPU."""
+    if next(supernet.parameters()).is_cuda:
+        return 1
+    room: int = available_memory() // worker_bytes(supernet, data, settings)
+    return max(1, min(torch.get_num_threads(), room))
 
 
 @contextlib.contextmanager
@@ -99,8 +125,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _counts(evaluator: SubnetEvaluator, task: Task) -> list[int]:
-    counts, _ = evaluator.correct(*task)
-    return [int(count) for count in counts]
+    return [int(count) for count in evaluator.correct(task)]
 
 
 # Processes of this machine
@@ -108,18 +133,18 @@ def _counts(evaluator: SubnetEvaluator, task: Task) -> list[int]:
 _evaluator: SubnetEvaluator | None = None
 
 
-def _start(job: Job) -> None:
+def _start(job: Job, pool_open: Connection) -> None:
     global _evaluator
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    threading.Thread(target=_leave_after, args=(pool_open,), daemon=True).start()
     torch.set_num_threads(1)
     _evaluator = job.evaluator()
 
 
-def _leave_with_parent() -> None:
-    # A parent that is killed cannot tell its workers, and they would wait for tasks forever.
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
+def _leave_after(pool_open: Connection) -> None:
+    # A parent that is killed cannot tell its workers, and they would wait for tasks forever. Nor
+    # does a broken pool tell those that it was still starting when another was killed
+    # (ProcessPoolExecutor then waits for them, and they for it). A closed pipe tells all.
+    pool_open.poll(None)
     os._exit(1)
 
 
@@ -128,27 +153,68 @@ def _work(task: Task) -> list[int]:
     return _counts(_evaluator, task)
 
 
+class _Pool:
+    def __init__(self, job: Job, workers: int) -> None:
+        # Not forked: OpenMP's threads and CUDA do not survive that.
+        context = multiprocessing.get_context("spawn")
+        pool_open, self._holds_open = context.Pipe(duplex=False)
+        self.executor = ProcessPoolExecutor(workers, context, _start, (job, pool_open))
+
+    def end(self) -> None:
+        self._holds_open.close()
+        self.executor.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes that this thread starts meanwhile do not hear Ctrl-C; it hears it afterwards.
+
+    Ctrl-C goes to all processes of a terminal. A worker's end is its pool's, and a traceback from
+    each is not what the user should read.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @contextlib.contextmanager
 def _processes(job: Job, workers: int) -> Iterator[Run]:
-    # Not forked: OpenMP's threads and CUDA do not survive that.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _start, (job,))
+    pool: _Pool | None = None
 
     def run(tasks: Sequence[Task]) -> Iterator[tuple[int, list[int]]]:
-        try:
-            numbers = {pool.submit(_work, task): number for number, task in enumerate(tasks)}
-            for future in as_completed(numbers):
-                yield numbers[future], future.result()
-        except BrokenProcessPool as error:
-            raise PnagError(
-                "a worker process ended before its time, perhaps for want of memory; try fewer "
-                "--workers, and go on from the rows that are there"
-            ) from error
+        nonlocal pool, workers
+        left = dict(enumerate(tasks))
+        while left:
+            pool = pool or _Pool(job, workers)
+            try:
+                with _deaf_children():
+                    numbers = {
+                        pool.executor.submit(_work, task): number for number, task in left.items()
+                    }
+                for future in as_completed(numbers):
+                    counts = future.result()
+                    del left[numbers[future]]
+                    yield numbers[future], counts
+            except BrokenProcessPool as error:
+                # A worker was killed, most likely for want of memory: fewer of them need less.
+                pool.end()
+                pool = None
+                if workers == 1:
+                    raise PnagError(
+                        "a process that judges subnets ended before its time, perhaps for want of "
+                        "memory, and so did one that ran alone; close other programs and give the "
+                        "same command again (rows that are there are kept), or take a smaller "
+                        "resolution or width"
+                    ) from error
+                workers //= 2
 
     try:
         yield run
     finally:
-        pool.shutdown(cancel_futures=True)
+        if pool is not None:
+            pool.end()
 
 
 # A Ray cluster
@@ -161,6 +227,36 @@ class _Actor:
 
     def work(self, number: int, task: Task) -> tuple[int, list[int]]:
         return number, _counts(self.evaluator, task)
+
+
+def gpu_share(machines: Sequence[dict[str, float]], workers: int) -> float:
+    """The share of a GPU that each of so many actors asks for.
+
+    Ray waits forever for room that no machine has, so it is looked for first.
+
+    Args:
+        machines: what each has, by Ray's names: `CPU`, and `GPU` where there are any.
+
+    Raises:
+        PnagError: if the machines with a GPU have too few CPUs, one for each actor.
+    """
+    with_gpu = [machine for machine in machines if machine.get("GPU", 0) >= 1]
+    _check_cpus(with_gpu, workers, " on machines with a GPU")
+    each = next(
+        each
+        for each in itertools.count(1)
+        if workers <= sum(min(int(m["CPU"]), int(m["GPU"]) * each) for m in with_gpu)
+    )
+    return int(1e4 / each) / 1e4  # Ray keeps four digits
+
+
+def _check_cpus(machines: Sequence[dict[str, float]], workers: int, which: str = "") -> None:
+    cpus = sum(int(machine.get("CPU", 0)) for machine in machines)
+    if workers > cpus:
+        raise PnagError(
+            f"workers is {workers}, and the Ray cluster has {cpus} CPUs{which}, one for each; "
+            "take fewer --workers, or add machines to the cluster"
+        )
 
 
 @contextlib.contextmanager
@@ -180,7 +276,10 @@ def _ray(job: Job, workers: int, address: str) -> Iterator[Run]:
             "--ray-address local"
         ) from error
     try:
-        remote = ray.remote(num_cpus=1, num_gpus=int(job.device.startswith("cuda")))(_Actor)
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        _check_cpus(machines, workers)
+        share = gpu_share(machines, workers) if job.device.startswith("cuda") else 0
+        remote = ray.remote(num_cpus=1, num_gpus=share)(_Actor)
         stored = ray.put(job)
         pool = ActorPool([remote.remote(stored) for _ in range(workers)])
 

@@ -1,7 +1,8 @@
 """NAS-MO and OFA-MO: the generator trained for one budget at a time by MnasNet's reward.
 
-MnasNet's reward is accuracy * (cost / B)^w with w = -0.07, a soft constraint. The paper compares
-with it under two names, and where its supplement uses them neither is spelled out. Our reading:
+MnasNet's reward is accuracy * (cost / B)^w, in two variants: soft (w = -0.07 on both sides of B)
+and hard (w = 0 within B, -1 beyond). The paper compares with it under two names, and where its
+supplement uses them neither is spelled out. Our reading:
 
 - both train the LSTM generator for the budget B alone by policy gradient on the reward, with as
   many samples as our own generator's training spends on one budget, and draw the same number of
@@ -11,10 +12,8 @@ with it under two names, and where its supplement uses them neither is spelled o
 - **OFA-MO** answers, as Once-for-All selects, with the best predicted accuracy among those whose
   predicted cost is within B, and with the cheapest one where none is.
 
-Mind what the reward says: B^0.07 is a constant factor, so the same architecture is the best one
-for every B, and a baseline and a deviation taken over the batch remove the factor altogether. With
-w the same on both sides of B the budget enters only where OFA-MO selects. MnasNet's hard variant,
-`within=0, beyond=-1`, does depend on it.
+The default is the hard variant. In the soft one B^0.07 is a constant factor: the same architecture
+is the best one for every B, while the latencies that the paper prints for NAS-MO follow the budget.
 """
 
 from __future__ import annotations
@@ -43,10 +42,14 @@ class MultiObjectiveSettings:
         generator: as our own one is trained; there is no evaluator to refine.
     """
 
-    within: float = -0.07
-    beyond: float = -0.07
+    within: float = 0.0
+    beyond: float = -1.0
     draws: int = 1000
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
+
+    def __post_init__(self) -> None:
+        if self.generator.samples < 2:
+            raise ValueError("generator.samples needs to be at least 2: their mean is the baseline")
 
 
 Choose = Callable[[Floats, Floats, Floats, float], int]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import platform
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from pnag.cost.timing import Call, Open
+from pnag.cost.runtimes.machine import cpu_name
+from pnag.cost.timing import Call, Open, stopwatch
 
 OPSET = 18
 
@@ -60,6 +60,7 @@ class OnnxCpu:
     """
 
     threads: int = 1
+    batch: int = 1
 
     def identity(self) -> dict[str, str | int]:
         """What a measured time depends on, besides the network."""
@@ -68,6 +69,7 @@ class OnnxCpu:
             "runtime": "onnxruntime",
             "version": ort.__version__,
             "threads": self.threads,
+            "batch": self.batch,
         }
 
     def prepare(self, network: nn.Module, input_shape: tuple[int, ...]) -> Open:
@@ -77,16 +79,6 @@ class OnnxCpu:
 
         def open_network() -> Call:
             session = onnx_session(model, self.threads)
-            return lambda: session.run(None, {"images": images})
+            return stopwatch(lambda: session.run(None, {"images": images}))
 
         return open_network
-
-
-def cpu_name() -> str:
-    """The CPU's model name where the system tells it, else the architecture."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

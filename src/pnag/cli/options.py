@@ -1,0 +1,151 @@
+"""Options that several commands have, and how they are read."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pnag.errors import PnagError
+from pnag.pipeline.amounts import UNITS
+
+if TYPE_CHECKING:  # `pnag --help` need not wait for it
+    from pnag.pipeline.budgets import Budget
+
+
+def parse_budgets(text: str | None) -> list[float]:
+    """`25,27.5,33` to numbers.
+
+    Raises:
+        PnagError: for anything that is not a list of positive numbers.
+    """
+    if text is None:
+        return []
+    budgets = []
+    for part in text.split(","):
+        try:
+            value = float(part)
+        except ValueError:
+            value = float("nan")
+        if not 0 < value < float("inf"):
+            raise PnagError(
+                f"--budgets has {part.strip()!r}, needs positive numbers such as 25,27.5,33"
+            )
+        budgets.append(value)
+    return budgets
+
+
+BUDGET = re.compile(r"(?:([^=]+)=)?(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)([kKMG]?)(ms|B)?")
+SUFFIXES = {"": 1.0, "k": 1e3, **dict(UNITS)}
+
+
+def parse_named_budgets(texts: list[str]) -> dict[str, Budget]:
+    """`30`, `cpu=30ms`, `params=6M` or `memory=2MB`, each once, to budgets by name.
+
+    K, M and G are 10^3, 10^6 and 10^9. A budget without a name has the name "". Whether a unit is
+    that of its cost is for `check_units`: it depends on the run.
+
+    Raises:
+        PnagError: for anything else, a budget that is not positive, and a name that comes twice.
+    """
+    from pnag.pipeline.budgets import Budget
+
+    budgets: dict[str, Budget] = {}
+    for text in texts:
+        match = BUDGET.fullmatch(text.strip())
+        name = (match[1] or "").strip() if match else ""
+        value = float(match[2]) * SUFFIXES[match[3]] if match else 0.0
+        if not match or not 0 < value < float("inf"):
+            raise PnagError(
+                f"--budget is {text!r}, needs a positive number, with the name of a cost if it is "
+                "not the run's own, such as 30, params=6M or memory=2MB"
+            )
+        if name in budgets:
+            raise PnagError(f"--budget has {name or 'a number without a name'} twice; give it once")
+        budgets[name] = Budget(value, match[4] or "")
+    return budgets
+
+
+def finite(value: float | None) -> float | None:
+    """The value of an option: `min` lets inf through, and nan with some releases of typer.
+
+    Raises:
+        typer.BadParameter: if it is either.
+    """
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of tables.")]
+Seed = Annotated[
+    int | None,
+    typer.Option(min=0, max=2**32 - 1, help="Seed of everything that is drawn. [default: 0]"),
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads of the measured runtime. [default: 1]")
+]
+RuntimeName = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime",
+        help="Where networks run; `pnag measure --list` shows them. [default: onnxruntime]",
+    ),
+]
+Adb = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SERIAL",
+        help="Phone of --runtime executorch-adb, by `adb devices`. [default: the only one]",
+    ),
+]
+Images = Annotated[
+    str | None,
+    typer.Option(
+        help="Your own images: a folder of class folders, Parquet files, a name on the Hugging "
+        "Face hub, or `digits` to try it out."
+    ),
+]
+Classes = Annotated[
+    int | None, typer.Option(min=2, help="Take this many classes of --images, drawn by the seed.")
+]
+OnCorrupt = Annotated[
+    str | None, typer.Option(help="Images that cannot be read: refuse or skip. [default: refuse]")
+]
+JudgedOn = Annotated[
+    str | None,
+    typer.Option(
+        "--part",
+        help="Of the images, to judge on: validation or test. [default: validation where the "
+        "weights say that they were trained on these images' train part, else test]",
+    ),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the decoded images. [default: `images` in the run directory]"),
+]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1, callback=finite, help="Time that a run on --images is made to suit. [default: 120]"
+    ),
+]
+ImageResolution = Annotated[
+    int | None, typer.Option(min=32, help="Of --images in pixels. [default: their own, to 224]")
+]
+WidthMult = Annotated[
+    float | None,
+    typer.Option(min=0.1, callback=finite, help="Of the supernet. [default: by --minutes]"),
+]
+Epochs = Annotated[
+    int | None, typer.Option(min=1, help="Of the supernet, all phases. [default: by --minutes]")
+]
+TrainMethod = Annotated[
+    str | None,
+    typer.Option(help="Of the supernet: sandwich or progressive. [default: sandwich]"),
+]
+SizedWidthMult = Annotated[float, typer.Option(min=0.1, callback=finite, help="Width multiplier.")]
+Resolution = Annotated[int, typer.Option(min=32, help="Height and width of the images.")]

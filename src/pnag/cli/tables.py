@@ -1,0 +1,97 @@
+"""Tables of accuracies: `pnag collect` makes one, `pnag search` compares methods on one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from pnag.cli.options import (
+    Cache,
+    Classes,
+    ImageResolution,
+    Json,
+    JudgedOn,
+    OnCorrupt,
+    Seed,
+    parse_budgets,
+)
+
+
+def collect(
+    supernet: Annotated[
+        Path, typer.Option(help="Weights: a run's supernet.safetensors, or a published checkpoint.")
+    ],
+    images: Annotated[str, typer.Option(help="As in `pnag run`.")],
+    out: Annotated[Path, typer.Option(help="A .csv that rows are added to; a rerun goes on.")],
+    part: JudgedOn = None,
+    architectures: Annotated[int, typer.Option(min=1, help="Subnets to judge.")] = 1000,
+    validation: Annotated[int, typer.Option(min=2, help="Images to judge each on.")] = 2000,
+    classes: Classes = None,
+    resolution: ImageResolution = None,
+    on_corrupt: OnCorrupt = None,
+    cache: Cache = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, or Ray's actors.")] = 1,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster, or `local`. Needs the extra `ray`.")
+    ] = None,
+    seed: Seed = None,
+) -> None:
+    """A table of accuracies: judge sampled subnets of a supernet, batch norms recalibrated.
+
+    Weights of `pnag run` say which images they were trained on; given the same ones, these are
+    split as they were then, and the validation part judges. All others are judged on the test part.
+    """
+    from pnag.pipeline.collect_table import collect_table
+    from pnag.pipeline.display import Display
+
+    collect_table(
+        supernet,
+        images,
+        out,
+        resolution=resolution,
+        cache=cache or out.parent / "images",
+        classes=classes,
+        on_corrupt=on_corrupt,
+        part=part,
+        architectures=architectures,
+        validation=validation,
+        workers=workers,
+        ray_address=ray_address,
+        seed=seed or 0,
+        display=Display(),
+    )
+
+
+def search(
+    table: Annotated[
+        Path, typer.Option(help="CSV or Parquet: column `arch`, an accuracy, a cost.")
+    ],
+    accuracy: Annotated[str, typer.Option(help="Accuracy column.")],
+    cost: Annotated[str, typer.Option(help="Cost column.")],
+    budgets: Annotated[str, typer.Option(help="Comma list, in the cost's unit.")],
+    method: Annotated[
+        str, typer.Option(help="pnag, evo, nas-mo, ofa-mo, nsga2 or random.")
+    ] = "pnag",
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Compare search methods: fit two predictors to a table, let one method answer budgets."""
+    from pnag.pipeline.display import Display
+    from pnag.pipeline.search_table import search_table
+
+    display = Display(Console(stderr=as_json))
+    answers = search_table(
+        table, accuracy, cost, method, parse_budgets(budgets), seed or 0, display
+    )
+    if as_json:
+        typer.echo(json.dumps([a.as_json() for a in answers], indent=1))
+        return
+    for a in answers:
+        display.note(f"[bold]{a.budget:g}[/bold]  {a.accuracy:.4f}  {a.cost:.4g}  {a.arch}")
+        if a.note:
+            display.note(f"  [yellow]note:[/yellow] {escape(a.note)}")

@@ -1,0 +1,110 @@
+"""A device's latencies as a plain CSV of blocks, for devices that are timed by other programs.
+
+Columns `operator` and `ms`, a row for each block that a network can hold and one for the rest:
+
+    operator,ms
+    fixed-224x224x3-classes1000,1.92
+    112x112x16-expand48-out24-kernel3-stride2-se0-re-skip0,0.31
+    ...
+
+Blocks are named by `BlockSpec.key`, which tells all that decides their cost; `fixed` is what every
+network has: stem, head and the start of a call. `write_block_csv` writes one from a latency model,
+e.g. as a template to fill in.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pnag.cost.latency_model import LatencyModel
+from pnag.errors import PnagError
+from pnag.files import write_text
+from pnag.networks.blocks import block_specs
+
+COLUMNS = ["operator", "ms"]
+
+
+def write_block_csv(
+    path: Path,
+    model: LatencyModel,
+    *,
+    width_mult: float = 1.0,
+    resolution: int = 224,
+    num_classes: int = 1000,
+) -> None:
+    """Write a model as CSV, atomically.
+
+    Args:
+        width_mult, resolution, num_classes: of the networks that the model is of.
+
+    Raises:
+        PnagError: if a time is not positive, which a fit to few networks can bring about.
+    """
+    times = [model.fixed, *model.blocks.tolist()]
+    names = _operators(width_mult, resolution, num_classes)
+    for name, milliseconds in zip(names, times, strict=True):
+        if not 0 < milliseconds < math.inf:
+            raise PnagError(
+                f"the latency model has {milliseconds} ms for {name}, which no device takes; "
+                "measure with more calibration networks"
+            )
+    write_text(path, pd.DataFrame({"operator": names, "ms": times}).to_csv(index=False))
+
+
+def read_block_csv(
+    path: Path, *, width_mult: float = 1.0, resolution: int = 224, num_classes: int = 1000
+) -> LatencyModel:
+    """The latency of every architecture as the sum of its blocks.
+
+    Rows of other operators are not looked at.
+
+    Args:
+        width_mult, resolution, num_classes: of the networks that are asked about.
+
+    Raises:
+        PnagError: if the file is malformed, lacks an operator (another size, most likely), has one
+            twice, or holds a time that is not a positive number.
+    """
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:  # what pandas raises for a bad file is a ValueError
+        raise PnagError(f"cannot read the latency table {path}: {error}") from error
+    for column in COLUMNS:
+        if column not in frame:
+            raise PnagError(
+                f"the latency table {path} has no column {column!r}; "
+                f"it needs {' and '.join(COLUMNS)}"
+            )
+    twice = frame["operator"][frame["operator"].duplicated()]
+    if len(twice):
+        raise PnagError(f"the latency table {path} has {twice.iloc[0]!r} in several rows; keep one")
+    table = dict(zip(frame["operator"], frame["ms"], strict=True))
+    times = [
+        _milliseconds(table, name, path) for name in _operators(width_mult, resolution, num_classes)
+    ]
+    return LatencyModel(times[0], np.array(times[1:]))
+
+
+def _milliseconds(table: dict[str, str], name: str, path: Path) -> float:
+    if name not in table:
+        raise PnagError(
+            f"the latency table {path} has no operator {name!r}; was it measured at another width, "
+            "resolution or number of classes?"
+        )
+    try:
+        value = float(table[name])
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise PnagError(f"{path}: ms of {name!r} is {table[name]!r}, needs a positive number")
+    return value
+
+
+def _operators(width_mult: float, resolution: int, num_classes: int) -> list[str]:
+    """The fixed part, then the 90 blocks in the order of `block_specs`."""
+    fixed = f"fixed-{resolution}x{resolution}x3-classes{num_classes}"
+    return [fixed, *(spec.key for spec in block_specs(width_mult, resolution))]

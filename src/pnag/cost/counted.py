@@ -1,0 +1,62 @@
+"""Costs that are counted, not measured: parameters, multiply-adds, peak memory of activations."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pnag.errors import PnagError
+from pnag.files import read_json, write_json
+from pnag.networks.counts import count_batch
+from pnag.space import SearchSpace, Tokens
+
+# The counts of `networks.counts`, and the unit of each.
+COUNTED = {"params": "", "macs": "", "memory": "B"}
+
+SPACE = SearchSpace()
+
+
+@dataclass(frozen=True)
+class CountedCost:
+    """One of `networks.counts`' numbers, as a cost that predicts architectures, without error.
+
+    Attributes:
+        name: params, macs or memory (bytes of activations at the peak, one image in float32).
+        width_mult, resolution, num_classes: of the networks.
+
+    Raises:
+        PnagError: for another name.
+    """
+
+    name: str
+    width_mult: float = 1.0
+    resolution: int = 224
+    num_classes: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.name not in COUNTED:
+            raise PnagError(f"{self.name!r} is not counted; {', '.join(COUNTED)} are")
+
+    def predict(self, tokens: Tokens) -> NDArray[np.float64]:
+        """(N,) costs of (N, T) tokens."""
+        counts = count_batch(SPACE, tokens, self.width_mult, self.resolution, self.num_classes)
+        return np.asarray(getattr(counts, self.name), dtype=np.float64)
+
+    def save(self, path: Path) -> None:
+        """Write which cost it is, atomically."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> CountedCost:
+        """Read what `save` wrote.
+
+        Raises:
+            PnagError: if the file is not one.
+        """
+        try:
+            return cls(**read_json(path))
+        except TypeError as error:
+            raise PnagError(f"{path} is not a counted cost of pnag: {error}") from error

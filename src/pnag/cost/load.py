@@ -1,0 +1,77 @@
+"""Any cost by a name or a file: one way in for all that predicts what architectures cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pnag.cost.block_csv import read_block_csv
+from pnag.cost.counted import COUNTED, CountedCost
+from pnag.cost.latency_model import LatencyModel, fit_latency_model
+from pnag.cost.latency_table import LatencyTable
+from pnag.cost.published_table import load_published_table
+from pnag.errors import PnagError
+from pnag.files import exists, read_json
+from pnag.space import SearchSpace
+
+Cost = CountedCost | LatencyModel
+"""Predicts (N,) costs of (N, T) tokens."""
+
+KINDS = (
+    f"{', '.join(COUNTED)}, a latency table of `pnag measure` (.json), "
+    "a published operator table (.yaml) or one of blocks (.csv)"
+)
+
+
+def load_cost(
+    spec: str, *, width_mult: float = 1.0, resolution: int = 224, num_classes: int = 1000
+) -> Cost:
+    """A cost of networks of one size.
+
+    Args:
+        spec: params, macs or memory, or a file: a latency table of `pnag measure` or a run (JSON),
+            a published table of operators (YAML, `published_table.py`) or one of blocks (CSV,
+            `block_csv.py`).
+        width_mult, resolution, num_classes: the networks' size.
+
+    Raises:
+        PnagError: if there is no such cost, or the file is unsound or of another size.
+    """
+    if spec in COUNTED:
+        return CountedCost(spec, width_mult, resolution, num_classes)
+    path = Path(spec)
+    if not exists(path) or not path.is_file():
+        raise PnagError(f"there is no cost {spec!r}; it can be {KINDS}")
+    size = {"width_mult": width_mult, "resolution": resolution, "num_classes": num_classes}
+    match path.suffix.lower():
+        case ".json":
+            return _measured(path, size)
+        case ".yaml" | ".yml":
+            return load_published_table(path, width_mult, resolution, num_classes)
+        case ".csv":
+            return read_block_csv(
+                path, width_mult=width_mult, resolution=resolution, num_classes=num_classes
+            )
+        case suffix:
+            raise PnagError(f"{path} ends in {suffix!r}; a cost can be {KINDS}")
+
+
+def _measured(path: Path, size: dict[str, float]) -> LatencyModel:
+    """The model of a latency table, or a run's that lies beside its table."""
+    raw = read_json(path)
+    is_model = isinstance(raw, dict) and "fixed" in raw
+    table_file = path.with_name("latency_table.json") if is_model else path
+    if not table_file.exists():
+        raise PnagError(
+            f"{path} does not say what size of networks it is of; give the latency table that it "
+            f"was fitted to, or lay that beside it as {table_file.name}"
+        )
+    table = LatencyTable.load(table_file)
+    differing = [name for name, value in size.items() if table.identity.get(name) != value]
+    if differing:
+        name = differing[0]
+        raise PnagError(
+            f"{table_file} was measured with {name} {table.identity.get(name)}, the networks have "
+            f"{size[name]:g}; measure the device at that size "
+            f"(pnag measure --{name.replace('_', '-')} {size[name]:g})"
+        )
+    return LatencyModel.load(path) if is_model else fit_latency_model(SearchSpace(), table)

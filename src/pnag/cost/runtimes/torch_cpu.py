@@ -1,0 +1,129 @@
+"""Run networks in PyTorch on the CPU: as they are (eager), or compiled."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pnag.cost.runtimes.machine import cpu_name
+from pnag.cost.timing import Call, Open, stopwatch
+from pnag.errors import PnagError
+
+Forward = Callable[[Tensor], Tensor]
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Let torch use so many threads for a while: the number is the whole process'."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def images_like(input_shape: tuple[int, ...]) -> Tensor:
+    """Random images with the channels last, which convolutions are faster on."""
+    images = torch.randn(input_shape, generator=torch.Generator().manual_seed(0))
+    return images.to(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class TorchCpu:
+    """PyTorch on this machine's CPU, without a compiler.
+
+    Args:
+        threads: of torch, set for each turn and then set back.
+    """
+
+    threads: int = 1
+    batch: int = 1
+    name = "torch"
+
+    def identity(self) -> dict[str, str | int]:
+        """What a measured time depends on, besides the network."""
+        return {
+            "device": cpu_name(),
+            "runtime": self.name,
+            "version": torch.__version__,
+            "threads": self.threads,
+            "batch": self.batch,
+        }
+
+    def prepare(self, network: nn.Module, input_shape: tuple[int, ...]) -> Open:
+        """Keep the network; what is returned copies it for calls that run on random images."""
+        return self._timed(network.eval(), images_like(input_shape), lambda own: own)
+
+    def _timed(
+        self, network: nn.Module, images: Tensor, ready: Callable[[nn.Module], Forward]
+    ) -> Open:
+        def open_network() -> Call:
+            own = copy.deepcopy(network).to(memory_format=torch.channels_last)
+            forward = ready(own)
+            run = stopwatch(lambda: forward(images))
+
+            def call(runs: int) -> list[float]:
+                with torch_threads(self.threads), torch.inference_mode():
+                    return run(runs)
+
+            return call
+
+        return open_network
+
+
+@dataclass(frozen=True)
+class TorchCompiled(TorchCpu):
+    """The same by torch.compile, which writes C++ and needs a compiler for it.
+
+    Raises:
+        PnagError: if there is none.
+    """
+
+    name = "torch-compiled"
+
+    def __post_init__(self) -> None:
+        find_compiler()
+
+    def prepare(self, network: nn.Module, input_shape: tuple[int, ...]) -> Open:
+        """Trace and compile the network; opening it again takes the kernels of the first time."""
+        images = images_like(input_shape)
+        # Each trace has code of its own. Networks of one class share theirs, and torch.compile
+        # gives up on code that was compiled for eight different networks: it would run it eager,
+        # and say so in a warning only.
+        with torch.no_grad():
+            traced = torch.export.export(network.eval(), (images,)).module()
+        opened = self._timed(
+            traced, images, lambda own: torch.compile(own, fullgraph=True, dynamic=False)
+        )
+
+        def open_compiled() -> Call:
+            call = opened()
+            call(1)  # compiles
+            return call
+
+        return open_compiled
+
+
+def find_compiler() -> str:
+    """Path of the C++ compiler that torch.compile will call.
+
+    Raises:
+        PnagError: if there is none.
+    """
+    name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    path = shutil.which(name)
+    if path is None:
+        raise PnagError(
+            f"the runtime torch-compiled needs a C++ compiler, and {name} is not to be found: "
+            "install it, or name another in the environment variable CXX"
+        )
+    return path

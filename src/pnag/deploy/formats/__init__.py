@@ -1,0 +1,84 @@
+"""Files that networks are shipped in: one module a format, all of one interface, picked by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from pnag.errors import PnagError
+from pnag.extras import needing
+
+Images = NDArray[np.float32]
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A network in a format.
+
+    Attributes:
+        files: content by suffix; the first is the one that is loaded and that is named.
+        run: the logits of images of the shape it was converted for, from these very bytes in the
+            format's own runtime.
+    """
+
+    files: dict[str, bytes]
+    run: Callable[[Images], Logits]
+
+
+Convert = Callable[[nn.Module, tuple[int, ...]], Converted]
+"""Takes a network in eval mode and the shape of its one input, batch first."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a format's `convert` is.
+
+    Attributes:
+        suffix: of the file that is named. about: for the list of formats. extra: of pnag's, empty
+            if nothing else is needed.
+    """
+
+    module: str
+    suffix: str
+    about: str
+    extra: str = ""
+
+
+FORMATS: dict[str, Entry] = {
+    "onnx": Entry("pnag.deploy.formats.onnx", ".onnx", "ONNX"),
+    "openvino": Entry("pnag.deploy.formats.openvino", ".xml", "OpenVINO IR", "openvino"),
+    "executorch": Entry(
+        "pnag.deploy.formats.executorch", ".pte", "ExecuTorch with XNNPACK", "executorch"
+    ),
+    "torchscript": Entry("pnag.deploy.formats.torchscript", ".pt", "TorchScript, traced"),
+    "timm": Entry("pnag.deploy.formats.timm", ".safetensors", "weights and how timm builds it"),
+}
+
+
+def find_format(name: str) -> Entry:
+    """A format by its name.
+
+    Raises:
+        PnagError: if there is none of that name.
+    """
+    if name not in FORMATS:
+        raise PnagError(f"--to is {name!r}, allowed: {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def load_converter(name: str) -> Convert:
+    """The `convert` of a format.
+
+    Raises:
+        PnagError: if there is none of that name, or its package is missing or cannot be loaded.
+    """
+    entry = find_format(name)
+    with needing(f"the format {name}", entry.extra):
+        convert: Convert = importlib.import_module(entry.module).convert
+    return convert

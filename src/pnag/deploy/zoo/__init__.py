@@ -1,0 +1,79 @@
+"""Published networks: the paper's, Once-for-All's, and those that people would pick otherwise."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from pnag.deploy.zoo import comparators, paper, specialised
+from pnag.deploy.zoo.network import FAMILIES, Network
+from pnag.deploy.zoo.printed import PRINTED, PrintedRow
+from pnag.errors import PnagError
+
+ZOO: dict[str, Network] = {
+    network.key: network
+    for network in (*paper.NETWORKS, *specialised.NETWORKS, *comparators.NETWORKS)
+}
+
+
+def find(key: str) -> Network:
+    """A network by its key.
+
+    Raises:
+        PnagError: if there is none; the message tells the nearest.
+    """
+    if key not in ZOO:
+        near = difflib.get_close_matches(key, ZOO, n=3)
+        which = f"perhaps {' or '.join(near)}" if near else "`pnag zoo` lists them"
+        raise PnagError(f"the zoo has no network {key!r}; {which}")
+    return ZOO[key]
+
+
+def select(names: list[str]) -> list[Network]:
+    """Networks by keys and families, in the zoo's order; all of them for an empty list.
+
+    Raises:
+        PnagError: for a name that is neither.
+    """
+    keys = {find(name).key for name in names if name not in FAMILIES}
+    return [n for n in ZOO.values() if not names or n.key in keys or n.family in names]
+
+
+def check_makers(networks: Iterable[Network]) -> None:
+    """See that all can be built before any is.
+
+    Raises:
+        PnagError: if libraries that build some are not installed; names them and the extra.
+    """
+    absent = [network for network in networks if not network.recipe.installed]
+    if absent:
+        makers = " and ".join(sorted({network.recipe.maker for network in absent}))
+        raise PnagError(
+            f"{', '.join(n.key for n in absent)} cannot be built: {makers} is not installed: "
+            'pip install "pnag[zoo]"'
+        )
+
+
+KNOWN_NETWORKS = tuple(
+    ZOO[key]
+    for key in (
+        "mobilenetv2-1.0",
+        "mobilenetv2-1.4",
+        "mobilenetv3-large",
+        "efficientnet-b0",
+        "resnet18",
+    )
+)
+"""What `pnag run` times its answers against."""
+
+__all__ = [
+    "FAMILIES",
+    "KNOWN_NETWORKS",
+    "PRINTED",
+    "ZOO",
+    "Network",
+    "PrintedRow",
+    "check_makers",
+    "find",
+    "select",
+]

@@ -1,0 +1,240 @@
+"""`pnag export`: find the networks, check and write them."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.markup import escape
+from timm.models.mobilenetv3 import MobileNetV3
+
+from pnag.deploy.export import export_checked, export_int8, write_example, write_preprocessing
+from pnag.deploy.formats import FORMATS, Images
+from pnag.errors import PnagError
+from pnag.files import exists
+from pnag.pipeline.exportable import (
+    Exportable,
+    FinishedRun,
+    finetuned,
+    fresh,
+    load_supernet,
+    name_of,
+    open_run,
+    subnet,
+    within,
+)
+from pnag.pipeline.preprocessing import imagenet_classes, normalised_by, preprocessing_of
+from pnag.pipeline.size import Size
+from pnag.training.images import ImageData, PartName, load_images
+from pnag.training.recalibrate import recalibrate
+
+CALIBRATION_IMAGES = 300  # as many as NNCF takes by default
+COMPARED_IMAGES = 1000
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of `pnag export`; None is what was not given."""
+
+    to: str
+    out: Path | None = None
+    budget: float | None = None
+    weights: str | None = None
+    images: str | None = None
+    classes: int | None = None
+    int8: bool = False
+    width_mult: float | None = None
+    resolution: int | None = None
+    num_classes: int | None = None
+    seed: int = 0
+
+    @property
+    def size(self) -> Size:
+        """Of networks that nothing else tells the size of."""
+        return Size(self.resolution or 224, self.width_mult or 1.0, self.num_classes or 1000)
+
+
+def export_all(what: str, asked: Asked) -> Iterator[str]:
+    """Export an architecture or a run's answers; yields what to tell the user, as it happens.
+
+    Raises:
+        PnagError: for anything that the user can mend.
+    """
+    path = Path(what)
+    if exists(path) and path.is_dir():
+        run = open_run(path)
+        networks = list(_of_run(run, asked))
+    elif ":" in what:
+        if asked.budget is not None:
+            raise PnagError("--budget chooses among the answers of a run, and this is one network")
+        run, networks = None, [_maker(asked)(what, "pnag")]
+    else:
+        raise PnagError(f"{what} is neither an architecture d:k:e nor the directory of a run")
+    suffix = FORMATS[asked.to].suffix
+    folder = (asked.out or path / "exports") if run else (asked.out or Path()).parent
+    if not run and asked.out and asked.out.suffix != suffix:
+        raise PnagError(f"--out is {asked.out}; a file of {asked.to} ends in {suffix}")
+    with ExitStack() as stack:
+        data = _images(run, asked, networks[0], stack)
+        if data is not None and networks[0].guessed:  # the images know better
+            how = preprocessing_of(data)
+            networks = [replace(one, preprocessing=how, guessed=False) for one in networks]
+        elif data is not None:
+            data = normalised_by(data, networks[0].preprocessing)
+        for one in networks:
+            if asked.weights and data is not None:
+                assert isinstance(one.network, MobileNetV3)  # a subnet
+                recalibrate(one.network, data, seed=asked.seed)
+                said = f"weights of the supernet {asked.weights}, batch norms measured on images"
+                one = replace(one, weights=said)
+            stem = one.name + ("-int8" if asked.int8 else "")
+            target = asked.out if asked.out and not run else folder / f"{stem}{suffix}"
+            yield _weights_line(one)
+            if asked.int8:
+                assert data is not None
+                yield _write_int8(one, target, data, asked.seed)
+            else:
+                difference = export_checked(one.network, target, one.resolution, asked.to)
+                share = f"{difference:.0e} of the largest output"
+                yield f"{escape(str(target))}: equals torch to {share}"
+            beside = write_preprocessing(target, one.preprocessing)
+    example = write_example(asked.to, target.parent)
+    command = shlex.join(["python", str(example), str(target), str(beside), "IMAGE"])
+    yield f"[dim]load it: {escape(command)}[/dim]"
+
+
+def _maker(asked: Asked, run: Path | None = None) -> Callable[[str, str], Exportable]:
+    """What makes a network of an architecture and a name.
+
+    Args:
+        run: the run that tells the size in `asked`; the user does if None.
+    """
+    if asked.weights is None:
+        if asked.images is not None and not asked.int8:
+            raise PnagError("--images measures batch norms of --weights, which is not given")
+        return lambda arch, name: fresh(arch, asked.size, asked.seed, name)
+    supernet = load_supernet(
+        asked.weights,
+        width_mult=asked.width_mult,
+        num_classes=asked.num_classes,
+        resolution=asked.resolution,
+        run=run,
+    )
+    return lambda arch, name: subnet(arch, supernet, asked.resolution, name)
+
+
+def _of_run(run: FinishedRun, asked: Asked) -> Iterator[Exportable]:
+    answers = run.answers if asked.budget is None else [within(run, asked.budget)]
+    given: dict[str, object] = {
+        "--width-mult": asked.width_mult,
+        "--resolution": asked.resolution,
+        "--num-classes": asked.num_classes,
+    }
+    if run.recipe.table is not None:
+        given = {}  # a table of one's own tells no sizes
+    if run.of_images:
+        given |= {
+            "--weights": asked.weights,
+            "--images": asked.images,
+            "--classes": asked.classes,
+        }
+    for option, value in given.items():
+        if value is not None:
+            raise PnagError(f"{option} is {value}, and {run.files.path} has its own; leave it out")
+    if run.of_images:
+        yield from (finetuned(run, answer) for answer in answers)
+        return
+    whose = None
+    if run.recipe.source == "imagenet":
+        asked, whose = replace(asked, **asdict(Size(run.recipe.resolution))), run.files.path
+    make = _maker(asked, whose)
+    yield from (make(answer["arch"], name_of(run, answer)) for answer in answers)
+
+
+def _images(
+    run: FinishedRun | None, asked: Asked, one: Exportable, stack: ExitStack
+) -> ImageData | None:
+    """The images that batch norms or 8 bits need; None if neither does."""
+    images = run.recipe.images if run else None
+    if asked.int8 and images is not None and run is not None:
+        return load_images(
+            images.source,
+            resolution=images.resolution,
+            cache=images.cache or run.files.path / "images",
+            classes=images.classes,
+            seed=run.recipe.seed,
+            on_corrupt=images.on_corrupt,
+        )
+    if asked.images is None:
+        if asked.classes is not None:
+            raise PnagError("--classes goes with --images, which is not given")
+        if asked.int8:
+            raise PnagError(
+                "--int8 takes the ranges of activations from real images, and there are none: name "
+                "them with --images SOURCE"
+            )
+        return None
+    cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pnag-images-")))
+    data = load_images(
+        asked.images,
+        resolution=one.resolution,
+        cache=cache,
+        classes=asked.classes,
+        seed=asked.seed,
+        on_corrupt="skip",  # a few hundred others tell the same statistics
+    )
+    _check_classes(asked.images, data.classes, one)
+    return data
+
+
+def _check_classes(images: str, found: tuple[str, ...], one: Exportable) -> None:
+    """Refuse images that are not of the network's classes.
+
+    Raises:
+        PnagError: if they are not as many, or are called otherwise.
+    """
+    classes = one.preprocessing["classes"]
+    if len(found) != len(classes):
+        raise PnagError(
+            f"{images} has {len(found)} classes and the network has {len(classes)}; name the "
+            "images that it was trained on"
+        )
+    if one.guessed or classes == imagenet_classes():  # which are spelled in many ways
+        return
+    for number, (own, other) in enumerate(zip(classes, found, strict=True)):
+        if own != other:
+            raise PnagError(
+                f"class {number} of {images} is {other!r}, and that of the network is {own!r}; "
+                "name the images that it was trained on"
+            )
+
+
+def _weights_line(one: Exportable) -> str:
+    line = f"{one.name}: {one.weights}"
+    sure = one.trained and not one.guessed
+    return escape(line) if sure else f"[yellow]note:[/yellow] {escape(line)}"
+
+
+def _write_int8(one: Exportable, target: Path, data: ImageData, seed: int) -> str:
+    calibration = np.concatenate(list(_some(data, "train", CALIBRATION_IMAGES, seed)))
+    compared = _some(data, "test", COMPARED_IMAGES, seed)
+    agreement = export_int8(one.network, target, one.resolution, calibration, compared)
+    return (
+        f"{escape(str(target))}: 8 bits, ranges of {len(calibration)} train images; same top-1 "
+        f"class as the float network on {agreement:.1%} of "
+        f"{min(COMPARED_IMAGES, len(data.test)):,} test images"
+    )
+
+
+def _some(data: ImageData, part: PartName, count: int, seed: int) -> Iterator[Images]:
+    """Preprocessed images of a part, (B, 3, R, R) at a time: 1000 at once are 10 GB of maps."""
+    from pnag.training.batches import eval_batches
+
+    for images, _ in eval_batches(data, part, BATCH, limit=count, seed=seed):
+        yield np.ascontiguousarray(images.numpy())

@@ -1,0 +1,88 @@
+// One network: its numbers, its picture, the command that exports it.
+
+/**
+ * Fill `host` with a card; `about` says how to show a row {arch, accuracy, cost, params, macs}.
+ * A row without `arch` has no picture and no command; its `exportOptions` go before the card's.
+ * `place` is where the picture goes. Returns a function that shows a row, or nothing for null.
+ */
+function networkCard(host, place, about) {
+  const numbers = [
+    [about.accuracyName, (r) => showAccuracy(r.accuracy, about.percent)],
+    [about.costName, (r) => `${showCost(r.cost)} ${about.unit}`],
+    ["Parameters", (r) => showMillions(r.params)],
+    ["MAdds", (r) => showMillions(r.macs)],
+  ].map(([name, text]) => {
+    const value = el("dd");
+    return { value, text, element: el("div", {}, el("dt", {}, name), value) };
+  });
+  const picture = el("div");
+  const command = commandLine("the command that exports this network");
+  host.append(el("dl", { class: "numbers" }, ...numbers.map((n) => n.element)), command.element);
+  place.append(picture);
+  return (row) => {
+    const drawn = Boolean(row && row.arch); // other people's networks are not of our space
+    for (const node of [command.element, picture]) node.hidden = !drawn;
+    for (const n of numbers) n.value.textContent = row ? n.text(row) : "–";
+    if (!drawn) return;
+    drawUnits(picture, row.arch);
+    command.set(exportCommand(row.arch, row.exportOptions ?? about.exportOptions));
+  };
+}
+
+/** Rows of a front that came as columns. */
+function rowsOf(columns) {
+  return columns.arch.map((arch, i) => ({
+    arch,
+    accuracy: columns.accuracy[i],
+    cost: columns.cost[i],
+    params: columns.params[i],
+    macs: columns.macs[i],
+  }));
+}
+
+/** Index of the best row within a budget, -1 if all cost more; rows by growing cost. */
+function bestWithin(rows, budget) {
+  let low = 0;
+  let high = rows.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (rows[middle].cost <= budget) low = middle + 1; else high = middle;
+  }
+  return low - 1;
+}
+
+/**
+ * A slider and a number field that are one budget. `ends` are the cheapest and dearest cost.
+ * The slider moves in round steps; the field takes any number. Calls `show(budget)`.
+ */
+function budgetControl(slider, field, ends, unit, show) {
+  const step = niceStep((ends[1] - ends[0]) / 250 || ends[1] / 250);
+  const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  const low = Math.ceil(ends[0] / step - 1e-9);
+  const high = Math.max(low + 1, Math.ceil(ends[1] / step - 1e-9));
+  const budgetAt = (place) => {
+    const budget = Number((place * step).toFixed(digits));
+    return place === low && budget < ends[0] ? ends[0] : budget;
+  };
+  Object.assign(slider, { min: low, max: high, step: 1 });
+  Object.assign(field, { min: 0, step: Number(step.toFixed(digits)) });
+  const say = (budget) => slider.setAttribute("aria-valuetext", `${showCost(budget)} ${unit}`);
+  slider.addEventListener("input", () => {
+    const budget = budgetAt(Number(slider.value));
+    field.value = budget;
+    say(budget);
+    show(budget);
+  });
+  field.addEventListener("input", () => {
+    const budget = Number(field.value);
+    if (!(budget > 0)) return;
+    slider.value = Math.round(budget / step);
+    say(budget);
+    show(budget);
+  });
+  const set = (budget) => {
+    slider.value = Math.ceil(budget / step - 1e-9);
+    slider.dispatchEvent(new Event("input"));
+  };
+  return { set, low: budgetAt(low), high: budgetAt(high) };
+}

@@ -1,0 +1,116 @@
+"""`pnag collect`: judged on images that the supernet was not trained on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import save_file
+
+from pnag import Supernet
+from pnag.errors import PnagError
+from pnag.pipeline.collect_table import collect_table, judged_on
+from pnag.pipeline.display import Display
+from pnag.training.images import ImageData, load_images
+from pnag.training.trained_on import TrainedOn, trained_on
+from pnag.training.weights import save_described, save_weights
+
+CLASSES, SEED = 4, 7
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("sklearn")
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def data(cache: Path) -> ImageData:
+    return load_images("digits", resolution=32, cache=cache, classes=CLASSES, seed=SEED)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory, data: ImageData) -> Path:
+    """Weights as `pnag run` leaves them."""
+    path = tmp_path_factory.mktemp("run") / "supernet.safetensors"
+    torch.manual_seed(0)
+    told = TrainedOn.of(data, CLASSES, SEED, "refuse")
+    save_described(Supernet(0.1, CLASSES), path, {"trained_on": asdict(told)})
+    return path
+
+
+def test_weights_say_what_they_were_trained_on(own: Path, data: ImageData, tmp_path: Path) -> None:
+    assert trained_on(own) == TrainedOn("digits", data.split, CLASSES, SEED, "refuse", 32)
+    save_weights(Supernet(0.1, CLASSES), tmp_path / "a.safetensors", "x")
+    save_file({"a": torch.zeros(1)}, tmp_path / "b.safetensors")
+    torch.save({}, tmp_path / "c")
+    assert [trained_on(file) for file in tmp_path.iterdir()] == [None] * 3
+
+
+def test_the_part_that_judges(own: Path, data: ImageData) -> None:
+    told = trained_on(own)
+    assert told is not None
+    same, note = judged_on(data, None, told)
+    assert same is data and not note
+    for other, says in (
+        (replace(told, split="other", source="F"), "trained on F"),
+        (None, "do no"),
+    ):
+        judged, note = judged_on(data, None, other)
+        assert judged.validation is data.test and judged.identity != data.identity
+        assert says in note and "test part of digits" in note
+        asked, note = judged_on(data, "validation", other)
+        assert asked is data and "validation part" in note
+    assert judged_on(data, "test", told)[0].validation is data.test
+
+
+def collected(supernet: Path, out: Path, cache: Path, **options: Any) -> tuple[pd.DataFrame, str]:
+    console = Console(record=True, width=500)
+    settings: dict[str, Any] = {
+        "resolution": None, "classes": None, "on_corrupt": None, "part": None, "architectures": 2,
+        "validation": 50, "workers": 1, "ray_address": None, "seed": 0,
+    }  # fmt: skip
+    collect_table(
+        supernet, "digits", out, cache=cache, display=Display(console), **settings | options
+    )
+    return pd.read_csv(out), console.export_text()
+
+
+def test_the_same_images_are_split_as_in_training(
+    own: Path, data: ImageData, cache: Path, tmp_path: Path
+) -> None:
+    before = set(cache.iterdir())
+    table, said = collected(own, tmp_path / "own.csv", cache)
+    assert len(table) == 2 and set(cache.iterdir()) == before  # the very images of the run
+    assert data.identity in (tmp_path / "own.csv.json").read_text()
+    assert "trained" not in said
+    unknown = tmp_path / "unknown.safetensors"
+    save_weights(Supernet(0.1, CLASSES), unknown, "x")
+    _, said = collected(unknown, tmp_path / "unknown.csv", cache, classes=CLASSES, seed=SEED)
+    assert "do not say what the supernet was trained on: it is judged on the test part" in said
+    with pytest.raises(PnagError, match="another images"):  # rows of one part only
+        collected(unknown, tmp_path / "unknown.csv", cache, classes=CLASSES, seed=SEED,
+                  part="validation")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"part": "train"}, "--part is 'train', needs to be validation or test"),
+        ({"on_corrupt": "ignore"}, "--on-corrupt is 'ignore', needs to be refuse or skip"),
+    ],
+)
+def test_mistakes(options: dict[str, Any], says: str, tmp_path: Path) -> None:
+    with pytest.raises(PnagError, match=says):
+        collected(tmp_path / "no", tmp_path / "t.csv", tmp_path, **options)
+
+
+def test_rows_are_not_overwritten_by_the_table(tmp_path: Path) -> None:
+    with pytest.raises(PnagError, match=r"--out is .*t\.parquet; .*choose .*t\.csv"):
+        collected(tmp_path / "no", tmp_path / "t.parquet", tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,209 @@
+"""Stages of a run on images: decided once, kept where nothing they depend on changed."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from accelerate import Accelerator
+from rich.console import Console
+
+from pnag.errors import PnagError
+from pnag.files import read_json
+from pnag.networks.supernet import Supernet
+from pnag.pipeline import image_stages as stages
+from pnag.pipeline.display import Display
+from pnag.pipeline.finished_supernet import kept_precision, save_plan
+from pnag.pipeline.recipe import make_recipe
+from pnag.pipeline.run_directory import RunDirectory
+from pnag.training.images import ImageData, load_images
+from pnag.training.phases import PHASES
+from pnag.training.plan import CollectingPlan, FinetuningPlan, SupernetPlan
+from pnag.training.settings import FitSettings, SupernetSettings
+from pnag.training.supernet_training import Progress
+from pnag.training.weights import save_described
+
+PLAN = SupernetPlan(0.1, 2, 64, "float32", 1.0)
+LOOKED = {"smallest": 0.1, "random": 0.2, "largest": 0.3}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
+    pytest.importorskip("sklearn")
+    return load_images("digits", resolution=16, cache=tmp_path_factory.mktemp("cache"))
+
+
+class Made:
+    """A run whose plans and training are stand-ins that count."""
+
+    def __init__(self, path: Path, data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path, self.data = path, data
+        self.done: list[str] = []
+        self.tell: list[int] = []  # steps whose end is told by the training
+
+        def plan(name: str, made: Any) -> Any:
+            def work(*args: Any, **options: Any) -> Any:
+                self.done.append(name)
+                return made
+
+            return work
+
+        monkeypatch.setattr(stages, "plan_supernet", plan("plan", PLAN))
+        collecting = CollectingPlan(300, "float32", 1.0)
+        monkeypatch.setattr(stages, "plan_collecting", plan("collecting", collecting))
+        monkeypatch.setattr(stages, "plan_finetuning", plan("tuning", FinetuningPlan(3, 1.0)))
+        monkeypatch.setattr(stages, "top1_of_three", lambda supernet, run: dict(LOOKED))
+        monkeypatch.setattr(stages, "train_supernet", self._train)
+
+    def _train(self, *args: Any, watch: Any, **options: Any) -> Supernet:
+        self.done.append("train")
+        supernet = Supernet(0.1, 10)
+        phase = PHASES["sandwich"][0]
+        for step in self.tell:
+            watch(Progress(phase, step, self.total, 0.5, True, supernet))
+        return supernet
+
+    @property
+    def total(self) -> int:
+        return 2 * (len(self.data.train) // 64)
+
+    def run(self, *, budgets: tuple[float, ...] = (), **images: Any) -> stages.ImageRun:
+        values = {"source": "images", "images": {"source": "digits", **images}, "budgets": budgets}
+        recipe = make_recipe(values)
+        assert recipe.images is not None
+        quiet = Display(Console(quiet=True))
+        accelerator = Accelerator(cpu=True)
+        return stages.ImageRun(
+            RunDirectory(self.path), recipe, recipe.images, self.data, accelerator, quiet
+        )
+
+    def supernet(self, **images: Any) -> stages.ImageRun:
+        run = self.run(**images)
+        stages.supernet_stage(run, stages.plan_supernet_stage(run))
+        return run
+
+
+@pytest.fixture
+def made(digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
+    return Made(tmp_path / "run", digits, monkeypatch)
+
+
+def test_more_budgets_or_epochs_of_fine_tuning_leave_the_rest(made: Made) -> None:
+    def plans(**options: Any) -> FinetuningPlan:
+        run = made.run(**options)
+        stages.plan_collecting_stage(run, PLAN)
+        return stages.plan_finetuning_stage(run, PLAN)
+
+    plans()
+    plans(budgets=(1.0, 2.0))
+    assert made.done == ["collecting", "tuning"]
+    plans(finetune_epochs=7)
+    assert made.done == ["collecting", "tuning", "tuning"]
+    plans(finetune_epochs=7, architectures=400)
+    assert made.done == ["collecting", "tuning", "tuning", "collecting"]
+
+
+def test_a_curve_that_is_missing_is_made_up_for(made: Made, tmp_path: Path) -> None:
+    made.tell = [made.total // 2, made.total]
+    run = made.supernet()
+    rows = read_json(run.run.supernet_curve)["rows"]
+    assert [row["step"] for row in rows] == made.tell and rows[-1]["loss"] == 0.5
+    # Someone removes the logs: the weights are there, and need no training.
+    before = run.run.supernet.read_bytes()
+    shutil.rmtree(made.path / "logs")
+    run = made.supernet()
+    (row,) = read_json(run.run.supernet_curve)["rows"]
+    assert row == {"step": made.total, "phase": "sandwich", **LOOKED}
+    assert made.done == ["plan", "train"]
+    made.supernet()
+    assert made.done == ["plan", "train"]
+    # All that was judged and fine-tuned belongs to these bytes: made again they are the same.
+    assert run.run.supernet.read_bytes() == before
+    supernet = stages.trained_supernet(run)
+    for _ in range(4):
+        save_described(supernet, tmp_path / "again", stages._about_supernet(run, PLAN))
+        assert (tmp_path / "again").read_bytes() == before
+
+
+def test_a_kill_while_the_accuracies_are_found_loses_no_loss(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.tell = [made.total]
+
+    def killed(*_: Any) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "top1_of_three", killed)
+        with pytest.raises(KeyboardInterrupt):
+            made.supernet()
+    made.tell = []  # the phase's file is there: no step is told
+    run = made.supernet()
+    (row,) = read_json(run.run.supernet_curve)["rows"]
+    assert row == {"step": made.total, "phase": "sandwich", "loss": 0.5, **LOOKED}
+
+
+def test_a_trained_supernet_is_used_again_or_the_difference_told(made: Made) -> None:
+    made.tell = [made.total]
+    made.supernet()
+    # What the plan has decided may be given now, and then the minutes say nothing.
+    made.supernet(width_mult=0.1, epochs=2, minutes=7, precision="float32")
+    shutil.rmtree(made.path / "plan")
+    (made.path / "stages.json").unlink()
+    made.supernet()
+    assert made.done == ["plan", "train"]
+    for options, message in (
+        ({"epochs": 3}, "epochs was 2, now is 3;"),
+        ({"minutes": 60}, "minutes was 120.0, now is 60.0;"),
+        ({"precision": "bfloat16"}, "precision was float32, now is bfloat16;"),
+    ):
+        with pytest.raises(PnagError, match=f"{message}.*--out, or delete the file"):
+            made.supernet(**options)
+    run = made.run()
+    settings = SupernetSettings(label_smoothing=0.2, fit=FitSettings(batch_size=32))
+    run = replace(run, recipe=run.recipe.model_copy(update={"supernet": settings}))
+    with pytest.raises(PnagError, match=r"supernet\.label_smoothing was 0\.1, now is 0\.2; super"):
+        stages.plan_supernet_stage(run)
+    assert made.done == ["plan", "train"]
+    run.run.supernet.unlink()
+    made.supernet(epochs=3)
+    assert made.done == ["plan", "train", "plan", "train"]
+
+
+def test_a_training_that_has_begun_goes_on_or_the_difference_is_told(made: Made) -> None:
+    run = made.run(minutes=600)
+    stages.plan_supernet_stage(run)
+    stages.plan_supernet_stage(made.run())  # nothing has begun: planned anew
+    stages.plan_supernet_stage(run)
+    run.run.supernet_phases.mkdir()
+    (run.run.supernet_phases / "1-sandwich-x.checkpoint.safetensors").touch()
+    with pytest.raises(PnagError, match=r"has begun .* minutes was 600.*, now is 120.*--out, or"):
+        stages.plan_supernet_stage(made.run())
+    stages.plan_supernet_stage(run)
+    assert made.done == ["plan", "plan", "plan"]
+
+
+def test_the_precision_is_what_the_run_was_begun_with(made: Made) -> None:
+    files = RunDirectory(made.path)
+    assert kept_precision(files.supernet, files.supernet_plan) is None
+    planned = replace(PLAN, precision="bfloat16")
+    save_plan(files.supernet_plan, stages._asked(made.run()), planned)
+    kept = kept_precision(files.supernet, files.supernet_plan)
+    assert kept == "bfloat16"
+    made.supernet()
+    assert kept_precision(files.supernet, made.path / "no.json") == "float32"
+
+
+def test_judging_takes_the_recipes_precision(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pnag.training import plan
+
+    monkeypatch.setattr(plan, "fastest_precision", lambda device: "bfloat16")
+    cpu = Accelerator(cpu=True).device
+    assert plan.evaluator_settings(cpu).precision == "bfloat16"
+    found = plan.plan_collecting(
+        made.data, 0.1, minutes=1, device=cpu, precision="float32", architectures=50
+    )
+    assert (found.architectures, found.precision) == (50, "float32")

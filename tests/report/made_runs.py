@@ -1,0 +1,122 @@
+"""Run directories as a finished `pnag run` leaves them, made in a moment from made-up numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+import pnag
+from pnag.deploy.zoo import KNOWN_NETWORKS
+from pnag.files import write_json, write_text
+from pnag.networks import count_batch
+from pnag.pipeline.recipe import make_recipe, save_recipe
+from pnag.pipeline.run import collect_metrics
+from pnag.pipeline.run_directory import RunDirectory
+from pnag.pipeline.size import Size
+from pnag.pipeline.stages import model_name, spread_budgets
+from pnag.pipeline.tables import write_table
+from pnag.pipeline.trained import Answer, answer, load_calibrated_front
+from pnag.search.front import FrontSettings, improve, pareto_front
+
+SPACE = pnag.SearchSpace()
+DEVICE = {"device": "A <processor> & more", "runtime": "onnxruntime", "version": "1.20.0",
+          "threads": 1, "rounds": 3}  # fmt: skip
+
+
+def make_run(path: Path, source: str, *, scale: float = 1.0, steps: int = 12) -> dict[str, Any]:
+    """Fill `path` with a finished run whose device needs `scale` times the usual time.
+
+    Returns:
+        Its metrics.
+    """
+    run, rng = RunDirectory(path), np.random.default_rng(0)
+    size = Size(64, 0.5, 10) if source == "images" else Size()
+
+    def label(tokens: Any) -> tuple[Any, Any]:
+        macs = count_batch(SPACE, tokens, size.width_mult, size.resolution, size.num_classes).macs
+        cost = scale * (2 + macs / 4e7) if size.resolution == 224 else scale * (0.3 + macs / 2e7)
+        quality = (SPACE.features(tokens) @ np.linspace(0, 1, SPACE.num_features)) / 40
+        return 0.78 - 0.2 * np.exp(-cost / cost.mean() - quality), cost
+
+    tokens = SPACE.sample_unique(400, rng)
+    accuracy, cost = label(tokens)
+    frame = pd.DataFrame({"arch": SPACE.text(tokens), "accuracy": accuracy, "cost": cost})
+    write_table(frame, run.table)
+    settings = FrontSettings(rounds=steps, children=512, bins=64)
+    front = improve(SPACE, tokens, label, (cost.min(), cost.max()), settings)
+    own = pareto_front(tokens, accuracy, cost)
+    write_table(
+        pd.DataFrame(
+            {"arch": SPACE.text(front.tokens), "accuracy": front.accuracy, "cost": front.cost}
+        ),
+        run.front,
+    )
+    write_table(pd.DataFrame({"accuracy": own.accuracy, "cost": own.cost}), run.own_front)
+    falling = np.exp(-np.arange(250) / 40)
+    write_json(run.evaluator_curve, {"ranking_loss": (0.1 + falling).tolist()})
+    rising: list[float | None] = [None, *(0.75 - 0.1 * falling).tolist()]
+    write_json(run.generator_curve, {"accuracy_within_budget": rising})
+
+    answers = [
+        answer(load_calibrated_front(run, SPACE), SPACE, budget) for budget in spread_budgets(front)
+    ]
+    values: dict[str, Any] = {"source": source}
+    if source == "table":
+        values["table"] = {"path": "t.csv", "accuracy": "top1", "cost": "energy (mJ)"}
+    if source == "images":
+        values["images"] = {"source": "digits"}
+    recipe = make_recipe(values)
+    save_recipe(recipe, run.recipe)
+    if source != "table":
+        _timed(run, size, answers, known=source == "imagenet", scale=scale)
+    if source == "images":
+        _trained(run, answers)
+    metrics = collect_metrics(run, recipe, None if source == "table" else size, answers)
+    write_json(run.metrics, metrics)
+    return metrics
+
+
+def _timed(
+    run: RunDirectory, size: Size, answers: list[Answer], *, known: bool, scale: float
+) -> None:
+    sizes = {"resolution": size.resolution, "width_mult": size.width_mult,
+             "num_classes": size.num_classes}  # fmt: skip
+    write_json(run.latency_table, {"identity": DEVICE | sizes})
+    costs = np.linspace(answers[0].cost, answers[-1].cost, 50)
+    error = {"networks": 50, "mape": 0.012, "within_5": 0.98, "within_10": 1.0, "tau": 0.97,
+             "measured_ms": (costs * (1 + 0.02 * np.sin(np.arange(50)))).tolist(),
+             "predicted_ms": costs.tolist(),
+             "drift": {"spread": 0.02, "levels": 99, "remeasured": 3, "unsteady": 0}}  # fmt: skip
+    write_json(run.latency_error, error)
+    times = {model_name(a): 0.99 * a.cost for a in answers}
+    times[model_name(answers[0])] = 1.05 * answers[0].budget  # one that does not hold
+    if known:
+        speeds = (13, 19, 10.5, 22, 27)
+        times |= {n.name: scale * ms for n, ms in zip(KNOWN_NETWORKS, speeds, strict=True)}
+    proof = {"networks": {name: {"milliseconds": ms, "spread": 0.01} for name, ms in times.items()},
+             "onnx_difference": {model_name(a): 1e-6 for a in answers},
+             "speed": 1.01, "drift": 0.02, "remeasured": 0, "unsteady": 0}  # fmt: skip
+    write_json(run.proof, proof)
+
+
+def _trained(run: RunDirectory, answers: list[Answer]) -> None:
+    judged = {a.arch: {"top1": a.accuracy + 0.01, "top5": 0.99, "images": 2000} for a in answers}
+    write_json(run.judged, judged)
+    rows = []
+    for step in range(1, 61):
+        row: dict[str, Any] = {"step": step * 10, "phase": f"phase {step // 20}", "loss": 2 / step}
+        if step % 5 == 0:
+            row |= {"smallest": 0.5 + step / 300, "random": 0.55 + step / 300,
+                    "largest": 0.6 + step / 300}  # fmt: skip
+        rows.append(row)
+    write_json(run.supernet_curve, {"identity": {}, "rows": rows})
+
+
+def unfinished_run(path: Path) -> None:
+    """A directory as a run leaves it that was stopped early."""
+    path.mkdir()
+    write_text(path / "recipe.yaml", yaml.safe_dump({"source": "imagenet"}))

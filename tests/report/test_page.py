@@ -1,0 +1,184 @@
+"""The report page: what it says, and how it behaves in a real browser."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chromium import Chromium
+
+import pnag
+from pnag.pipeline.report import load_results, save_report
+from pnag.pipeline.run_directory import RunDirectory
+from pnag.pipeline.trained import answer, load_calibrated_front
+from pnag.report.markup import embedded
+
+SPACE = pnag.SearchSpace()
+RIGHT, END = ("ArrowRight", 39), ("End", 35)
+
+
+@pytest.mark.parametrize("name", ["cpu", "mine", "own"])
+def test_one_file_without_addresses(runs: Path, name: str) -> None:
+    path = runs / name / "report.html"
+    page = path.read_text()
+    assert path.stat().st_size < 5_000_000
+    outside = re.findall(r"(?:src|href)\s*=|@import|url\(|fetch\(|https?://[^\"' ]+", page)
+    assert set(outside) <= {"http://www.w3.org/2000/svg"}
+    assert "$" not in re.sub(r"<script.*?</script>", "", page, flags=re.S)  # all filled in
+    assert page.count("<script") == 2 and page.count("</script>") == 2
+    if name != "own":
+        assert "A &lt;processor&gt; &amp; more" in page and "<processor>" not in page
+
+
+def test_the_command_in_its_footer_can_be_given_anywhere(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(runs / "own", tmp_path / "my own")
+    monkeypatch.chdir(tmp_path)
+    page = save_report(load_results(Path("my own"))).read_text()
+    command = re.search("<code>(pnag generate .*)</code>", page)
+    assert command is not None
+    words = shlex.split(html.unescape(command[1]))
+    assert words == ["pnag", "generate", str(tmp_path / "my own"), "--budget", "B"]
+
+
+def test_data_cannot_end_its_script() -> None:
+    text = embedded({"unit": "</script><script>alert(1)"})
+    assert "<" not in text and json.loads(text)["unit"].startswith("</script>")
+
+
+def shown(browser: Chromium) -> dict[str, str]:
+    """The explorer's numbers by their names, and its command."""
+    pairs = browser.run(
+        "[...document.querySelectorAll('#numbers dl div')].map(d => [d.children[0].textContent,"
+        " d.children[1].textContent])"
+    )
+    command = browser.run("document.querySelector('#numbers code').textContent")
+    return dict(pairs) | {"command": command}
+
+
+def type_budget(browser: Chromium, budget: float) -> None:
+    browser.run(
+        "(field => { field.value = " + repr(float(budget)) + "; field.dispatchEvent("
+        "new Event('input')); })(document.getElementById('budget'))"
+    )
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("name", ["cpu", "mine", "own"])
+def test_the_slider_moves_everything(
+    runs: Path, browser: Chromium, name: str, width: int, dark: bool
+) -> None:
+    page = runs / name / "report.html"
+    browser.errors.clear()
+    browser.asked.clear()
+    browser.open(page, width=width, dark=dark)
+    assert browser.run("innerWidth") == width
+    assert browser.run("document.documentElement.scrollWidth") <= width  # never sideways
+    background = browser.run("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 200) == dark
+
+    before = shown(browser)
+    unit = load_results(runs / name).metrics["unit"]
+    browser.run("document.getElementById('slider').focus()")
+    for _ in range(60):
+        browser.press(*RIGHT)
+    moved = shown(browser)
+    assert all(moved[key] != before[key] for key in before)
+    assert float(browser.run("document.getElementById('budget').value")) > 0
+    heard = browser.run("document.getElementById('slider').getAttribute('aria-valuetext')")
+    assert heard.endswith(unit)
+    browser.press(*END)
+    front = load_calibrated_front(RunDirectory(runs / name), SPACE)
+    (dearest,) = SPACE.text(front.tokens[-1:])
+    assert shown(browser)["command"].split()[2] == dearest
+    if name == "mine":  # not of the published supernet
+        supernet = runs / name / "supernet.safetensors"
+        assert f"--to onnx --weights {supernet} --images " in shown(browser)["command"]
+    else:
+        assert shown(browser)["command"].endswith("--to onnx")
+
+    browser.run("document.getElementById('theme').click()")
+    changed = browser.run("getComputedStyle(document.body).backgroundColor")
+    assert changed != background
+    browser.run("localStorage.clear()")
+    assert browser.errors == []
+    assert browser.asked == [page.resolve().as_uri()]
+
+
+def test_any_budget_gets_the_answer_of_generate(runs: Path, browser: Chromium) -> None:
+    browser.open(runs / "cpu" / "report.html", width=1280)
+    front = load_calibrated_front(RunDirectory(runs / "cpu"), SPACE)
+    budgets = np.random.default_rng(0).uniform(front.cost[0], front.cost[-1] * 1.1, 20).tolist()
+    for budget in [*budgets, *front.cost[:5].tolist()]:  # and exactly what one costs
+        type_budget(browser, budget)
+        expected = answer(front, SPACE, budget)
+        now = shown(browser)
+        assert now["command"].split()[2] == expected.arch
+        assert now["Top-1 (predicted)"] == f"{expected.accuracy:.2%}"
+        counts = pnag.count(expected.arch)
+        assert now["Parameters"] == f"{float(f'{counts.params / 1e6:.3g}'):g}M"
+        assert now["MAdds"] == f"{float(f'{counts.macs / 1e6:.3g}'):g}M"
+        depths = pnag.Architecture.parse(expected.arch).depths
+        drawn = browser.run(
+            "[...document.querySelectorAll('#picture .unit')].map(unit => "
+            "unit.querySelectorAll('.block').length)"
+        )
+        assert drawn == list(depths)
+        assert browser.run("document.querySelectorAll('#picture .slot').length") == 20
+
+    type_budget(browser, front.cost[0] * 0.9)
+    assert "the cheapest costs" in browser.run("document.getElementById('note').textContent")
+    assert shown(browser)["Parameters"] == "–"
+    type_budget(browser, front.cost[-1] * 2)
+    assert "no larger one" in browser.run("document.getElementById('note').textContent")
+
+
+def test_points_of_the_front_by_keyboard_and_pointer(runs: Path, browser: Chromium) -> None:
+    browser.errors.clear()
+    browser.open(runs / "cpu" / "report.html", width=1280)
+    command = "document.querySelector('#point-numbers code').textContent"
+    front = load_calibrated_front(RunDirectory(runs / "cpu"), SPACE)
+    texts = SPACE.text(front.tokens)
+    browser.run("document.getElementById('chart').focus()")
+    browser.press("Home", 36)
+    assert browser.run(command) == f"pnag export {texts[0]} --to onnx"
+    browser.press(*RIGHT)
+    assert browser.run(command) == f"pnag export {texts[1]} --to onnx"
+
+    browser.run("document.getElementById('chart').scrollIntoView({block: 'center'})")
+    place = "document.querySelector('#chart .picked').getBoundingClientRect()"
+    browser.press(*END)
+    x, y = browser.run(f"(b => [b.x + b.width / 2, b.y + b.height / 2])({place})")
+    browser.press("Home", 36)
+    browser.move(x, y)
+    assert browser.run(command) == f"pnag export {texts[-1]} --to onnx"
+    browser.move(x, y + 150)  # on the way to the button the choice stays
+    assert browser.run(command) == f"pnag export {texts[-1]} --to onnx"
+
+    copied = browser.run(
+        "new Promise(done => { Object.defineProperty(navigator, 'clipboard', {configurable: true,"
+        " value: {writeText: async text => done(text)}});"
+        " document.querySelector('#point-numbers button').click(); })"
+    )
+    assert copied == f"pnag export {texts[-1]} --to onnx"
+    assert browser.errors == []
+
+
+def test_every_control_has_a_name(runs: Path, browser: Chromium) -> None:
+    browser.open(runs / "mine" / "report.html", width=375)
+    nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+    controls = [
+        node for node in nodes
+        if node.get("role", {}).get("value") in ("button", "slider", "spinbutton", "image")
+        and not node["ignored"]
+    ]  # fmt: skip
+    assert len(controls) > 10
+    assert all(node["name"]["value"].strip() for node in controls), controls
