@@ -401,6 +401,27 @@ def test_stops_in_every_stage_then_completes(tmp_path: Path, recipe: Path, table
     )
 
 
+def test_ctrl_c_where_python_ignores_it_still_stops() -> None:
+    script = """
+import signal, sys, time, weakref
+from pnag.cli.main import ctrl_c_again
+sys.unraisablehook = ctrl_c_again
+class Lock: pass
+lock = Lock()
+watch = weakref.ref(lock, lambda _: signal.raise_signal(signal.SIGINT))
+try:
+    del lock
+    time.sleep(30)
+    print("lost")
+except KeyboardInterrupt:
+    print("stopped")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, preexec_fn=heed_ctrl_c
+    )
+    assert (done.stdout, done.stderr) == ("stopped\n", "")
+
+
 def test_stops_while_measuring_and_proving_then_completes(tmp_path: Path, recipe: Path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "pnag", "run", "--out", str(out), "--recipe", str(recipe)]

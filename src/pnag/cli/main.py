@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import functools
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -57,8 +60,21 @@ for command in COMMANDS:
 app.add_typer(zoo_app(mistakes_are_messages), name="zoo")
 
 
+def ctrl_c_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Repeat a Ctrl-C that fell where Python can only ignore it (a weak reference's callback,
+    most often one of the import system's), so that it still stops the command."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        # A little later and from outside: at once, it would fall into the same callback.
+        again = threading.Timer(0.05, _thread.interrupt_main)
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
 def main() -> None:
     """Entry point."""
+    sys.unraisablehook = ctrl_c_again
     app()
 
 
