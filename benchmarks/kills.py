@@ -76,7 +76,7 @@ def main() -> None:
     number = 0
     while True:
         # Each life gets, on average, little more than a tenth of the whole: start-up comes again.
-        life = rng.uniform(0.04, 0.2) * seconds if number < KILLS else None
+        life = rng.uniform(0.03, 0.16) * seconds if number < KILLS else None
         process = start(killed)
         try:
             code = process.wait(timeout=life)
