@@ -31,5 +31,6 @@ def needing(what: str, extra: str) -> Iterator[None]:
             raise
         raise PnagError(
             f"{what} needs {error.name or 'a package'}, which is installed but cannot be loaded "
-            f'({error}); mend it: pip install --force-reinstall "pnag[{extra}]"'
+            f"({error}); install it anew: pip uninstall {error.name or 'PACKAGE'}, then "
+            f'pip install "pnag[{extra}]"'
         ) from error

@@ -53,6 +53,14 @@ def exists(path: Path) -> bool:
     return True
 
 
+def expand_home(text: str) -> Path:
+    """A path whose `~` or `~NAME` is that user's home; of a user that is not known, it stays."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file next to `path`, then put it in `path`'s place.
 

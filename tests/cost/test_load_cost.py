@@ -100,7 +100,9 @@ def test_a_half_measured_table_is_refused(tmp_path: Path) -> None:
     table = measured_table()
     table.identity["calibration"] = len(table.calibration) + 1
     table.save(path)
-    with pytest.raises(PnagError, match=r"too few calibration networks \(\d+ of \d+\); finish it"):
+    with pytest.raises(
+        PnagError, match=r"table.json: .* too few calibration networks \(\d+ of \d+\); finish it"
+    ):
         load_cost(str(path), **SIZE)
     table.drift.levels.clear()
     table.save(path)

@@ -146,7 +146,7 @@ def test_ours_build() -> None:
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pytorchcv.model_provider", None)
-    with pytest.raises(PnagError, match=r'built by pytorchcv.*pip install "pnag\[zoo\]"'):
+    with pytest.raises(PnagError, match=r'needs pytorchcv.*pip install "pnag\[zoo\]"'):
         find("nasnet-a-mobile").build()
 
 

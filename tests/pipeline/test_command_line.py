@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import resource
 import shlex
 import shutil
@@ -314,6 +316,21 @@ def test_only_a_users_mistakes_are_messages() -> None:
 
     with pytest.raises(ValueError, match="of a bug"):
         mistakes_are_messages(broken)()
+
+
+def test_what_the_system_refuses_is_a_message_and_other_faults_are_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def raises(number: int) -> None:
+        raise OSError(number, os.strerror(number), "cost/table[1].json")
+
+    for number in (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.ENAMETOOLONG):
+        with pytest.raises(typer.Exit) as code:
+            mistakes_are_messages(raises)(number)
+        assert code.value.exit_code == 2
+        assert f"cannot use cost/table[1].json: {os.strerror(number)}" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError):  # we look whether files are there
+        mistakes_are_messages(raises)(errno.ENOENT)
 
 
 def test_a_run_is_called_after_its_table_or_images(

@@ -247,6 +247,7 @@ def test_what_cannot_be_held_is_named_with_what_can(cpu_run: Path) -> None:
         ({"energy": 3.0}, (), "no cost 'energy'; there are latency, ms, cpu, params, macs, memory"),
         ({"": 30.0}, ("nowhere.csv",), "no cost 'nowhere.csv'"),
         ({"": 30.0}, ("phone=a.csv",), "has no budget; add --budget phone="),
+        ({"": 30.0, "phone": 9.0}, (f"phone={'x' * 300}.csv",), "there is no cost 'xxx"),
         ({"": 30.0, "params": 6e6}, ("params=a.csv",), "takes the name of another cost"),
         ({"": 30.0}, ("a.csv", "b.csv"), "two devices to generate for"),
         ({"": 30.0, "a": 1.0}, ("a=b.csv", "a=c.csv"), "given twice"),

@@ -377,6 +377,8 @@ def test_folders_of_another_layout(class_folders: ClassFolders, tmp_path: Path) 
 def test_paths_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(PnagError, match=r"there is no folder or file .*gone"):
         load(tmp_path / "gone", tmp_path / "c")
+    with pytest.raises(PnagError, match=r"there is no folder or file ~no-such-user/images"):
+        load(Path("~no-such-user/images"), tmp_path / "c")
     (tmp_path / "a.zip").write_bytes(b"")
     with pytest.raises(PnagError, match=r"a\.zip is a file but no \.parquet"):
         load(tmp_path / "a.zip", tmp_path / "c")

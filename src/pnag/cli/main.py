@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import errno
 import functools
 import sys
 import threading
@@ -34,6 +35,12 @@ app = typer.Typer(
 errors = Console(stderr=True)
 F = TypeVar("F", bound=Callable[..., Any])
 
+REFUSALS = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG,
+    errno.EMFILE,
+}  # fmt: skip
+"""What a system has against a user's files, and no bug brings about."""
+
 
 def mistakes_are_messages(command: F) -> F:
     """Print a user's mistake as one line and exit with 2; Ctrl-C exits with 130."""
@@ -44,6 +51,17 @@ def mistakes_are_messages(command: F) -> F:
             return command(*args, **kwargs)
         except PnagError as error:
             errors.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+            raise typer.Exit(2) from None
+        except OSError as error:  # of a file that is seldom refused, so nothing nearer told it
+            if error.errno not in REFUSALS:
+                raise
+            file = escape(str(error.filename or "a file"))
+            errors.print(
+                f"[red]error:[/red] cannot use {file}: {error.strerror}; ask for access to it, "
+                "free space, or name another",
+                highlight=False,
+                soft_wrap=True,
+            )
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             errors.print("stopped; `run`, `train`, `collect` and `measure` go on where they were")

@@ -74,4 +74,9 @@ def _measured(path: Path, size: dict[str, float]) -> LatencyModel:
             f"{size[name]:g}; measure the device at that size "
             f"(pnag measure --{name.replace('_', '-')} {size[name]:g})"
         )
-    return LatencyModel.load(path) if is_model else fit_latency_model(SearchSpace(), table)
+    if is_model:
+        return LatencyModel.load(path)
+    try:
+        return fit_latency_model(SearchSpace(), table)
+    except PnagError as error:
+        raise PnagError(f"{path}: {error}") from error

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from pnag.files import exists, expand_home
 from pnag.pipeline.recipe import load_recipe, make_recipe
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.size import Size
@@ -35,5 +36,5 @@ def export_options(path: Path, size: dict[str, Any]) -> str:
 
 def found_anywhere(images: str) -> str:
     """A source of images as it is found from every folder: paths in full, others as they are."""
-    path = Path(images).expanduser()
-    return str(path.resolve()) if images != "digits" and path.exists() else images
+    path = expand_home(images)
+    return str(path.resolve()) if images != "digits" and exists(path) else images

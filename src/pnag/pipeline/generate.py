@@ -13,6 +13,7 @@ import numpy as np
 from pnag.cost.counted import COUNTED
 from pnag.cost.load import load_cost
 from pnag.errors import PnagError
+from pnag.files import exists
 from pnag.pipeline.amounts import amount
 from pnag.pipeline.budgets import Budget, check_units, device_name
 from pnag.pipeline.devices import device_run, size_of
@@ -121,7 +122,7 @@ def _split(devices: list[str]) -> tuple[str | None, dict[str, str]]:
     own, named = None, {}
     for text in devices:
         match = re.fullmatch(r"([A-Za-z][\w-]*)=(.+)", text)
-        if match and not Path(text).exists():
+        if match and not exists(Path(text)):
             if match[1] in named:
                 raise PnagError(f"--device {match[1]}=... is given twice; use another name")
             named[match[1]] = match[2]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pnag.errors import PnagError
-from pnag.files import exists
+from pnag.files import exists, expand_home
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -138,7 +138,7 @@ def find_source(source: str) -> Source:
     """
     if source == "digits":
         return Source("digits", _open_digits, mirror=False)
-    path = Path(source).expanduser()
+    path = expand_home(source)
     there = exists(path)
     if there and path.is_file():
         if path.suffix.lower() != ".parquet":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pnag.downloads import PublishedFile
-from pnag.errors import PnagError
+from pnag.extras import needing
 from pnag.networks.counts import count
 
 if TYPE_CHECKING:
@@ -77,19 +77,14 @@ class Library:
         """The network for ImageNet, with fresh weights.
 
         Raises:
-            PnagError: if the library is not installed.
+            PnagError: if the library is not installed or cannot be loaded.
         """
         module, function = {
             "timm": ("timm", "create_model"),
             "pytorchcv": ("pytorchcv.model_provider", "get_model"),
         }[self.maker]
-        try:
+        with needing(f"the network {self.name}", "zoo"):
             make: Any = getattr(importlib.import_module(module), function)
-        except ModuleNotFoundError as error:
-            raise PnagError(
-                f"{self.name} is built by {self.maker}, which is not installed: "
-                'pip install "pnag[zoo]"'
-            ) from error
         network: nn.Module = make(self.name, pretrained=False)
         return network
 
