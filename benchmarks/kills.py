@@ -1,12 +1,12 @@
-"""Ten SIGKILLs or more over a whole `pnag run --images digits`: does it end as one that was left alone?
+"""Ten SIGKILLs or more over a whole `pnag run --images digits`: does it end as one left alone?
 
     python benchmarks/kills.py --out /tmp/kills
 
 The first run is left alone. The second is killed at random moments until it has come to its end,
-each time started again with the same command. Both work with the first one's latency table, for times that are measured
-twice are never the same; the correction by a timed ladder of networks, too, is a measurement, so
-what is compared is all that comes before it (weights, table, front) and the fine-tuned weights of
-every architecture that both have answered with.
+each time started again with the same command. Both work with the first one's latency table, for
+times that are measured twice are never the same; the correction by a timed ladder of networks, too,
+is a measurement, so what is compared is all that comes before it (weights, table, front) and the
+fine-tuned weights of every architecture that both have answered with.
 """
 
 from __future__ import annotations
