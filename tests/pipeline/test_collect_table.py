@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -13,9 +14,12 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from pnag import Supernet
+from pnag.cost.block_csv import write_block_csv
+from pnag.cost.latency_model import LatencyModel
 from pnag.errors import PnagError
 from pnag.pipeline.collect_table import collect_table, judged_on
 from pnag.pipeline.display import Display
+from pnag.space import SearchSpace
 from pnag.training.images import ImageData, load_images
 from pnag.training.trained_on import TrainedOn, trained_on
 from pnag.training.weights import save_described, save_weights
@@ -73,7 +77,7 @@ def collected(supernet: Path, out: Path, cache: Path, **options: Any) -> tuple[p
     console = Console(record=True, width=500)
     settings: dict[str, Any] = {
         "resolution": None, "classes": None, "on_corrupt": None, "part": None, "architectures": 2,
-        "validation": 50, "workers": 1, "ray_address": None, "seed": 0,
+        "validation": 50, "workers": 1, "ray_address": None, "seed": 0, "costs": [],
     }  # fmt: skip
     collect_table(
         supernet, "digits", out, cache=cache, display=Display(console), **settings | options
@@ -98,9 +102,34 @@ def test_the_same_images_are_split_as_in_training(
                   part="validation")  # fmt: skip
 
 
+def test_a_collection_takes_a_cost_column_for_each_device(
+    own: Path, cache: Path, tmp_path: Path
+) -> None:
+    size: dict[str, Any] = {"resolution": 32, "width_mult": 0.1, "num_classes": CLASSES}
+    models = [LatencyModel(fixed, np.linspace(0.1, 1, 90)) for fixed in (1.0, 2.0)]
+    for name, model in zip(("cpu", "phone"), models, strict=True):
+        write_block_csv(tmp_path / f"{name}.csv", model, **size)
+    costs = [f"{name}={tmp_path / name}.csv" for name in ("cpu", "phone")]
+    collected(own, tmp_path / "t.csv", cache)
+    rows = (tmp_path / "t.csv").read_bytes()
+    _, said = collected(own, tmp_path / "t.csv", cache, costs=costs)
+    assert "one of its costs: cpu, phone, params, macs, memory" in said
+    assert (tmp_path / "t.csv").read_bytes() == rows
+    table = pd.read_parquet(tmp_path / "t.parquet")
+    tokens = SearchSpace().encode(table["arch"])
+    for name, model in zip(("cpu", "phone"), models, strict=True):
+        assert np.allclose(table[name], model.predict(tokens), rtol=1e-6)
+    write_block_csv(tmp_path / "cpu.csv", models[0], **size | {"resolution": 64})
+    with pytest.raises(PnagError, match="no operator 'fixed-32x32x3"):
+        collected(own, tmp_path / "t.csv", cache, costs=costs)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        ({"costs": ["phone.json"]}, "--cost is 'phone.json', needs NAME=FILE"),
+        ({"costs": ["macs=a.csv"]}, "has a column macs already"),
+        ({"costs": ["a=a.csv", "a=b.csv"]}, "--cost a=... is given twice"),
         ({"part": "train"}, "--part is 'train', needs to be validation or test"),
         ({"on_corrupt": "ignore"}, "--on-corrupt is 'ignore', needs to be refuse or skip"),
     ],

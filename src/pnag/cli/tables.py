@@ -28,6 +28,15 @@ def collect(
     ],
     images: Annotated[str, typer.Option(help="As in `pnag run`.")],
     out: Annotated[Path, typer.Option(help="A .csv that rows are added to; a rerun goes on.")],
+    cost: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="Add a column NAME to the .parquet: what each takes on a device, by a table of "
+            "`pnag measure` (JSON), of operators (YAML) or blocks (CSV). Again for each further "
+            "device; given with a finished table, it only adds the columns.",
+        ),
+    ] = None,
     part: JudgedOn = None,
     architectures: Annotated[int, typer.Option(min=1, help="Subnets to judge.")] = 1000,
     validation: Annotated[int, typer.Option(min=2, help="Images to judge each on.")] = 2000,
@@ -53,6 +62,7 @@ def collect(
         supernet,
         images,
         out,
+        costs=cost or [],
         resolution=resolution,
         cache=cache or out.parent / "images",
         classes=classes,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.markup import escape
 
+from pnag.cost.counted import COUNTED
+from pnag.cost.load import load_cost
 from pnag.errors import PnagError
 from pnag.networks import load_checkpoint
 from pnag.pipeline.display import Display
@@ -16,7 +19,7 @@ from pnag.pipeline.image_stages import decode_images
 from pnag.pipeline.size import Size
 from pnag.pipeline.tables import write_table
 from pnag.space import SearchSpace, sample_shared
-from pnag.training.collect import collect
+from pnag.training.collect import COLUMNS, collect
 from pnag.training.images import ImageData
 from pnag.training.loop import to_device
 from pnag.training.plan import evaluator_settings
@@ -50,11 +53,32 @@ def judged_on(data: ImageData, part: str | None, told: TrainedOn | None) -> tupl
     return data, note
 
 
+def named_costs(texts: list[str]) -> dict[str, str]:
+    """Files of devices' costs by the columns that they become, of `NAME=FILE`.
+
+    Raises:
+        PnagError: for another form, a name that a column has already, or one that comes twice.
+    """
+    files: dict[str, str] = {}
+    for text in texts:
+        match = re.fullmatch(r"([A-Za-z][\w-]*)=(.+)", text)
+        if not match:
+            raise PnagError(f"--cost is {text!r}, needs NAME=FILE, for example phone=phone.json")
+        name, file = match.groups()
+        if name in (*COLUMNS, *COUNTED):
+            raise PnagError(f"--cost {text}: the table has a column {name} already; take another")
+        if name in files:
+            raise PnagError(f"--cost {name}=... is given twice; use another name")
+        files[name] = file
+    return files
+
+
 def collect_table(
     supernet_file: Path,
     images: str,
     out: Path,
     *,
+    costs: list[str],
     resolution: int | None,
     cache: Path,
     classes: int | None,
@@ -72,13 +96,16 @@ def collect_table(
     Args:
         out: CSV of `arch,accuracy,images`, to which rows are added as they come; beside it a
             Parquet table with counts is written.
+        costs: `NAME=FILE` for each further cost column: what the architectures take on a device,
+            by any file of `load_cost`.
         resolution, classes, on_corrupt: as in training if None and the weights say how that was.
         part: "validation" or "test"; see `judged_on` if None.
         seed: of the architectures; of the images' parts only if the weights do not say that.
 
     Raises:
         PnagError: for weights that are no supernet's, images that do not suit it, rows of
-            another supernet in `out`, or an `out` that is no .csv.
+            another supernet in `out`, an `out` that is no .csv, or a cost that is unsound or of
+            networks of another size.
     """
     for name, value, allowed in (
         ("--part", part, (None, "validation", "test")),
@@ -91,6 +118,7 @@ def collect_table(
             f"--out is {out}; rows are added to a .csv, and a .parquet is written beside it: "
             f"choose {out.with_suffix('.csv')}"
         )
+    files = named_costs(costs)
     space = SearchSpace()
     supernet = load_checkpoint(supernet_file)
     told = trained_on(supernet_file)
@@ -108,6 +136,8 @@ def collect_table(
     data, note = judged_on(data, part, told)
     if note:
         display.note(f"[yellow]note:[/yellow] {escape(note)}")
+    size = Size(data.preprocessing.resolution, supernet.width_mult, supernet.num_classes)
+    models = {name: load_cost(file, **asdict(size)) for name, file in files.items()}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     to_device(supernet, device)
     tokens = sample_shared(space, architectures, np.random.default_rng(seed))
@@ -122,14 +152,15 @@ def collect_table(
             ray_address=ray_address,
             progress=bar.update,
         )
-    size = Size(data.preprocessing.resolution, supernet.width_mult, supernet.num_classes)
     counts = size.count_batch(space, tokens)
     path = out.with_suffix(".parquet")
-    columns = {"params": counts.params, "macs": counts.macs, "memory": counts.memory}
-    write_table(table.assign(**columns), path)
+    counted = {name: getattr(counts, name) for name in COUNTED}
+    measured = {name: model.predict(tokens) for name, model in models.items()}
+    write_table(table.assign(**counted, **measured), path)
+    names = ", ".join((*measured, *COUNTED))
     display.note(
         f"{len(table):,} architectures, top-1 {table['accuracy'].min():.1%} to "
-        f"{table['accuracy'].max():.1%}: [bold]{escape(str(path))}[/bold]; add a column with what "
-        "each costs on your device, or take `params`, `macs` or `memory`, and give it to "
-        "pnag run --table"
+        f"{table['accuracy'].max():.1%}: [bold]{escape(str(path))}[/bold]; give it to pnag run "
+        f"--table, with one of its costs: {names}, or a column of your own (--cost NAME=FILE adds "
+        "a device's)"
     )
