@@ -8,7 +8,8 @@ a group of 50 at most; the same command goes on). Then predicts the others by
 - 3-layer: the paper's predictor, three fully connected layers of 512 neurons on one-hot choices,
   trained on the same whole networks.
 
-The other two know nothing of blocks: minutes are those of measuring all that ours needs.
+The other two know nothing of blocks: minutes are those of measuring all that ours needs. Runtimes
+that are not asked for keep their lines.
 
 python benchmarks/devices.py [--runtimes onnxruntime,openvino --rounds 24 --check 100]
 """
@@ -31,7 +32,7 @@ from pnag.cost.latency_model import fit_latency_model, prediction_error
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.measure import measure_device
 from pnag.cost.runtimes import RUNTIMES, make_runtime, why_not
-from pnag.files import write_json, write_text
+from pnag.files import read_json, write_json, write_text
 from pnag.pipeline.display import Display
 from pnag.space import Tokens
 
@@ -172,6 +173,9 @@ def main() -> None:
             f"{drift.remeasured} disturbed turns taken again, {drift.unsteady} kept",
             "models": compared(space, table),
         }
+    kept = options.results / "devices.json"
+    results = (read_json(kept) if kept.exists() else {}) | results
+    results = {name: results[name] for name in RUNTIMES if name in results}
     text = lines(results, missing, options)
     print(text)
     write_text(options.results / "devices.txt", text)
