@@ -3,7 +3,7 @@
     pnag train --images FOLDER --out RUN
     python benchmarks/half_images.py RUN
 
-Judges the same sampled subnets of RUN's supernet on all images that a run would use and on half of
+Judges the same sampled subnets of a trained supernet on all images that a run would use and on half of
 them, block by block in turns, so their times compare. Then lets three ways spend the same time,
 each drawing its rows from that pool anew for every seed:
 
@@ -32,16 +32,17 @@ from scipy.stats import kendalltau
 
 from pnag.cost.runtimes.machine import cpu_name
 from pnag.files import write_text
-from pnag.networks import count_batch
+from pnag.networks import count_batch, load_checkpoint
 from pnag.pipeline.display import Display
 from pnag.pipeline.finished_supernet import load_plan
-from pnag.pipeline.image_stages import open_images, trained_supernet
-from pnag.pipeline.recipe import load_recipe, make_recipe
+from pnag.pipeline.image_stages import decode_images
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.space import SearchSpace, Tokens, sample_shared
+from pnag.training.loop import to_device
 from pnag.training.plan import evaluator_settings
 from pnag.training.subnets import SubnetEvaluator
+from pnag.training.trained_on import trained_on
 
 RESULTS = Path(__file__).parent / "results"
 SPACE = SearchSpace()
@@ -83,10 +84,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    run, display = RunDirectory(options.run), Display()
-    opened = open_images(run, make_recipe(load_recipe(run.recipe)), display)
-    data, device = opened.data, opened.accelerator.device
-    supernet = trained_supernet(opened)
+    run, display, device = RunDirectory(options.run), Display(), torch.device("cpu")
+    told = trained_on(run.supernet)
+    assert told is not None
+    data = decode_images(
+        display, told.source, resolution=told.resolution, cache=run.path / "images",
+        classes=told.classes, seed=told.seed, on_corrupt=told.on_corrupt,
+    )  # fmt: skip
+    supernet = load_checkpoint(run.supernet)
+    to_device(supernet, device)
+    supernet.eval()
     settings = evaluator_settings(device)
     halved = replace(settings, validation=settings.validation_images(data) // 2)
     evaluators = [SubnetEvaluator(supernet, data, one) for one in (settings, halved)]
@@ -113,7 +120,7 @@ def main() -> None:
         return float(kendalltau(found, truth)[0]), float(np.mean(behind))
 
     lines = [
-        f"{cpu_name()}, 1 thread; {opened.images.source} at {resolution}",
+        f"{cpu_name()}, 1 thread; {data.source} at {resolution}",
         f"{load_plan(run.supernet_plan)}",
         f"{settings.calibration} calibration images; seconds a subnet: {seconds:.4f} on "
         f"{evaluators[0].images} images, {half_seconds:.4f} on {evaluators[1].images} "
