@@ -3,9 +3,9 @@
     pnag train --images FOLDER --out RUN
     python benchmarks/half_images.py RUN
 
-Judges the same sampled subnets of a trained supernet on all images that a run would use and on half of
-them, block by block in turns, so their times compare. Then lets three ways spend the same time,
-each drawing its rows from that pool anew for every seed:
+Judges the same sampled subnets of a trained supernet on all images that a run would use and on
+half of them, block by block in turns, so their times compare. Then lets three ways spend the same
+time, each drawing its rows from that pool anew for every seed:
 
 - all: every row on all images;
 - half: every row on half of them;
