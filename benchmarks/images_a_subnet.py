@@ -1,25 +1,25 @@
-"""Is it better to judge most subnets on half of the images, and only the best on all of them?
+"""On how many images should a subnet be judged? On few, and the best ones again on more?
 
     pnag train --images FOLDER --out RUN
-    python benchmarks/half_images.py RUN
+    python benchmarks/images_a_subnet.py RUN
 
-Judges the same sampled subnets of a trained supernet on all images that a run would use and on
-half of them, block by block in turns, so their times compare. Then lets three ways spend the same
-time, each drawing its rows from that pool anew for every seed:
+Judges the same sampled subnets of a trained supernet on several numbers of validation images, block
+by block in turns, so their times compare. Then lets each way spend the same time, drawing its rows
+from that pool anew for every seed:
 
-- all: every row on all images;
-- half: every row on half of them;
-- best: every row on half of them, then the best BEST of them (by how far they are above what their
-  multiply-adds let expect) again on all.
+- 1000: every row on 1,000 images, and so on;
+- 1000+2000: every row on 1,000 images, then the best BEST of them (by how far they are above what
+  their multiply-adds let expect) on 2,000, and so on.
 
 A Gaussian process is fitted to the rows. It is asked about UNSEEN subnets, whose truth is their
 accuracy on the test part: Kendall's tau, and how far its choice in each of BINS ranges of
-multiply-adds is behind the best there.
+multiply-adds is behind the best there. Accuracies are kept in RUN.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -79,8 +79,11 @@ def main() -> None:
     """Judge, spend, compare, keep."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("run", type=Path)
+    parser.add_argument("--images", type=int, nargs="+", default=[1000, 2000, 5000, 10_000])
     parser.add_argument("--pool", type=int, default=1600, help="sampled subnets")
-    parser.add_argument("--rows", type=int, nargs="+", default=[200, 400, 800], help="on all")
+    parser.add_argument("--rows", type=int, nargs="+", default=[200, 400, 800],
+                        help="in whose time on --same images")  # fmt: skip
+    parser.add_argument("--same", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=10)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -94,18 +97,26 @@ def main() -> None:
     supernet = load_checkpoint(run.supernet)
     to_device(supernet, device)
     supernet.eval()
-    settings = evaluator_settings(device)
-    halved = replace(settings, validation=settings.validation_images(data) // 2)
-    evaluators = [SubnetEvaluator(supernet, data, one) for one in (settings, halved)]
     pool = sample_shared(SPACE, options.pool, np.random.default_rng(0))
-    with display.bar("judging on all and on half") as bar:
-        (on_all, on_half), (seconds, half_seconds) = judged(evaluators, pool, bar.update)
     unseen = SPACE.sample(UNSEEN, np.random.default_rng(99))
-    test = SubnetEvaluator(
-        supernet, replace(data, validation=data.test), replace(settings, validation=None)
-    )
-    with display.bar("judging on the test part") as bar:
-        (truth,), _ = judged([test], unseen, bar.update)
+    settings = evaluator_settings(device)
+    file = run.path / "images_a_subnet.npz"
+    if not file.exists():
+        evaluators = [
+            SubnetEvaluator(supernet, data, replace(settings, validation=count))
+            for count in options.images
+        ]
+        with display.bar("judging") as bar:
+            found, seconds = judged(evaluators, pool, bar.update)
+        tested = replace(data, validation=data.test)
+        test = SubnetEvaluator(supernet, tested, replace(settings, validation=None))
+        with display.bar("judging on the test part") as bar:
+            (truth,), _ = judged([test], unseen, bar.update)
+        np.savez(file, found=found, seconds=seconds, truth=truth)
+    kept = np.load(file)
+    on: dict[int, Floats] = dict(zip(options.images, kept["found"], strict=True))
+    seconds = dict(zip(options.images, kept["seconds"], strict=True))
+    truth = kept["truth"]
 
     resolution = data.preprocessing.resolution
     macs, unseen_macs = (
@@ -119,41 +130,44 @@ def main() -> None:
         behind = [truth[b].max() - truth[b][found[b].argmax()] for b in bins]
         return float(kendalltau(found, truth)[0]), float(np.mean(behind))
 
+    each = ", ".join(f"{1000 * s:.0f} ms on {count}" for count, s in seconds.items())
     lines = [
-        f"{cpu_name()}, 1 thread; {data.source} at {resolution}",
+        f"{cpu_name()}, 1 thread; {data.source} at {resolution}, {data.validation.labels.size} "
+        "validation images",
         f"{load_plan(run.supernet_plan)}",
-        f"{settings.calibration} calibration images; seconds a subnet: {seconds:.4f} on "
-        f"{evaluators[0].images} images, {half_seconds:.4f} on {evaluators[1].images} "
-        f"({half_seconds / seconds:.2f})",
-        f"truth: {UNSEEN} others on {test.images} test images, {truth.min():.2%} to "
+        f"{settings.calibration} calibration images; a subnet takes {each}",
+        f"truth: {UNSEEN} others on {len(data.test)} test images, {truth.min():.2%} to "
         f"{truth.max():.2%}; mean and standard error of {options.seeds} draws",
         "",
-        f"{'time of':>8} {'way':5} {'rows':>5} {'tau':>15} {'choice behind (points)':>24}",
-    ]  # fmt: skip
-    ratio = half_seconds / seconds
+        f"{'time of':>8} {'images':12} {'rows':>5} {'tau':>15} {'choice behind (points)':>24}",
+    ]
+    ways = [(count, None) for count in options.images]
+    ways += list(itertools.combinations(options.images, 2))
     for n in options.rows:
-        counts = {"all": n, "half": round(n / ratio), "best": round(n / (ratio + BEST))}
-        for way, count in counts.items():
+        for count, more in ways:
+            cost = seconds[count] + (BEST * seconds[more] if more else 0)
+            number = round(n * seconds[options.same] / cost)
             results = []
             for seed in range(options.seeds):
-                rows = np.random.default_rng(seed).permutation(len(pool))[:count]
-                targets = (on_all if way == "all" else on_half)[rows]
-                if way == "best":
+                rows = np.random.default_rng(seed).permutation(len(pool))[:number]
+                targets = on[count][rows]
+                if more:
                     above = above_expected(targets, macs[rows])
-                    best = np.argsort(-above)[: round(BEST * count)]
-                    targets[best] = on_all[rows[best]]
+                    best = np.argsort(-above)[: round(BEST * number)]
+                    targets[best] = on[more][rows[best]]
                 results.append(worth(rows, targets))
             (tau, behind), (tau_error, behind_error) = (
                 np.mean(results, 0),
                 np.std(results, 0, ddof=1) / np.sqrt(len(results)),
             )
             lines.append(
-                f"{n:8d} {way:5} {count:5d} {tau:7.3f} +- {tau_error:.3f} "
+                f"{n:8d} {f'{count}+{more}' if more else count!s:12} {number:5d} "
+                f"{tau:7.3f} +- {tau_error:.3f} "
                 f"{100 * behind:14.3f} +- {100 * behind_error:.3f}"
             )
     text = "\n".join(lines) + "\n"
     print(text)
-    write_text(RESULTS / "half_images.txt", text)
+    write_text(RESULTS / "images_a_subnet.txt", text)
 
 
 if __name__ == "__main__":
