@@ -39,7 +39,7 @@ def collect(
     ] = None,
     part: JudgedOn = None,
     architectures: Annotated[int, typer.Option(min=1, help="Subnets to judge.")] = 1000,
-    validation: Annotated[int, typer.Option(min=2, help="Images to judge each on.")] = 2000,
+    validation: Annotated[int, typer.Option(min=2, help="Images to judge each on.")] = 5000,
     classes: Classes = None,
     resolution: ImageResolution = None,
     on_corrupt: OnCorrupt = None,

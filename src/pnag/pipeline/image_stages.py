@@ -50,6 +50,7 @@ from pnag.training.images import PARTS, ImageData, load_images
 from pnag.training.loop import Step, to_device
 from pnag.training.phases import PHASES
 from pnag.training.plan import (
+    VALIDATION,
     CollectingPlan,
     FinetuningPlan,
     SupernetPlan,
@@ -255,6 +256,7 @@ def plan_collecting_stage(run: ImageRun, supernet: SupernetPlan) -> CollectingPl
         "width_mult": supernet.width_mult,
         "precision": images.precision,
         "architectures": images.architectures,
+        "images": VALIDATION,
     }
 
     def work() -> None:
