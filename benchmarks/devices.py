@@ -9,7 +9,7 @@ a group of 50 at most; the same command goes on). Then predicts the others by
   trained on the same whole networks.
 
 The other two know nothing of blocks: minutes are those of measuring all that ours needs. Runtimes
-that are not asked for keep their lines.
+that are not asked for keep their lines if they were measured with the same options.
 
 python benchmarks/devices.py [--runtimes onnxruntime,openvino --rounds 24 --check 100]
 """
@@ -173,9 +173,16 @@ def main() -> None:
             f"{drift.remeasured} disturbed turns taken again, {drift.unsteady} kept",
             "models": compared(space, table),
         }
-    kept = options.results / "devices.json"
-    results = (read_json(kept) if kept.exists() else {}) | results
+    file = options.results / "devices.json"
+    kept = read_json(file) if file.exists() else {}
+    alike = ("width_mult", "resolution", "rounds", "calibration", "check")
+    results |= {
+        name: result
+        for name, result in kept.items()
+        if name not in results and all(result["identity"][k] == getattr(options, k) for k in alike)
+    }
     results = {name: results[name] for name in RUNTIMES if name in results}
+    missing = {name: reason for name, reason in missing.items() if name not in results}
     text = lines(results, missing, options)
     print(text)
     write_text(options.results / "devices.txt", text)

@@ -13,7 +13,9 @@ from that pool anew for every seed:
 
 A Gaussian process is fitted to the rows. It is asked about UNSEEN subnets, whose truth is their
 accuracy on the test part: Kendall's tau, and how far its choice in each of BINS ranges of
-multiply-adds is behind the best there. Accuracies are kept in RUN.
+multiply-adds is behind the best there. Accuracies are kept in RUN. A second look is billed as the
+first is, though the best ones share fewer units; draws of one pool overlap, so standard errors are
+too small where they are most of it.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from pnag.cost.runtimes.machine import cpu_name
-from pnag.files import write_text
+from pnag.files import file_fingerprint, fingerprint, write_text
 from pnag.networks import count_batch, load_checkpoint
 from pnag.pipeline.display import Display
 from pnag.pipeline.finished_supernet import load_plan
@@ -100,7 +102,8 @@ def main() -> None:
     pool = sample_shared(SPACE, options.pool, np.random.default_rng(0))
     unseen = SPACE.sample(UNSEEN, np.random.default_rng(99))
     settings = evaluator_settings(device)
-    file = run.path / "images_a_subnet.npz"
+    what = [file_fingerprint(run.supernet), data.identity, options.images, options.pool]
+    file = run.path / f"images_a_subnet.{fingerprint(what)}.npz"
     if not file.exists():
         evaluators = [
             SubnetEvaluator(supernet, data, replace(settings, validation=count))
@@ -114,6 +117,7 @@ def main() -> None:
             (truth,), _ = judged([test], unseen, bar.update)
         np.savez(file, found=found, seconds=seconds, truth=truth)
     kept = np.load(file)
+    assert options.same in options.images and max(options.images) <= len(data.validation)
     on: dict[int, Floats] = dict(zip(options.images, kept["found"], strict=True))
     seconds = dict(zip(options.images, kept["seconds"], strict=True))
     truth = kept["truth"]
@@ -147,6 +151,7 @@ def main() -> None:
         for count, more in ways:
             cost = seconds[count] + (BEST * seconds[more] if more else 0)
             number = round(n * seconds[options.same] / cost)
+            assert number <= len(pool), f"{number} rows are more than --pool {len(pool)}"
             results = []
             for seed in range(options.seeds):
                 rows = np.random.default_rng(seed).permutation(len(pool))[:number]

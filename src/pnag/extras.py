@@ -29,8 +29,9 @@ def needing(what: str, extra: str) -> Iterator[None]:
     except ImportError as error:
         if not extra:
             raise
+        package = (error.name or "").partition(".")[0]
         raise PnagError(
-            f"{what} needs {error.name or 'a package'}, which is installed but cannot be loaded "
-            f"({error}); install it anew: pip uninstall {error.name or 'PACKAGE'}, then "
+            f"{what} needs {package or 'a package'}, which is installed but cannot be loaded "
+            f"({error}); install it anew: pip uninstall {package or 'PACKAGE'}, then "
             f'pip install "pnag[{extra}]"'
         ) from error

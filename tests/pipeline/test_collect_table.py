@@ -112,16 +112,21 @@ def test_a_collection_takes_a_cost_column_for_each_device(
     costs = [f"{name}={tmp_path / name}.csv" for name in ("cpu", "phone")]
     collected(own, tmp_path / "t.csv", cache)
     rows = (tmp_path / "t.csv").read_bytes()
-    _, said = collected(own, tmp_path / "t.csv", cache, costs=costs)
+    for cost in costs:  # one call keeps what another added
+        _, said = collected(own, tmp_path / "t.csv", cache, costs=[cost])
     assert "one of its costs: cpu, phone, params, macs, memory" in said
     assert (tmp_path / "t.csv").read_bytes() == rows
     table = pd.read_parquet(tmp_path / "t.parquet")
     tokens = SearchSpace().encode(table["arch"])
     for name, model in zip(("cpu", "phone"), models, strict=True):
         assert np.allclose(table[name], model.predict(tokens), rtol=1e-6)
+    _, said = collected(own, tmp_path / "t.csv", cache, costs=costs[:1], architectures=3)
+    assert "its columns phone are gone; give them again" in said
+    assert "phone" not in pd.read_parquet(tmp_path / "t.parquet").columns
     write_block_csv(tmp_path / "cpu.csv", models[0], **size | {"resolution": 64})
     with pytest.raises(PnagError, match="no operator 'fixed-32x32x3"):
-        collected(own, tmp_path / "t.csv", cache, costs=costs)
+        collected(own, tmp_path / "t.csv", tmp_path / "nothing decoded", costs=costs)
+    assert not (tmp_path / "nothing decoded").exists()
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 import pnag
+import pnag.__main__
 from pnag.cli.main import app, mistakes_are_messages
 from pnag.cli.run import default_out
 from pnag.errors import PnagError
@@ -554,3 +555,15 @@ def test_help_tells_the_defaults() -> None:
     text = " ".join(call("run", "--help").stdout.replace("│", " ").split())
     for default in ("[default: 120]", "[default: sandwich]", "[default: onnxruntime]"):
         assert default in text
+
+
+def test_ctrl_c_while_importing_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pnag.cli.main.main", interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        pnag.__main__.main()
+    assert stopped.value.code == 130 and capsys.readouterr().err == "stopped\n"

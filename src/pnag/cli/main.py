@@ -37,7 +37,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 REFUSALS = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG,
-    errno.EMFILE,
 }  # fmt: skip
 """What a system has against a user's files, and no bug brings about."""
 
@@ -91,10 +90,6 @@ def ctrl_c_again(unraisable: sys.UnraisableHookArgs) -> None:
 
 
 def main() -> None:
-    """Entry point."""
+    """What `pnag.__main__` calls."""
     sys.unraisablehook = ctrl_c_again
     app()
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,7 @@ from pnag.cost.latency_model import LatencyModel, fit_latency_model
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.published_table import load_published_table
 from pnag.errors import PnagError
-from pnag.files import exists, read_json
+from pnag.files import exists, expand_home, read_json
 from pnag.space import SearchSpace
 
 Cost = CountedCost | LatencyModel
@@ -38,7 +38,7 @@ def load_cost(
     """
     if spec in COUNTED:
         return CountedCost(spec, width_mult, resolution, num_classes)
-    path = Path(spec)
+    path = expand_home(spec)
     if not exists(path) or not path.is_file():
         raise PnagError(f"there is no cost {spec!r}; it can be {KINDS}")
     size = {"width_mult": width_mult, "resolution": resolution, "num_classes": num_classes}

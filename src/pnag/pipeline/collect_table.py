@@ -5,19 +5,21 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from rich.markup import escape
 
 from pnag.cost.counted import COUNTED
-from pnag.cost.load import load_cost
+from pnag.cost.load import Cost, load_cost
 from pnag.errors import PnagError
 from pnag.networks import load_checkpoint
 from pnag.pipeline.display import Display
 from pnag.pipeline.image_stages import decode_images
 from pnag.pipeline.size import Size
-from pnag.pipeline.tables import write_table
+from pnag.pipeline.tables import read_table, write_table
 from pnag.space import SearchSpace, sample_shared
 from pnag.training.collect import COLUMNS, collect
 from pnag.training.images import ImageData
@@ -73,6 +75,22 @@ def named_costs(texts: list[str]) -> dict[str, str]:
     return files
 
 
+def columns_of_before(path: Path, table: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
+    """Columns that the file of an earlier call has besides those of `table`.
+
+    Returns:
+        The columns if the file has the very rows of `table`, and the names of those that are lost
+        because it has not.
+    """
+    if not path.exists():
+        return {}, []
+    before = read_table(path)
+    names = [name for name in before.columns if name not in table.columns]
+    if table.columns.isin(before.columns).all() and before[list(table.columns)].equals(table):
+        return {name: before[name].to_numpy() for name in names}, []
+    return {}, names
+
+
 def collect_table(
     supernet_file: Path,
     images: str,
@@ -122,10 +140,18 @@ def collect_table(
     space = SearchSpace()
     supernet = load_checkpoint(supernet_file)
     told = trained_on(supernet_file)
+    pixels = resolution or (told.resolution if told else None)
+
+    def devices(resolution: int) -> dict[str, Cost]:
+        size = Size(resolution, supernet.width_mult, supernet.num_classes)
+        return {name: load_cost(file, **asdict(size)) for name, file in files.items()}
+
+    if pixels:
+        devices(pixels)  # a mistake in them is told before images are decoded
     data = decode_images(
         display,
         images,
-        resolution=resolution or (told.resolution if told else None),
+        resolution=pixels,
         cache=cache,
         classes=classes or (told.classes if told else None),
         seed=told.seed if told else seed,
@@ -137,7 +163,7 @@ def collect_table(
     if note:
         display.note(f"[yellow]note:[/yellow] {escape(note)}")
     size = Size(data.preprocessing.resolution, supernet.width_mult, supernet.num_classes)
-    models = {name: load_cost(file, **asdict(size)) for name, file in files.items()}
+    models = devices(size.resolution)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     to_device(supernet, device)
     tokens = sample_shared(space, architectures, np.random.default_rng(seed))
@@ -154,10 +180,16 @@ def collect_table(
         )
     counts = size.count_batch(space, tokens)
     path = out.with_suffix(".parquet")
-    counted = {name: getattr(counts, name) for name in COUNTED}
-    measured = {name: model.predict(tokens) for name, model in models.items()}
-    write_table(table.assign(**counted, **measured), path)
-    names = ", ".join((*measured, *COUNTED))
+    table = table.assign(**{name: getattr(counts, name) for name in COUNTED})
+    further, dropped = columns_of_before(path, table)
+    further |= {name: model.predict(tokens) for name, model in models.items()}
+    if dropped := [name for name in dropped if name not in further]:
+        display.note(
+            f"[yellow]note:[/yellow] the rows of {escape(str(path))} are others than before, so "
+            f"its columns {escape(', '.join(dropped))} are gone; give them again"
+        )
+    write_table(table.assign(**further), path)
+    names = ", ".join((*further, *COUNTED))
     display.note(
         f"{len(table):,} architectures, top-1 {table['accuracy'].min():.1%} to "
         f"{table['accuracy'].max():.1%}: [bold]{escape(str(path))}[/bold]; give it to pnag run "
