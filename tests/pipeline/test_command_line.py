@@ -419,25 +419,41 @@ def test_stops_in_every_stage_then_completes(tmp_path: Path, recipe: Path, table
     )
 
 
-def test_ctrl_c_where_python_ignores_it_still_stops() -> None:
-    script = """
-import signal, sys, time, weakref
-from pnag.cli.main import ctrl_c_again
-sys.unraisablehook = ctrl_c_again
+@pytest.mark.parametrize(
+    "swallowed",
+    [
+        # by Python, in a weak reference's callback
+        "lock = Lock(); watch = weakref.ref(lock, lambda _: signal.raise_signal(signal.SIGINT)); "
+        "del lock; time.sleep(30)",
+        # by C code that raises an error of its own
+        "class Path(pydantic.BaseModel):\n"
+        "        path: object\n"
+        "        @pydantic.field_serializer('path')\n"
+        "        def text(self, path): signal.raise_signal(signal.SIGINT)\n"
+        "    Path(path=1).model_dump_json()",
+    ],
+)
+def test_ctrl_c_that_becomes_something_else_still_stops(swallowed: str) -> None:
+    script = f"""
+import signal, time, weakref
+import pydantic
+from pnag.cli.ctrl_c import heed_ctrl_c
+from pnag.cli.main import mistakes_are_messages
 class Lock: pass
-lock = Lock()
-watch = weakref.ref(lock, lambda _: signal.raise_signal(signal.SIGINT))
+@mistakes_are_messages
+def command():
+    {swallowed}
+heed_ctrl_c()
 try:
-    del lock
-    time.sleep(30)
-    print("lost")
-except KeyboardInterrupt:
-    print("stopped")
+    command()
+except Exception as error:
+    print(repr(error), error.exit_code)
 """
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, preexec_fn=heed_ctrl_c
     )
-    assert (done.stdout, done.stderr) == ("stopped\n", "")
+    assert done.stdout.endswith(" 130\n") and done.stderr.startswith("stopped;"), done
+    assert "Traceback" not in done.stderr
 
 
 def test_stops_while_measuring_and_proving_then_completes(tmp_path: Path, recipe: Path) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import _thread
 import errno
 import functools
-import sys
-import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pnag.cli.architectures import count, export, generate
+from pnag.cli.ctrl_c import heed_ctrl_c, was_ctrl_c
 from pnag.cli.devices import measure
 from pnag.cli.experiment import experiment
 from pnag.cli.report import compare, report
@@ -48,25 +46,31 @@ def mistakes_are_messages(command: F) -> F:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
-        except PnagError as error:
-            errors.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-            raise typer.Exit(2) from None
-        except OSError as error:  # of a file that is seldom refused, so nothing nearer told it
-            if error.errno not in REFUSALS:
+        except (Exception, KeyboardInterrupt) as error:
+            if was_ctrl_c(error):
+                errors.print(
+                    "stopped; `run`, `train`, `collect` and `measure` go on where they were"
+                )
+                raise typer.Exit(130) from None
+            mistake = _mistake(error)
+            if mistake is None:
                 raise
-            file = escape(str(error.filename or "a file"))
-            errors.print(
-                f"[red]error:[/red] cannot use {file}: {error.strerror}; ask for access to it, "
-                "free space, or name another",
-                highlight=False,
-                soft_wrap=True,
-            )
+            errors.print(f"[red]error:[/red] {escape(mistake)}", highlight=False, soft_wrap=True)
             raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            errors.print("stopped; `run`, `train`, `collect` and `measure` go on where they were")
-            raise typer.Exit(130) from None
 
     return wrapped  # type: ignore[return-value]
+
+
+def _mistake(error: BaseException) -> str | None:
+    """What a user should know of it; None if it is a bug."""
+    if isinstance(error, PnagError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in REFUSALS:  # so seldom that nothing nearer told
+        return (
+            f"cannot use {error.filename or 'a file'}: {error.strerror}; ask for access to it, "
+            "free space, or name another"
+        )
+    return None
 
 
 COMMANDS = (
@@ -77,19 +81,7 @@ for command in COMMANDS:
 app.add_typer(zoo_app(mistakes_are_messages), name="zoo")
 
 
-def ctrl_c_again(unraisable: sys.UnraisableHookArgs) -> None:
-    """Repeat a Ctrl-C that fell where Python can only ignore it (a weak reference's callback,
-    most often one of the import system's), so that it still stops the command."""
-    if unraisable.exc_type is KeyboardInterrupt:
-        # A little later and from outside: at once, it would fall into the same callback.
-        again = threading.Timer(0.05, _thread.interrupt_main)
-        again.daemon = True
-        again.start()
-    else:
-        sys.__unraisablehook__(unraisable)
-
-
 def main() -> None:
     """What `pnag.__main__` calls."""
-    sys.unraisablehook = ctrl_c_again
+    heed_ctrl_c()
     app()
