@@ -112,7 +112,10 @@ def test_the_table_has_a_column_for_every_cost(cpu_run: Path) -> None:
 
 
 def test_another_device_with_the_same_accuracies(
-    cpu_run: Path, phone: Path, capsys: pytest.CaptureFixture[str]
+    cpu_run: Path,
+    phone: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = {p: p.read_bytes() for p in cpu_run.rglob("*") if p.is_file()}
     costs = device(1).predict(SPACE.encode(pd.read_parquet(cpu_run / "table.parquet")["arch"]))
@@ -130,7 +133,8 @@ def test_another_device_with_the_same_accuracies(
     (folder,) = (cpu_run / "devices").iterdir()
     made = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
     capsys.readouterr()
-    dearer = generate(cpu_run, {"latency": budget * 1.3}, (phone,))
+    monkeypatch.setenv("HOME", str(phone.parent))
+    dearer = generate(cpu_run, {"latency": budget * 1.3}, (f"~/{phone.name}",))
     assert capsys.readouterr().out.count("reused") == 4
     assert isinstance(dearer, Answer) and dearer.accuracy > answer.accuracy
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()} == made

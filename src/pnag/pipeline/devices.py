@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from pnag.cost.counted import COUNTED, CountedCost
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.load import load_cost
 from pnag.errors import PnagError
-from pnag.files import file_fingerprint, fingerprint, write_bytes, write_json
+from pnag.files import expand_home, file_fingerprint, fingerprint, write_bytes, write_json
 from pnag.pipeline.display import Display
 from pnag.pipeline.recipe import Recipe
 from pnag.pipeline.run_directory import RunDirectory
@@ -58,7 +57,10 @@ def device_run(
             be written.
     """
     cost = load_cost(spec, **asdict(size))
-    identity = {"cost": spec if spec in COUNTED else file_fingerprint(Path(spec)), **asdict(size)}
+    identity = {
+        "cost": spec if spec in COUNTED else file_fingerprint(expand_home(spec)),
+        **asdict(size),
+    }
     key = fingerprint(identity)
     try:
         device = RunDirectory(run.devices / key)
