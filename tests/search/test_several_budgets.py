@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from pnag.search.front import FrontSettings
+from pnag.search.front import FrontSettings, draw_up_to
 from pnag.search.generator import Generator
 from pnag.search.several_budgets import (
     best_within,
     cheapest_within,
-    draw_up_to,
 )
 from pnag.space import ABSENT, SearchSpace, Tokens
 from pnag.space.search_space import Token

@@ -147,5 +147,8 @@ TrainMethod = Annotated[
     str | None,
     typer.Option(help="Of the supernet: sandwich or progressive. [default: sandwich]"),
 ]
+RecipeFile = Annotated[
+    Path | None, typer.Option("--recipe", help="YAML with any of recipe.yaml's options.")
+]
 SizedWidthMult = Annotated[float, typer.Option(min=0.1, callback=finite, help="Width multiplier.")]
 Resolution = Annotated[int, typer.Option(min=32, help="Height and width of the images.")]

@@ -21,6 +21,7 @@ from pnag.cli.options import (
     Json,
     Minutes,
     OnCorrupt,
+    RecipeFile,
     RuntimeName,
     Seed,
     Threads,
@@ -88,9 +89,7 @@ def run(
     threads: Threads = None,
     adb: Adb = None,
     seed: Seed = None,
-    recipe: Annotated[
-        Path | None, typer.Option(help="YAML with any of recipe.yaml's options.")
-    ] = None,
+    recipe: RecipeFile = None,
     as_json: Json = False,
 ) -> None:
     """Everything: from this machine, your images or your table to the best network for each budget.
@@ -265,9 +264,7 @@ def train(
     epochs: Epochs = None,
     train_method: TrainMethod = None,
     seed: Seed = None,
-    recipe: Annotated[
-        Path | None, typer.Option(help="YAML with any of recipe.yaml's options.")
-    ] = None,
+    recipe: RecipeFile = None,
 ) -> None:
     """The supernet only: the part of `pnag run --images` that several processes can share.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pnag.cost.block_csv import read_block_csv
@@ -20,6 +21,12 @@ KINDS = (
     f"{', '.join(COUNTED)}, a latency table of `pnag measure` (.json), "
     "a published operator table (.yaml) or one of blocks (.csv)"
 )
+
+
+def split_name(text: str) -> tuple[str, str] | None:
+    """The name and the specification of `NAME=SPEC`; None if it is not of that form."""
+    match = re.fullmatch(r"([A-Za-z][\w-]*)=(.+)", text)
+    return (match[1], match[2]) if match else None
 
 
 def load_cost(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,13 @@ import torch
 from rich.markup import escape
 
 from pnag.cost.counted import COUNTED
-from pnag.cost.load import Cost, load_cost
+from pnag.cost.load import Cost, load_cost, split_name
 from pnag.errors import PnagError
 from pnag.networks import load_checkpoint
 from pnag.pipeline.display import Display
 from pnag.pipeline.image_stages import decode_images
 from pnag.pipeline.size import Size
-from pnag.pipeline.tables import read_table, write_table
+from pnag.pipeline.tables import counted_columns, read_table, write_table
 from pnag.space import SearchSpace, sample_shared
 from pnag.training.collect import COLUMNS, collect
 from pnag.training.images import ImageData
@@ -63,10 +62,10 @@ def named_costs(texts: list[str]) -> dict[str, str]:
     """
     files: dict[str, str] = {}
     for text in texts:
-        match = re.fullmatch(r"([A-Za-z][\w-]*)=(.+)", text)
-        if not match:
+        parts = split_name(text)
+        if parts is None:
             raise PnagError(f"--cost is {text!r}, needs NAME=FILE, for example phone=phone.json")
-        name, file = match.groups()
+        name, file = parts
         if name in (*COLUMNS, *COUNTED):
             raise PnagError(f"--cost {text}: the table has a column {name} already; take another")
         if name in files:
@@ -146,8 +145,8 @@ def collect_table(
         size = Size(resolution, supernet.width_mult, supernet.num_classes)
         return {name: load_cost(file, **asdict(size)) for name, file in files.items()}
 
-    if pixels:
-        devices(pixels)  # a mistake in them is told before images are decoded
+    # A mistake in them is told before images are decoded, where the resolution is known.
+    models = devices(pixels) if pixels else None
     data = decode_images(
         display,
         images,
@@ -163,7 +162,8 @@ def collect_table(
     if note:
         display.note(f"[yellow]note:[/yellow] {escape(note)}")
     size = Size(data.preprocessing.resolution, supernet.width_mult, supernet.num_classes)
-    models = devices(size.resolution)
+    if models is None:
+        models = devices(size.resolution)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     to_device(supernet, device)
     tokens = sample_shared(space, architectures, np.random.default_rng(seed))
@@ -178,9 +178,8 @@ def collect_table(
             ray_address=ray_address,
             progress=bar.update,
         )
-    counts = size.count_batch(space, tokens)
     path = out.with_suffix(".parquet")
-    table = table.assign(**{name: getattr(counts, name) for name in COUNTED})
+    table = table.assign(**counted_columns(space, tokens, size))
     further, dropped = columns_of_before(path, table)
     further |= {name: model.predict(tokens) for name, model in models.items()}
     if dropped := [name for name in dropped if name not in further]:

@@ -25,6 +25,7 @@ from pnag.files import file_fingerprint, read_json, write_json, write_text
 from pnag.pipeline.display import Display
 from pnag.pipeline.recipe import Recipe, load_recipe, make_recipe
 from pnag.pipeline.run_directory import RunDirectory, finished_run, held_run
+from pnag.pipeline.search_table import problem_of
 from pnag.pipeline.size import Size
 from pnag.pipeline.tables import read_table
 from pnag.pipeline.timing import runtime_of, time_in_turns
@@ -143,14 +144,8 @@ def open_study(path: Path, device: str, budgets: list[float]) -> Study:
     # Now, and not after all searches, comes what is missing to build and to time the networks.
     check_makers(zoo_networks(device))
     LatencyTable.load(run.latency_table).check_runtime(runtime_of(recipe).identity())
-    table, labels = read_table(run.table), load_labels(run, SPACE)
-    problem = Problem(
-        SPACE,
-        SPACE.encode(table["arch"]),
-        table["accuracy"].to_numpy(dtype=float),
-        table["cost"].to_numpy(dtype=float),
-        labels,
-    )
+    labels = load_labels(run, SPACE)
+    problem = problem_of(read_table(run.table), labels)
     calibration = load_front_calibration(run)
     scaled = tuple(sorted(budgets)) or scaled_budgets(DEVICES[device], device, labels, calibration)
     folder = run.path / f"experiment-{device}"

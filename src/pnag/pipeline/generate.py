@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pnag.cost.counted import COUNTED
-from pnag.cost.load import load_cost
+from pnag.cost.load import load_cost, split_name
 from pnag.errors import PnagError
 from pnag.files import exists
 from pnag.pipeline.amounts import amount
@@ -33,9 +32,9 @@ from pnag.pipeline.trained import (
     load_labels,
     most_likely,
 )
-from pnag.search.front import Floats
+from pnag.search.front import Floats, draw_up_to
 from pnag.search.labels import Predicts
-from pnag.search.several_budgets import Costs, best_within, cheapest_within, draw_up_to
+from pnag.search.several_budgets import Costs, best_within, cheapest_within
 from pnag.space import Tokens
 
 STRETCHED = 2000  # architectures from the smallest to the largest, to start from
@@ -121,11 +120,12 @@ def _split(devices: list[str]) -> tuple[str | None, dict[str, str]]:
     """The device that replaces the run's own, and the further ones by name."""
     own, named = None, {}
     for text in devices:
-        match = re.fullmatch(r"([A-Za-z][\w-]*)=(.+)", text)
-        if match and not exists(Path(text)):
-            if match[1] in named:
-                raise PnagError(f"--device {match[1]}=... is given twice; use another name")
-            named[match[1]] = match[2]
+        parts = split_name(text)
+        if parts and not exists(Path(text)):
+            name, file = parts
+            if name in named:
+                raise PnagError(f"--device {name}=... is given twice; use another name")
+            named[name] = file
         elif own:
             raise PnagError(
                 f"--device names two devices to generate for, {own} and {text}; give further ones "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 from rich.markup import escape
 
 from pnag.pipeline.display import Display
@@ -34,13 +35,7 @@ def search_table(
     for note in notes:
         display.note(f"[yellow]note:[/yellow] {escape(note)}")
     labels = Labels(SPACE, *fit_labels(frame, make_recipe({}).predictor, seed, display))
-    problem = Problem(
-        SPACE,
-        SPACE.encode(frame["arch"]),
-        frame["accuracy"].to_numpy(dtype=float),
-        frame["cost"].to_numpy(dtype=float),
-        labels,
-    )
+    problem = problem_of(frame, labels)
     with display.bar(method) as bar:
         searcher = train(problem, seed, bar.update)
         answers = []
@@ -52,3 +47,9 @@ def search_table(
                 Answer(budget, SPACE.text(tokens)[0], float(value[0]), float(price[0]), note)
             )
     return answers
+
+
+def problem_of(frame: pd.DataFrame, labels: Labels) -> Problem:
+    """What search methods get of a table with `arch`, `accuracy` and `cost`, and its predictors."""
+    accuracy, cost = (frame[name].to_numpy(dtype=float) for name in ("accuracy", "cost"))
+    return Problem(SPACE, SPACE.encode(frame["arch"]), accuracy, cost, labels)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pnag.cost.counted import COUNTED
 from pnag.errors import PnagError
 from pnag.files import exists, write_atomic
 from pnag.pipeline.size import Size
@@ -28,16 +30,14 @@ def architecture_table(
     Args:
         accuracy, cost: (M,). size: of the networks, for what is counted.
     """
+    columns = {"arch": space.text(tokens), "accuracy": accuracy, "cost": cost}
+    return pd.DataFrame(columns | counted_columns(space, tokens, size))
+
+
+def counted_columns(space: SearchSpace, tokens: Tokens, size: Size) -> dict[str, Any]:
+    """(M,) each of the `COUNTED` costs of (M, T) architectures, by its name."""
     counts = size.count_batch(space, tokens)
-    columns = {
-        "arch": space.text(tokens),
-        "accuracy": accuracy,
-        "cost": cost,
-        "params": counts.params,
-        "macs": counts.macs,
-        "memory": counts.memory,
-    }
-    return pd.DataFrame(columns)
+    return {name: getattr(counts, name) for name in COUNTED}
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:

@@ -64,6 +64,17 @@ class FrontSettings:
     bins: int = 256
 
 
+def draw_up_to(
+    generator: Generator, budget: float, settings: FrontSettings, seed: int = 0
+) -> Tokens:
+    """(N, T) architectures from f(B) at budgets from the lowest trained one to `budget`."""
+    low, high = float(generator.embedding.budgets[0]), float(generator.embedding.budgets[-1])
+    grid = torch.linspace(low, min(max(budget, low), high), settings.budgets).double()
+    return generator.sample(
+        grid.repeat_interleave(settings.draws), torch.Generator().manual_seed(seed)
+    )
+
+
 def find_front(
     space: SearchSpace,
     generator: Generator,
@@ -83,11 +94,7 @@ def find_front(
         The front, and the one of the generator's own draws.
     """
     anchors = generator.embedding.budgets
-    grid = torch.linspace(float(anchors[0]), float(anchors[-1]), settings.budgets).double()
-    drawn = generator.sample(
-        grid.repeat_interleave(settings.draws), torch.Generator().manual_seed(seed)
-    )
-    drawn = np.unique(drawn, axis=0)
+    drawn = np.unique(draw_up_to(generator, float(anchors[-1]), settings, seed), axis=0)
     own = pareto_front(drawn, *label(drawn))
     front = improve(
         space,

@@ -12,11 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pnag.search.front import Floats, FrontSettings, breed, elite_of_bins
-from pnag.search.generator import Generator
 from pnag.space import SearchSpace, Tokens
 
 Value = Callable[[Tokens], Floats]
@@ -26,17 +24,6 @@ Costs = Callable[[Tokens], Floats]
 
 BEYOND = 0.1  # searched shares go up to 1.1: the best is often a small step from something dearer
 INFEASIBLE = 1e9  # taken from the value of what is not within the budgets: below all that is
-
-
-def draw_up_to(
-    generator: Generator, budget: float, settings: FrontSettings, seed: int = 0
-) -> Tokens:
-    """(N, T) architectures from f(B) at budgets from the lowest trained one to `budget`."""
-    low, high = float(generator.embedding.budgets[0]), float(generator.embedding.budgets[-1])
-    grid = torch.linspace(low, min(max(budget, low), high), settings.budgets).double()
-    return generator.sample(
-        grid.repeat_interleave(settings.draws), torch.Generator().manual_seed(seed)
-    )
 
 
 def best_within(

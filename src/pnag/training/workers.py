@@ -21,6 +21,7 @@ from pnag.errors import PnagError
 from pnag.memory import available_memory
 from pnag.networks.supernet import Supernet
 from pnag.space import Tokens
+from pnag.threads import torch_threads
 from pnag.training.images import ImageData
 from pnag.training.subnets import MAPS_BYTES, Settings, SubnetEvaluator, evaluator_bytes
 
@@ -106,22 +107,12 @@ def _here(job: Job) -> Run:
     def run(tasks: Sequence[Task]) -> Iterator[tuple[int, list[int]]]:
         nonlocal evaluator
         for number, task in enumerate(tasks):
-            with _one_thread():
+            with torch_threads(1):
                 evaluator = evaluator or job.evaluator()
                 counts = _counts(evaluator, task)
             yield number, counts
 
     return run
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _counts(evaluator: SubnetEvaluator, task: Task) -> list[int]:

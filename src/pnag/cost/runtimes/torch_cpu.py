@@ -6,8 +6,7 @@ import copy
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,19 +15,9 @@ from torch import Tensor, nn
 from pnag.cost.runtimes.machine import cpu_name
 from pnag.cost.timing import Call, Open, stopwatch
 from pnag.errors import PnagError
+from pnag.threads import torch_threads
 
 Forward = Callable[[Tensor], Tensor]
-
-
-@contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Let torch use so many threads for a while: the number is the whole process'."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def images_like(input_shape: tuple[int, ...]) -> Tensor:
