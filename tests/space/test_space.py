@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -45,6 +47,27 @@ def test_text_form_round_trips() -> None:
 def test_malformed_text_names_the_place(text: str, names: str) -> None:
     with pytest.raises(ValueError, match=names):
         pnag.Architecture.parse(text)
+
+
+def test_choices_that_a_space_lacks_are_named() -> None:
+    """A space of its own choices takes no other's for a layer that does not exist."""
+    fewer = replace(
+        SPACE,
+        tokens=tuple(
+            replace(token, choices=(3, 5)) if token.name.endswith("kernel") else token
+            for token in SPACE.tokens
+        ),
+    )
+    without_seven = "2,2,2,2,2:" + ",".join(["3,5,0,0"] * 5) + ":" + ",".join(["3,6,0,0"] * 5)
+    assert fewer.text(fewer.encode([without_seven])) == [without_seven]
+    with pytest.raises(ValueError, match=r"architecture 2: unit2\.layer1\.kernel is 7, .* 3, 5"):
+        fewer.encode([without_seven, GOOD])
+    shallow = replace(SPACE, tokens=tuple(
+        replace(token, choices=(2, 3)) if token.name == "unit4.depth" else token
+        for token in SPACE.tokens
+    ))  # fmt: skip
+    with pytest.raises(ValueError, match=r"unit4\.depth is 4, and this search space has 2, 3"):
+        shallow.encode([GOOD])
 
 
 def test_sampling_is_uniform_over_settings() -> None:

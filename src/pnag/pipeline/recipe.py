@@ -6,32 +6,37 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from pnag.cost.runtimes import DEFAULT
 from pnag.errors import PnagError
 from pnag.files import write_text
 from pnag.pipeline.run_directory import answer_name
+from pnag.ranges import Interval
 from pnag.search.evaluator import EvaluatorSettings
 from pnag.search.front import FrontSettings
 from pnag.search.policy_gradient import GeneratorSettings
 from pnag.search.predictor import PredictorSettings
 from pnag.training.settings import FinetuneSettings, SupernetSettings
 
+IMAGENET_RESOLUTION = 224  # of the predictor's top-1
+
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Of the sections that are plain dataclasses, too.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class LatencyRecipe(_Strict):
     """How this machine is measured."""
 
     runtime: str = DEFAULT
-    threads: Annotated[int, Field(ge=1)] = 1
+    threads: Annotated[int, Interval(ge=1, le=1024)] = 1
     adb: str | None = None  # serial number of the phone
-    rounds: Annotated[int, Field(ge=3)] = 24
-    calibration: Annotated[int, Field(ge=3)] = 48
-    check: Annotated[int, Field(ge=2)] = 50
+    rounds: Annotated[int, Interval(ge=3, le=100_000)] = 24
+    calibration: Annotated[int, Interval(ge=3, le=100_000)] = 48
+    check: Annotated[int, Interval(ge=2, le=100_000)] = 50
 
 
 class TableRecipe(_Strict):
@@ -46,16 +51,16 @@ class ImagesRecipe(_Strict):
     """A user's own images; what is None is chosen by the images and this machine's speed."""
 
     source: str
-    classes: Annotated[int, Field(ge=2)] | None = None
+    classes: Annotated[int, Interval(ge=2, le=1_000_000)] | None = None
     on_corrupt: Literal["refuse", "skip"] = "refuse"
     cache: Path | None = None
     precision: Literal["float32", "bfloat16"] | None = None
-    minutes: Annotated[float, Field(gt=0)] = 120.0
-    resolution: Annotated[int, Field(ge=32)] | None = None
-    width_mult: Annotated[float, Field(ge=0.1, le=4)] | None = None
-    epochs: Annotated[int, Field(ge=1)] | None = None
-    architectures: Annotated[int, Field(ge=20)] | None = None
-    finetune_epochs: Annotated[int, Field(ge=1)] | None = None
+    minutes: Annotated[float, Interval(gt=0, le=1_000_000)] = 120.0
+    resolution: Annotated[int, Interval(ge=32, le=4096)] | None = None
+    width_mult: Annotated[float, Interval(ge=0.1, le=4)] | None = None
+    epochs: Annotated[int, Interval(ge=1, le=1_000_000)] | None = None
+    architectures: Annotated[int, Interval(ge=20, le=1_000_000)] | None = None
+    finetune_epochs: Annotated[int, Interval(ge=1, le=1_000_000)] | None = None
 
 
 class Recipe(_Strict):
@@ -66,19 +71,31 @@ class Recipe(_Strict):
     images: ImagesRecipe | None = None
     supernet: SupernetSettings = SupernetSettings()
     finetune: FinetuneSettings = FinetuneSettings()
-    seed: int = Field(0, ge=0, lt=2**32)
-    resolution: int = Field(224, ge=32)
-    architectures: int = Field(16000, ge=100)
-    trained_budgets: int = Field(10, ge=2)
-    budgets: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
-    rounds: int = Field(0, ge=0)
-    per_round: int = Field(100, ge=1)
+    seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0
+    resolution: Annotated[int, Interval(ge=1, le=4096)] = IMAGENET_RESOLUTION
+    architectures: Annotated[int, Interval(ge=100, le=1_000_000)] = 16000
+    trained_budgets: Annotated[int, Interval(ge=2, le=1000)] = 10
+    budgets: tuple[Annotated[float, Interval(gt=0)], ...] = ()
+    rounds: Annotated[int, Interval(ge=0, le=100_000)] = 0
+    per_round: Annotated[int, Interval(ge=1, le=100_000)] = 100
     latency: LatencyRecipe = LatencyRecipe()
     # of a user's costs; blocks add up, so that the ridge regression has little to leave
     predictor: PredictorSettings = PredictorSettings(epochs=15, batch=256)
     evaluator: EvaluatorSettings = EvaluatorSettings()
     generator: GeneratorSettings = GeneratorSettings()
     front: FrontSettings = FrontSettings()
+
+    @field_validator("resolution")
+    @classmethod
+    def _that_accuracies_are_of(cls, resolution: int) -> int:
+        """Of networks of own images `images.resolution` tells; a table has none."""
+        if resolution != IMAGENET_RESOLUTION:
+            raise ValueError(
+                f"needs {IMAGENET_RESOLUTION}: the predictor of ImageNet's top-1 knows no other "
+                "resolution, and its answers would be wrong; networks of your own images take "
+                "theirs from images.resolution (--resolution with --images)"
+            )
+        return resolution
 
     @field_validator("budgets")
     @classmethod
@@ -130,13 +147,18 @@ def make_recipe(values: dict[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, e['loc']))} is {e['input']!r}: {e['msg']}"
-            if e["loc"]
-            else e["msg"]
-            for e in error.errors()
-        ]
-        raise PnagError("bad recipe: " + "; ".join(lines)) from error
+        raise PnagError("bad recipe: " + "; ".join(map(_mistake, error.errors()))) from error
+
+
+def _mistake(error: ErrorDetails) -> str:
+    """One of pydantic's errors, with the option's name in full."""
+    place = ".".join(map(str, error["loc"]))
+    text = error["msg"].removeprefix("Value error, ")
+    if not place:
+        return text
+    if isinstance(error["input"], dict):  # a section, of which the text names the option
+        return f"{place}: {text}"
+    return f"{place} is {error['input']!r}: {text}"
 
 
 def with_images(recipe: Recipe, decided: dict[str, Any]) -> Recipe:

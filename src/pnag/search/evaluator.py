@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
+from pnag.ranges import Interval, check_ranges
 from pnag.search.budgets import BudgetEmbedding, jittered
 from pnag.search.dominance import dominance_ranks
 from pnag.search.ranking_loss import ranking_loss
@@ -97,11 +99,14 @@ class EvaluatorSettings:
     loss within 0.01 in half the time (`benchmarks/README.md`).
     """
 
-    steps: int = 60
-    learning_rate: float = 1e-2
-    final_learning_rate: float = 1e-4
-    hidden: int = 256
-    embedding: int = 64
+    steps: Annotated[int, Interval(ge=1, le=1_000_000)] = 60
+    learning_rate: Annotated[float, Interval(gt=0, le=1)] = 1e-2
+    final_learning_rate: Annotated[float, Interval(ge=0, le=1)] = 1e-4
+    hidden: Annotated[int, Interval(ge=1, le=8192)] = 256
+    embedding: Annotated[int, Interval(ge=1, le=8192)] = 64
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def train_evaluator(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pnag.ranges import Interval, check_ranges
 from pnag.search.generator import Generator
 from pnag.space import SearchSpace, Tokens
 
@@ -57,11 +59,14 @@ class FrontSettings:
             that each keep their best architecture as a parent.
     """
 
-    budgets: int = 128
-    draws: int = 128
-    rounds: int = 60
-    children: int = 4096
-    bins: int = 256
+    budgets: Annotated[int, Interval(ge=1, le=100_000)] = 128
+    draws: Annotated[int, Interval(ge=1, le=100_000)] = 128
+    rounds: Annotated[int, Interval(ge=0, le=1_000_000)] = 60
+    children: Annotated[int, Interval(ge=2, le=1_000_000)] = 4096
+    bins: Annotated[int, Interval(ge=1, le=1_000_000)] = 256
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def draw_up_to(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
+from pnag.ranges import Interval, check_ranges
 from pnag.search.budgets import jittered
 from pnag.search.dominance import dominance_ranks
 from pnag.search.evaluator import Evaluator, Progress
@@ -33,21 +35,32 @@ class GeneratorSettings:
     space), so the loss over them alone leaves R nearly blind just where the generator works.
     """
 
-    iterations: int = 400
-    samples: int = 64
-    learning_rate: float = 4e-3
-    entropy: float = 0.1
-    final_entropy: float = 1e-2
-    hidden: int = 64
-    embedding: int = 64
-    refine_every: int = 20
-    refine_steps: int = 10
-    refine_pool: int = 768
-    refine_learning_rate: float = 2e-3
+    iterations: Annotated[int, Interval(ge=1, le=100_000_000)] = 400
+    samples: Annotated[int, Interval(ge=1, le=65_536)] = 64
+    learning_rate: Annotated[float, Interval(gt=0, le=1)] = 4e-3
+    entropy: Annotated[float, Interval(ge=0, le=1000)] = 0.1
+    final_entropy: Annotated[float, Interval(ge=0, le=1000)] = 1e-2
+    hidden: Annotated[int, Interval(ge=1, le=8192)] = 64
+    embedding: Annotated[int, Interval(ge=1, le=8192)] = 64
+    refine_every: Annotated[int, Interval(ge=1, le=100_000_000)] = 20
+    refine_steps: Annotated[int, Interval(ge=0, le=1_000_000)] = 10
+    refine_pool: Annotated[int, Interval(ge=2, le=1_000_000)] = 768
+    refine_learning_rate: Annotated[float, Interval(gt=0, le=1)] = 2e-3
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise ValueError(f"samples is {self.samples}, needs at least 1")
+        check_ranges(self)
+        if (self.entropy == 0) != (self.final_entropy == 0):
+            raise ValueError(
+                f"entropy is {self.entropy} and final_entropy is {self.final_entropy}: what falls "
+                "by equal factors is nowhere 0; set both to 0, or neither"
+            )
+
+    def entropy_weight(self, done: float) -> float:
+        """Lambda of (A), when a share `done` of the iterations is done."""
+        if self.entropy == 0:
+            return 0.0
+        fall: float = (self.final_entropy / self.entropy) ** done
+        return self.entropy * fall
 
 
 class Baseline:
@@ -125,14 +138,14 @@ def train_generator(
             features, accuracy, cost = (x.to(device) for x in describe(tokens))
             scores = evaluator.paired(features, drawn).view(k, n)
             advantage = baseline.advantage(scores).view(-1)
-        done = iteration / settings.iterations
-        weight = settings.entropy * (settings.final_entropy / settings.entropy) ** done
+        weight = settings.entropy_weight(iteration / settings.iterations)
         ascend(generator, optimizer, rollout, advantage, weight)
         schedule.step()
 
         latest.append((features.view(k, n, -1), accuracy.view(k, n), cost.view(k, n)))
         latest = latest[-max(1, settings.refine_pool // n) :]
-        if settings.refine_steps and (iteration + 1) % settings.refine_every == 0:
+        due = settings.refine_steps and (iteration + 1) % settings.refine_every == 0
+        if due and len(latest) * n > 1:  # a single one has nothing to be ranked among
             _refine(evaluator, refiner, latest, budgets, settings.refine_steps, random)
         held = cost <= drawn
         rewards.append(float(accuracy[held].mean()) if bool(held.any()) else float("nan"))

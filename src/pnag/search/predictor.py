@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from pnag.errors import PnagError
 from pnag.files import fingerprint, write_bytes
+from pnag.ranges import Interval, check_ranges
 from pnag.space import SearchSpace, Tokens
 
 VERSION = "2"
@@ -87,12 +89,15 @@ def fit_sum(space: SearchSpace, tokens: Tokens, values: Floats) -> NDArray[np.fl
 class PredictorSettings:
     """Size and training of the ensemble; chosen by cross-validation on the ImageNet table."""
 
-    members: int = 8
-    hidden: int = 64
-    epochs: int = 60
-    batch: int = 128
-    learning_rate: float = 3e-3
-    weight_decay: float = 1.0
+    members: Annotated[int, Interval(ge=2, le=1024)] = 8
+    hidden: Annotated[int, Interval(ge=1, le=8192)] = 64
+    epochs: Annotated[int, Interval(ge=1, le=1_000_000)] = 60
+    batch: Annotated[int, Interval(ge=1, le=1_000_000)] = 128
+    learning_rate: Annotated[float, Interval(gt=0, le=1)] = 3e-3
+    weight_decay: Annotated[float, Interval(ge=0, le=1000)] = 1.0
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 class Predictor(nn.Module):

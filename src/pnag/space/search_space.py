@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pnag.errors import BadValueError
 from pnag.space.architecture import DEPTHS, KERNELS, MAX_DEPTH, UNITS, WIDTHS, Architecture
 
 ABSENT = -1
@@ -204,7 +205,8 @@ class SearchSpace:
         """(N, T) tokens of architectures, given as objects or in text form.
 
         Raises:
-            BadValueError: (a ValueError) for a malformed text.
+            BadValueError: (a ValueError) for a malformed text, or for an architecture that this
+                space does not hold: names the token, its value and its choices.
         """
         rows = []
         for item in architectures:
@@ -220,6 +222,16 @@ class SearchSpace:
         for column, token in enumerate(self.tokens):
             for index, choice in enumerate(token.choices):
                 tokens[values[:, column] == choice, column] = index
+        exists = self.exists(tokens)
+        unknown = np.where(exists, tokens == ABSENT, values != 0)
+        if unknown.any():
+            row, column = (int(index) for index in np.argwhere(unknown)[0])
+            token, value = self.tokens[column], values[row, column]
+            allowed = ", ".join(map(str, token.choices)) if exists[row, column] else "0 (no layer)"
+            raise BadValueError(
+                f"architecture {row + 1}: {token.name} is {value}, and this search space has "
+                f"{allowed}"
+            )
         return tokens
 
     def text(self, tokens: Tokens) -> list[str]:

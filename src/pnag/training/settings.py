@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pnag.ranges import Interval, check_ranges
 
 Method = Literal["progressive", "sandwich"]
-
-
-def _at_least_0(settings: object, name: str) -> None:
-    value = getattr(settings, name)
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} is {value}, needs a number of at least 0")
+Positive = Annotated[float, Interval(gt=0)]
+Share = Annotated[float, Interval(gt=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -31,26 +29,22 @@ class Augmentation:
     """
 
     flip: bool = True
-    scale: tuple[float, float] = (0.35, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    padding: float = 1 / 8
-    colour: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    erase: float = 0.0
+    scale: tuple[Share, Share] = (0.35, 1.0)
+    ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    padding: Annotated[float, Interval(ge=0, le=1)] = 1 / 8
+    colour: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    mixup: Annotated[float, Interval(ge=0, le=1000)] = 0.0
+    cutmix: Annotated[float, Interval(ge=0, le=1000)] = 0.0
+    erase: Annotated[float, Interval(ge=0, le=1)] = 0.0
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         for name in ("scale", "ratio"):
             low, high = getattr(self, name)
-            if not 0 < low <= high:
+            if not 0 < low <= high < math.inf:
                 raise ValueError(f"{name} is [{low}, {high}], needs two growing positive numbers")
         if self.scale[1] > 1:
             raise ValueError(f"scale is {list(self.scale)}, needs shares of at most 1")
-        for name in ("padding", "mixup", "cutmix"):
-            _at_least_0(self, name)
-        for name in ("colour", "erase"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, needs 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -67,29 +61,19 @@ class FitSettings:
         ema: decay of the averaged weights that a phase ends with; 0 for none.
     """
 
-    epochs: int = 0
-    batch_size: int = 64
-    learning_rate: float = 0.05
-    warmup: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 3e-5
-    clip: float = 5.0
-    accumulate: int = 1
-    ema: float = 0.0
+    epochs: Annotated[int, Interval(ge=0, le=1_000_000)] = 0
+    batch_size: Annotated[int, Interval(ge=2, le=1_000_000)] = 64
+    learning_rate: Positive = 0.05
+    warmup: Annotated[float, Interval(ge=0, lt=1)] = 0.05
+    momentum: Annotated[float, Interval(gt=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Interval(ge=0)] = 3e-5
+    clip: Positive = 5.0
+    accumulate: Annotated[int, Interval(ge=1, le=1_000_000)] = 1
+    ema: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     augment: Augmentation = Augmentation()
 
     def __post_init__(self) -> None:
-        least = {"epochs": 0, "batch_size": 2, "accumulate": 1, "warmup": 0, "ema": 0}
-        for name, low in least.items():
-            if not getattr(self, name) >= low:
-                raise ValueError(f"{name} is {getattr(self, name)}, needs at least {low}")
-        _at_least_0(self, "weight_decay")
-        for name in ("learning_rate", "clip", "momentum"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}, needs a positive number")
-        for name in ("momentum", "ema", "warmup"):
-            if not getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, needs less than 1")
+        check_ranges(self)
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of a step of so many."""
@@ -103,7 +87,7 @@ class FitSettings:
 class FinetuneFit(FitSettings):
     """The same with a learning rate for weights that are good already."""
 
-    learning_rate: float = 0.01
+    learning_rate: Positive = 0.01
 
 
 @dataclass(frozen=True)
@@ -118,12 +102,12 @@ class SupernetSettings:
     """
 
     method: Method = "sandwich"
-    label_smoothing: float = 0.1
-    distillation: float = 1.0
+    label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.1
+    distillation: Annotated[float, Interval(ge=0)] = 1.0
     fit: FitSettings = FitSettings()
 
     def __post_init__(self) -> None:
-        _check_losses(self)
+        check_ranges(self)
 
     def identity(self) -> dict[str, Any]:
         """What trained weights depend on: under the sandwich rule not on `distillation`."""
@@ -142,17 +126,9 @@ class FinetuneSettings:
         distillation: weight of the cross-entropy with the supernet's largest network, 0 for none.
     """
 
-    label_smoothing: float = 0.1
-    distillation: float = 0.0
+    label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.1
+    distillation: Annotated[float, Interval(ge=0)] = 0.0
     fit: FinetuneFit = FinetuneFit()
 
     def __post_init__(self) -> None:
-        _check_losses(self)
-
-
-def _check_losses(settings: SupernetSettings | FinetuneSettings) -> None:
-    if not 0 <= settings.label_smoothing < 1:
-        raise ValueError(
-            f"label_smoothing is {settings.label_smoothing}, needs a share from 0 to below 1"
-        )
-    _at_least_0(settings, "distillation")
+        check_ranges(self)

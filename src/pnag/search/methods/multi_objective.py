@@ -143,8 +143,7 @@ def train_for_budget(
         # Rewards differ by little more than a hundredth: centred and in units of their deviation.
         standard = (reward - reward.mean()) / (reward.std() + 1e-9)
         advantage = torch.from_numpy(standard.clip(-4, 4)).float()
-        done = iteration / s.iterations
-        weight = s.entropy * (s.final_entropy / s.entropy) ** done
+        weight = s.entropy_weight(iteration / s.iterations)
         ascend(generator, optimizer, rollout, advantage, weight)
         schedule.step()
         progress(iteration + 1, s.iterations)
