@@ -203,9 +203,11 @@ def _check_source(out: Path, recipe: Recipe) -> None:
         return
     (there, its_path), (here, path) = _source_of(before), _source_of(recipe)
     if path != its_path:
+        copied = recipe.images is not None and before.images is not None
+        same = f", or --out {out} if they are the same images elsewhere" if copied else ""
         raise PnagError(
             f"{out} has the results of {there}, and this run is of {here}; give it a directory "
-            "of its own with --out"
+            f"of its own with --out{same}"
         )
 
 

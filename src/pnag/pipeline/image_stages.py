@@ -138,7 +138,12 @@ def make_accelerator(images: ImagesRecipe, kept: Precision | None = None) -> Acc
 def decode_images(display: Display, source: str, **options: Any) -> ImageData:
     """`load_images` with a bar."""
     with display.bar("decoding the images") as bar:
-        data = load_images(source, **options, progress=bar.update)
+        data = load_images(
+            source,
+            **options,
+            progress=bar.update,
+            reading=lambda done, total: bar.update(done, total, "reading the files"),
+        )
         read = sum(len(data.part(part)) for part in PARTS)
         bar.update(read, read)  # of the cache nothing is told
     return data

@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pnag.errors import PnagError
 from pnag.files import fingerprint, read_json, write_json, writing
+from pnag.training.contents import contents
 from pnag.training.decode import (
     INTERPOLATION,
     RESIZE,
@@ -44,8 +45,9 @@ PARTS: tuple[PartName, ...] = ("train", "validation", "test")
 
 HELD_OUT = 0.2
 TRAIN_MARGIN = 1.25
-# The layout of the cache; raise it when the same source and settings give other pixels.
-_LAYOUT = 1
+# The layout of the cache; raise it when the same source and settings give other pixels, or what
+# tells sources apart changes.
+_LAYOUT = 2
 _PROBED = 200
 _BATCH_BYTES = 4 << 20
 _FEW = 1000
@@ -113,9 +115,11 @@ class ImageData:
     """Decoded images in three parts.
 
     Attributes:
-        identity: a hash of the source's files and of all that decides what became of them.
+        identity: a hash of what the source's files hold and of all that decides what became of
+            it; the same wherever the source lies.
         split: a hash of what decides which image is in which part: the files, the choice of
             classes and the seed.
+        source: as it was named.
         classes: names, in the order of the labels.
         small: whether images are about as small as the resolution (see the module).
         mirror: whether a mirrored image is still an image of its class.
@@ -151,6 +155,7 @@ def load_images(
     on_corrupt: Literal["refuse", "skip"] = "refuse",
     workers: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    reading: Callable[[int, int], None] = lambda done, total: None,
 ) -> ImageData:
     """Decode a source's images into `cache`, or take them from there.
 
@@ -171,7 +176,8 @@ def load_images(
         on_corrupt: what to do with an image that cannot be decoded: stop and name it, or leave it
             out and count it.
         workers: processes that decode; one for each CPU if None.
-        progress: told how many images of how many are done.
+        progress: told how many images of how many are decoded.
+        reading: told how many files of how many are read, where it must be seen what they hold.
 
     Raises:
         PnagError: names what is wrong with the source, an image, a setting or the cache.
@@ -181,15 +187,21 @@ def load_images(
     if classes is not None and classes < 2:
         raise PnagError(f"classes is {classes}, needs at least 2 to tell apart")
     found = find_source(source)
-    key = fingerprint([_LAYOUT, found.identity, resolution, classes, seed, on_corrupt])
-    split = fingerprint([_LAYOUT, found.identity, classes, seed])
-    folder = cache / key
     with writing(cache, OTHER_FOLDER):
         cache.mkdir(parents=True, exist_ok=True)
+        holds = [_LAYOUT, found.kind, contents(found.files, cache, reading)]
+    wanted = _Wanted(source, holds, classes, seed, on_corrupt)
+    # What is asked for by name may have been decoded when it was left open.
+    data = wanted.read(cache, None) if resolution else None
+    if data is not None and data.preprocessing.resolution == resolution:
+        return data
+    key = wanted.key(resolution)
+    folder = cache / key
+    with writing(cache, OTHER_FOLDER):
         lock = FileLock(cache / f".{key}.lock")
         lock.acquire()
     try:
-        data = _read(folder, split)
+        data = wanted.read(cache, resolution)
         if data is None:
             partial = cache / f".{key}.partial"
             for stale in (partial, folder):  # of a run that was stopped, or damaged later
@@ -204,7 +216,7 @@ def load_images(
                     partial.replace(folder)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
-            data = _read(folder, split)
+            data = wanted.read(cache, resolution)
             if data is None:
                 raise PnagError(
                     f"the decoded images {folder} are damaged as soon as they are written; check "
@@ -339,7 +351,6 @@ def _decode(
     mean, std = _moments(histogram)
     shutil.rmtree(scratch, ignore_errors=True)
     description = {
-        "source": source,
         "classes": opened.classes,
         "parts": {name: {"count": counts[name], "size": sizes[name]} for name in PARTS},
         "preprocessing": {
@@ -487,36 +498,55 @@ def _check_space(folder: Path, needed: int, what: str) -> None:
         )
 
 
-def _read(folder: Path, split: str) -> ImageData | None:
-    """What was decoded into a folder; None if it is not there, or damaged."""
-    if not (folder / "images.json").exists():
-        return None
-    try:
-        text = read_json(folder / "images.json")
-        parts = {name: _read_part(folder, name, part) for name, part in text["parts"].items()}
-        how = text["preprocessing"]
-        return ImageData(
-            folder.name,
-            split,
-            text["source"],
-            tuple(text["classes"]),
-            parts["train"],
-            parts["validation"],
-            parts["test"],
-            Preprocessing(
-                how["resolution"],
-                how["shorter"],
-                tuple(how["mean"]),
-                tuple(how["std"]),
-                how["interpolation"],
-            ),
-            text["small"],
-            text["mirror"],
-            tuple(text["notes"]),
-            tuple(text["skipped"]),
-        )
-    except (PnagError, OSError, EOFError, ValueError, KeyError, TypeError):
-        return None
+@dataclass(frozen=True)
+class _Wanted:
+    """Images to decode, or that have been, at any resolution.
+
+    Attributes:
+        holds: what tells the source's images from others.
+    """
+
+    source: str
+    holds: list[Any]
+    classes: int | None
+    seed: int
+    on_corrupt: str
+
+    def key(self, resolution: int | None) -> str:
+        """The name of their folder; None is for a resolution that the images decide."""
+        return fingerprint([*self.holds, resolution, self.classes, self.seed, self.on_corrupt])
+
+    def read(self, cache: Path, resolution: int | None) -> ImageData | None:
+        """What was decoded into their folder; None if it is not there, or damaged."""
+        folder = cache / self.key(resolution)
+        if not (folder / "images.json").exists():
+            return None
+        try:
+            text = read_json(folder / "images.json")
+            parts = {name: _read_part(folder, name, part) for name, part in text["parts"].items()}
+            how = text["preprocessing"]
+            return ImageData(
+                self.key(how["resolution"]),
+                fingerprint([*self.holds, self.classes, self.seed]),
+                self.source,
+                tuple(text["classes"]),
+                parts["train"],
+                parts["validation"],
+                parts["test"],
+                Preprocessing(
+                    how["resolution"],
+                    how["shorter"],
+                    tuple(how["mean"]),
+                    tuple(how["std"]),
+                    how["interpolation"],
+                ),
+                text["small"],
+                text["mirror"],
+                tuple(text["notes"]),
+                tuple(text["skipped"]),
+            )
+        except (PnagError, OSError, EOFError, ValueError, KeyError, TypeError):
+            return None
 
 
 def _read_part(folder: Path, name: str, part: dict[str, int]) -> ImagePart:

@@ -1,7 +1,7 @@
 """Where images come from: class folders, Parquet files, the Hugging Face hub, or the digits.
 
-Each kind of source is looked at first (`find_source`: its identity, for a cache) and opened only
-when its images are needed, as rows of undecoded images for each part.
+Each kind of source is looked at first (`find_source`: its files, by which a cache knows it) and
+opened only when its images are needed, as rows of undecoded images for each part.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from PIL import Image
 
 from pnag.errors import PnagError
 from pnag.files import exists, expand_home
+from pnag.training.contents import Files
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -117,13 +118,16 @@ class Source:
     """A source that has been looked at but not read.
 
     Attributes:
-        identity: a JSON value that changes whenever the images may have changed.
+        kind: what its files' names do not tell.
+        files: of each part, by names that are the same wherever the source lies; what they hold
+            decides what the images are.
         open: reads it; may put temporary files into the folder it is given.
         mirror: whether a mirrored image is still an image of its class.
         scratch_bytes: about how large those temporary files are.
     """
 
-    identity: Any
+    kind: str
+    files: Files
     open: Callable[[Path], Opened]
     mirror: bool = True
     scratch_bytes: int = 0
@@ -137,7 +141,7 @@ def find_source(source: str) -> Source:
         PnagError: if there is no such thing, or nothing to train on in it.
     """
     if source == "digits":
-        return Source("digits", _open_digits, mirror=False)
+        return Source("digits", {}, _open_digits, mirror=False)
     path = expand_home(source)
     there = exists(path)
     if there and path.is_file():
@@ -161,15 +165,6 @@ def find_source(source: str) -> Source:
 
 def _part_of(name: str) -> str | None:
     return next((part for key, part in _PARTS.items() if name.lower().startswith(key)), None)
-
-
-def _stamp(path: Path, root: Path) -> tuple[str, int, int]:
-    name = str(path.relative_to(root))
-    try:
-        stat = path.stat()
-    except OSError:  # such as a link to nothing: an image that cannot be decoded, as others
-        return name, -1, -1
-    return name, stat.st_size, stat.st_mtime_ns
 
 
 # Folders of class folders
@@ -205,10 +200,11 @@ def _folder(root: Path) -> Source:
             tuple(classes), {p: _file_rows(samples) for p, samples in listed.items()}, notes
         )
 
-    identity = {
-        part: [_stamp(path, root) for path, _ in samples] for part, samples in listed.items()
+    files = {
+        part: [(path.relative_to(root).as_posix(), path) for path, _ in samples]
+        for part, samples in listed.items()
     }
-    return Source({"root": str(root.resolve()), "files": identity}, open_folder)
+    return Source("folder", files, open_folder)
 
 
 def _exact_part(name: str) -> str | None:
@@ -339,12 +335,9 @@ def _parquet(parts: dict[str, list[Path]]) -> Source:
             ) from error
         return _from_columns(dict(loaded), files["train"][0])
 
-    identity = {
-        part: [(str(f.resolve()), *_stamp(f, f.parent)[1:]) for f in files]
-        for part, files in parts.items()
-    }
-    size = sum(stamp[1] for stamps in identity.values() for stamp in stamps)
-    return Source({"parquet": identity}, open_parquet, scratch_bytes=size)
+    files = {part: [(file.name, file) for file in some] for part, some in parts.items()}
+    size = sum(file.stat().st_size for some in parts.values() for file in some if file.exists())
+    return Source("parquet", files, open_parquet, scratch_bytes=size)
 
 
 def _hub(name: str) -> Source:
@@ -373,8 +366,8 @@ def _hub(name: str) -> Source:
         raise PnagError(
             f"the data set {name!r} has no split train; it has: {', '.join(loaded)}; name another"
         )
-    identity = {
-        part: [_stamp(f, f.parent) for f in (Path(c["filename"]) for c in rows.cache_files)]
+    files = {
+        part: [(f.name, f) for f in (Path(c["filename"]) for c in rows.cache_files)]
         for part, rows in parts.items()
     }
 
@@ -382,7 +375,7 @@ def _hub(name: str) -> Source:
         opened = _from_columns(parts, name)
         return Opened(opened.classes, opened.parts, notes + opened.notes)
 
-    return Source({"hub": name, "files": identity}, open_hub)
+    return Source(f"hub {name}", files, open_hub)
 
 
 @contextlib.contextmanager
