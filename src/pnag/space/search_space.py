@@ -225,11 +225,13 @@ class SearchSpace:
         exists = self.exists(tokens)
         unknown = np.where(exists, tokens == ABSENT, values != 0)
         if unknown.any():
-            row, column = (int(index) for index in np.argwhere(unknown)[0])
-            token, value = self.tokens[column], values[row, column]
-            allowed = ", ".join(map(str, token.choices)) if exists[row, column] else "0 (no layer)"
+            number, column = np.argwhere(unknown)[0]
+            token, value = self.tokens[column], values[number, column]
+            allowed = (
+                ", ".join(map(str, token.choices)) if exists[number, column] else "0 (no layer)"
+            )
             raise BadValueError(
-                f"architecture {row + 1}: {token.name} is {value}, and this search space has "
+                f"architecture {number + 1}: {token.name} is {value}, and this search space has "
                 f"{allowed}"
             )
         return tokens
