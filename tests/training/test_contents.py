@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from pnag.training import contents as module
-from pnag.training.images import PARTS, ImageData, load_images
+from pnag.training.images import ImageData, load_images
+from pnag.training.parts import PARTS
 
 
 @pytest.fixture

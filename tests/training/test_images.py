@@ -23,9 +23,10 @@ import pytest
 from PIL import Image
 
 from pnag.errors import PnagError
-from pnag.training import images as module
+from pnag.training import decoding as module
 from pnag.training.decode import centre_pixels, open_image, to_rgb
-from pnag.training.images import PARTS, ImageData, load_images
+from pnag.training.images import ImageData, load_images
+from pnag.training.parts import PARTS
 from pnag.training.splits import hold_out, subset
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

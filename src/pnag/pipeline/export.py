@@ -30,7 +30,8 @@ from pnag.pipeline.exportable import (
 )
 from pnag.pipeline.preprocessing import imagenet_classes, normalised_by, preprocessing_of
 from pnag.pipeline.size import Size
-from pnag.training.images import ImageData, PartName, load_images
+from pnag.training.images import ImageData, load_images
+from pnag.training.parts import PartName
 from pnag.training.recalibrate import recalibrate
 
 CALIBRATION_IMAGES = 300  # as many as NNCF takes by default

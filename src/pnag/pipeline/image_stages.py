@@ -46,8 +46,9 @@ from pnag.space import SearchSpace, Tokens, sample_shared
 from pnag.training.batches import steps_per_epoch
 from pnag.training.collect import collect
 from pnag.training.finetune import finetune, finetune_identity, judge
-from pnag.training.images import PARTS, ImageData, load_images
+from pnag.training.images import ImageData, load_images
 from pnag.training.loop import Step, to_device
+from pnag.training.parts import PARTS
 from pnag.training.phases import PHASES
 from pnag.training.plan import (
     VALIDATION,

@@ -27,7 +27,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pnag.errors import PnagError
-from pnag.training.images import ImageData, PartName, Preprocessing
+from pnag.training.images import ImageData, Preprocessing
+from pnag.training.parts import PartName
 from pnag.training.settings import Augmentation
 from pnag.training.splits import subset
 

@@ -17,8 +17,9 @@ from pnag.networks.depthwise import with_fast_depthwise
 from pnag.networks.supernet import LARGEST, Supernet
 from pnag.space import Architecture
 from pnag.training.batches import eval_batches
-from pnag.training.images import ImageData, PartName
+from pnag.training.images import ImageData
 from pnag.training.loop import Step, fit, to_device
+from pnag.training.parts import PartName
 from pnag.training.recalibrate import recalibrate
 from pnag.training.settings import FinetuneSettings
 from pnag.training.weights import trained
