@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -62,14 +63,17 @@ class ElasticDepthwise(nn.Module):
         weight = self.conv.weight[:channels]
         if kernel == LARGEST_KERNEL:
             return weight
-        matrix: Tensor = self.get_parameter("7to5_matrix")
-        if kernel == 3:
-            # Only the centre of the 5x5 result is wanted: take its nine rows before the product
-            # with the channels, and multiply the two small matrices instead.
-            centre = matrix.view(5, 5, 25)[1:4, 1:4].reshape(9, 25)
-            matrix = self.get_parameter("5to3_matrix") @ centre
-        flat = weight[:, :, 1:6, 1:6].reshape(channels, 25)
-        return (flat @ matrix.t()).view(channels, 1, kernel, kernel)
+        # In training as where subnets are judged and exported: autocast would round the weights
+        # and matrices to bfloat16 first, and what was trained would not be what is exported.
+        with _full_precision(weight.device.type):
+            matrix: Tensor = self.get_parameter("7to5_matrix")
+            if kernel == 3:
+                # Only the centre of the 5x5 result is wanted: take its nine rows before the product
+                # with the channels, and multiply the two small matrices instead.
+                centre = matrix.view(5, 5, 25)[1:4, 1:4].reshape(9, 25)
+                matrix = self.get_parameter("5to3_matrix") @ centre
+            flat = weight[:, :, 1:6, 1:6].reshape(channels, 25)
+            return (flat @ matrix.t()).view(channels, 1, kernel, kernel)
 
     def forward(self, x: Tensor, kernel: int) -> Tensor:
         """Map (N, C, H, W) to (N, C, ceil(H / stride), ceil(W / stride))."""
@@ -251,6 +255,13 @@ class ElasticLayer(nn.Module):
         """Map (N, in, H, W) to (N, out, ceil(H / stride), ceil(W / stride))."""
         result: Tensor = self.conv(x, width, kernel)
         return result + x if self.shortcut else result
+
+
+def _full_precision(device: str) -> AbstractContextManager[object]:
+    """Without autocast, which some devices ("meta") do not have."""
+    if torch.amp.is_autocast_available(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
 
 
 def _importance_order(next_weight: Tensor, bounds: Sequence[int]) -> Tensor:
