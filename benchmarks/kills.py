@@ -40,6 +40,7 @@ SUPERNET = "supernet.safetensors"
 SAME = (
     "table.parquet",
     "accuracy.safetensors",
+    "logs/pretrained_evaluator.safetensors",
     "evaluator.safetensors",
     "generator.safetensors",
     "front.parquet",

@@ -14,7 +14,8 @@ from pnag.search.front import FrontSettings
 from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.labels import Labels
 from pnag.search.methods import Problem
-from pnag.search.methods.pnag_method import PnagSettings, pnag
+from pnag.search.methods.pnag_method import pnag
+from pnag.search.pnag import PnagSettings
 from pnag.search.policy_gradient import GeneratorSettings
 from pnag.space import SearchSpace, Token, Tokens
 

@@ -34,8 +34,8 @@ from pnag.pipeline.recipe import Recipe, save_recipe
 from pnag.search.evaluator import EvaluatorSettings
 from pnag.search.front import FrontSettings
 from pnag.search.methods import METHODS
-from pnag.search.methods.pnag_method import PnagSettings
 from pnag.search.methods.pnag_method import pnag as pnag_method
+from pnag.search.pnag import PnagSettings
 from pnag.search.policy_gradient import GeneratorSettings
 
 SPACE = pnag.SearchSpace()
@@ -175,7 +175,7 @@ def test_a_rerun_that_is_stopped_is_no_finished_run(
     out = Path(shutil.copytree(table_run, tmp_path / "run"))
     arguments = [*table_arguments(table_run.parent / "t.csv", out, recipe), "--seed", 1]
     with monkeypatch.context() as patched:
-        patched.setattr("pnag.pipeline.stages.find_front", stop)
+        patched.setattr("pnag.search.pnag.find_front", stop)
         assert call(*arguments).exit_code == 130
     # Its evaluator and generator are new, its front and answers are not.
     done = call("generate", out, "--budget", 1e6)
@@ -400,7 +400,7 @@ def test_stops_in_every_stage_then_completes(tmp_path: Path, recipe: Path, table
     for file, sign in (
         ("recipe.yaml", signal.SIGINT),
         ("table.parquet", signal.SIGKILL),
-        ("evaluator.safetensors", signal.SIGINT),
+        ("logs/pretrained_evaluator.safetensors", signal.SIGINT),
         ("generator.safetensors", signal.SIGKILL),
         ("front.parquet", signal.SIGINT),
     ):

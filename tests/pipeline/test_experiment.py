@@ -37,8 +37,9 @@ from pnag.pipeline.experiment import (
 )
 from pnag.pipeline.recipe import make_recipe, save_recipe
 from pnag.pipeline.run_directory import RunDirectory
+from pnag.pipeline.search_stages import search_stages
 from pnag.pipeline.size import Size
-from pnag.pipeline.stages import imagenet_table_stage, search_stages
+from pnag.pipeline.stages import imagenet_table_stage
 from pnag.report.experiment_table import COLUMNS, experiment_cells, markdown_table
 from pnag.search.labels import Labels
 from pnag.search.methods import Problem

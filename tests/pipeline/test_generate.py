@@ -31,8 +31,9 @@ from pnag.pipeline.export_command import export_options
 from pnag.pipeline.generate import SeveralAnswer, generate_for, own_names
 from pnag.pipeline.recipe import Recipe, make_recipe, save_recipe
 from pnag.pipeline.run_directory import RunDirectory
+from pnag.pipeline.search_stages import search_stages
 from pnag.pipeline.size import Size
-from pnag.pipeline.stages import imagenet_table_stage, search_stages
+from pnag.pipeline.stages import imagenet_table_stage
 from pnag.pipeline.trained import (
     Answer,
     load_calibrated_front,

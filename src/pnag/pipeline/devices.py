@@ -13,8 +13,9 @@ from pnag.files import expand_home, file_fingerprint, fingerprint, write_bytes, 
 from pnag.pipeline.display import Display
 from pnag.pipeline.recipe import Recipe
 from pnag.pipeline.run_directory import RunDirectory
+from pnag.pipeline.search_stages import search_stages
 from pnag.pipeline.size import Size
-from pnag.pipeline.stages import SPACE, search_stages
+from pnag.pipeline.stages import SPACE
 from pnag.pipeline.tables import read_table, write_table
 
 

@@ -14,6 +14,7 @@ from pnag.pipeline.display import Display
 from pnag.pipeline.recipe import Recipe, TableRecipe, save_recipe, with_images
 from pnag.pipeline.report import results_of, save_report
 from pnag.pipeline.run_directory import RunDirectory, held_run
+from pnag.pipeline.search_stages import search_stages
 from pnag.pipeline.size import Size
 from pnag.pipeline.stages import (
     answer_stage,
@@ -23,7 +24,6 @@ from pnag.pipeline.stages import (
     latency_stage,
     model_name,
     proof_stage,
-    search_stages,
     user_table_stage,
 )
 from pnag.pipeline.tables import read_table

@@ -41,17 +41,11 @@ from pnag.pipeline.trained import (
     load_calibrated_front,
     load_front,
     load_gaussian_process,
-    load_generator,
     load_labels,
-    load_state,
     save_gaussian_process,
-    save_module,
 )
-from pnag.search.budgets import trained_budgets
-from pnag.search.evaluator import Evaluator, train_evaluator
-from pnag.search.front import Front, find_front, pareto_front
+from pnag.search.front import Front, pareto_front
 from pnag.search.gaussian_process import GaussianProcess, fit_gaussian_process
-from pnag.search.policy_gradient import train_generator
 from pnag.search.predictor import Predictor, PredictorSettings, fit_predictor
 from pnag.search.rounds import propose
 from pnag.space import SearchSpace, Tokens
@@ -265,107 +259,6 @@ def ask_stage(
         f"round {done + 1} of {recipe.rounds}: fill in [bold]{escape(table.accuracy)}[/bold] and "
         f"[bold]{escape(table.cost)}[/bold] in {escape(str(path))}, then give the same command "
         "again"
-    )
-
-
-def search_stages(run: RunDirectory, recipe: Recipe, display: Display) -> None:
-    """Evaluator, generator and front, from a table and two predictors."""
-    labels = load_labels(run, SPACE)
-    common = {
-        "table": file_fingerprint(run.table),
-        "accuracy": file_fingerprint(run.accuracy_predictor),
-        "cost": file_fingerprint(run.cost_model),
-        "trained_budgets": recipe.trained_budgets,
-        "seed": recipe.seed,
-    }
-    frame = read_table(run.table)
-    budgets = trained_budgets(frame["cost"].to_numpy(), recipe.trained_budgets)
-
-    def evaluator_work() -> None:
-        features, _, _ = labels.describe(SPACE.encode(frame["arch"]))
-        with display.bar("training the evaluator") as bar:
-            evaluator, losses = train_evaluator(
-                features,
-                torch.from_numpy(frame["accuracy"].to_numpy(copy=True)),
-                torch.from_numpy(frame["cost"].to_numpy(copy=True)),
-                budgets,
-                recipe.evaluator,
-                seed=recipe.seed,
-                progress=lambda done, total, loss: bar.update(done, total, f"loss {loss:.3f}"),
-            )
-        save_module(evaluator, run.evaluator, SPACE)
-        write_json(run.evaluator_curve, {"ranking_loss": losses})
-
-    run.stage(
-        "evaluator",
-        common | {"evaluator": asdict(recipe.evaluator)},
-        [run.evaluator, run.evaluator_curve],
-        evaluator_work,
-        display.reused,
-    )
-
-    def generator_work() -> None:
-        state = load_state(run.evaluator, "Evaluator", SPACE)
-        evaluator = Evaluator(
-            SPACE.num_features + 2, budgets, recipe.evaluator.hidden, recipe.evaluator.embedding
-        )
-        evaluator.load_state_dict(state)
-        with display.bar("training the generator") as bar:
-            generator, rewards = train_generator(
-                SPACE,
-                evaluator,
-                budgets,
-                labels.describe,
-                recipe.generator,
-                seed=recipe.seed,
-                progress=lambda done, total, value: bar.update(
-                    done, total, f"accuracy within budget {value:.4g}"
-                ),
-            )
-        save_module(generator, run.generator, SPACE)
-        curve = [None if np.isnan(value) else value for value in rewards]
-        write_json(run.generator_curve, {"accuracy_within_budget": curve})
-
-    run.stage(
-        "generator",
-        common
-        | {"evaluator": file_fingerprint(run.evaluator), "generator": asdict(recipe.generator)},
-        [run.generator, run.generator_curve],
-        generator_work,
-        display.reused,
-    )
-
-    def front_work() -> None:
-        with display.bar("finding the front") as bar:
-            front, own = find_front(
-                SPACE,
-                load_generator(run.generator, SPACE),
-                labels.label,
-                recipe.front,
-                start=best_of_table(frame),
-                seed=recipe.seed,
-                progress=bar.update,
-            )
-        # Of another front: a run that is stopped before it has timed this one must not leave it.
-        run.front_calibration.unlink(missing_ok=True)
-        write_table(
-            pd.DataFrame(
-                {
-                    "arch": SPACE.text(front.tokens),
-                    "accuracy": front.accuracy,
-                    "cost": front.cost,
-                }
-            ),
-            run.front,
-        )
-        write_table(pd.DataFrame({"accuracy": own.accuracy, "cost": own.cost}), run.own_front)
-
-    run.stage(
-        "front",
-        common | {"generator": file_fingerprint(run.generator), "front": asdict(recipe.front)},
-        [run.front, run.own_front],
-        front_work,
-        display.reused,
     )
 
 

@@ -21,6 +21,7 @@ from pnag.files import write_bytes
 from pnag.pipeline.amounts import rounded_up
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.tables import read_table
+from pnag.search.evaluator import Evaluator
 from pnag.search.front import Front
 from pnag.search.gaussian_process import GaussianProcess
 from pnag.search.generator import Generator
@@ -99,7 +100,7 @@ def load_state(path: Path, kind: str, space: SearchSpace) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise PnagError(f"cannot read {path}: {error}; run `pnag run` again") from error
     if metadata.get("pnag") != f"{kind} {space_fingerprint(space)}":
-        raise PnagError(f"{path} does not hold a {kind.lower()} of this search space")
+        raise PnagError(f"{path} does not hold the weights of this search space's {kind.lower()}")
     return state
 
 
@@ -114,6 +115,23 @@ def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
             return {n: tuple(file.get_slice(n).get_shape()) for n in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise PnagError(f"cannot read {path}: {error}; run `pnag run` again") from error
+
+
+def load_evaluator(path: Path, space: SearchSpace) -> Evaluator:
+    """A trained evaluator.
+
+    Raises:
+        PnagError: if the file is not one.
+    """
+    state = load_state(path, "Evaluator", space)
+    try:
+        neurons, features = state["first.weight"].shape
+        dimension = state["embedding.vectors"].shape[1]
+        evaluator = Evaluator(features, state["embedding.budgets"], neurons, dimension)
+        evaluator.load_state_dict(state)
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise PnagError(f"{path} is not an evaluator of pnag: {error}") from error
+    return evaluator.eval()
 
 
 def load_generator(path: Path, space: SearchSpace) -> Generator:

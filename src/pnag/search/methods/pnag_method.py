@@ -1,28 +1,16 @@
-"""PNAG: evaluator and generator trained once for all budgets, then the front they lead to."""
+"""PNAG as one of the methods that are compared: it does what `pnag run` does."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
-from pnag.search.budgets import trained_budgets
-from pnag.search.evaluator import EvaluatorSettings, train_evaluator
-from pnag.search.front import Front, FrontSettings, find_front, pareto_front
+from pnag.search.front import Front
 from pnag.search.generator import Generator
 from pnag.search.methods.problem import Problem, Progress, infeasible, silent
-from pnag.search.policy_gradient import GeneratorSettings, train_generator
+from pnag.search.pnag import NoStore, PnagSettings, train_and_search
 from pnag.space import Tokens
-
-
-@dataclass(frozen=True)
-class PnagSettings:
-    """Settings of the three parts; `trained_budgets` is the paper's K."""
-
-    trained_budgets: int = 10
-    evaluator: EvaluatorSettings = field(default_factory=EvaluatorSettings)
-    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
-    front: FrontSettings = field(default_factory=FrontSettings)
 
 
 @dataclass(frozen=True)
@@ -59,34 +47,13 @@ def pnag(
         progress: told the steps of all three parts together.
     """
     s = settings or PnagSettings()
-    total = s.evaluator.steps + s.generator.iterations + s.front.rounds
-    features, accuracy, cost = problem.labels.describe(problem.tokens)
-    budgets = trained_budgets(problem.cost, s.trained_budgets)
-    evaluator, _ = train_evaluator(
-        features,
-        accuracy,
-        cost,
-        budgets,
-        s.evaluator,
-        seed=seed,
-        progress=lambda done, _total, _loss: progress(done, total),
+    taught, found = train_and_search(
+        problem.tokens,
+        problem.accuracy,
+        problem.cost,
+        problem.labels,
+        s,
+        NoStore(s, progress),
+        seed,
     )
-    generator, _ = train_generator(
-        problem.space,
-        evaluator,
-        budgets,
-        problem.labels.describe,
-        s.generator,
-        seed=seed,
-        progress=lambda done, _total, _reward: progress(s.evaluator.steps + done, total),
-    )
-    front, _ = find_front(
-        problem.space,
-        generator,
-        problem.label,
-        s.front,
-        start=pareto_front(problem.tokens, problem.accuracy, problem.cost).tokens,
-        seed=seed,
-        progress=lambda done, _total: progress(total - s.front.rounds + done, total),
-    )
-    return PnagSearcher(generator, front, seed)
+    return PnagSearcher(taught.generator, found.front, seed)

@@ -1,0 +1,181 @@
+"""PNAG itself: from a table to the evaluator, the generator and the front. Its only home.
+
+`pnag run`, `pnag search`, the benchmarks and the tests all call `train_and_search`; where the parts
+are kept is up to the `Store` that they pass.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+
+from pnag.search.budgets import trained_budgets
+from pnag.search.evaluator import Evaluator, EvaluatorSettings, Progress, train_evaluator
+from pnag.search.front import Floats, Front, FrontSettings, find_front, pareto_front
+from pnag.search.generator import Generator
+from pnag.search.labels import Labels
+from pnag.search.policy_gradient import GeneratorSettings, train_generator
+from pnag.space import Tokens
+
+Steps = Callable[[int, int], None]
+"""Told steps done and steps in all."""
+
+
+@dataclass(frozen=True)
+class PnagSettings:
+    """Settings of the three parts; `trained_budgets` is the paper's K."""
+
+    trained_budgets: int = 10
+    evaluator: EvaluatorSettings = field(default_factory=EvaluatorSettings)
+    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
+    front: FrontSettings = field(default_factory=FrontSettings)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """R(beta | B; w) after its training on the table.
+
+    Attributes:
+        losses: the ranking loss (F) of each step.
+    """
+
+    evaluator: Evaluator
+    losses: list[float]
+
+
+@dataclass(frozen=True)
+class Taught:
+    """f(B; theta), and the R that taught it: the pretrained one, refined on f's draws.
+
+    Attributes:
+        accuracies: of each iteration, the mean accuracy of the draws that held their budget; NaN
+            where none did.
+    """
+
+    generator: Generator
+    evaluator: Evaluator
+    accuracies: list[float]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The front, and the one of f's own draws alone."""
+
+    front: Front
+    own: Front
+
+
+class Store(Protocol):
+    """Keeps the three parts.
+
+    Each method returns its part: the one that was kept, if all that it depends on is the same, else
+    what `make` returns. `make` trains or searches and tells its progress to what it is given.
+    """
+
+    def evaluator(self, make: Callable[[Progress], Pretrained]) -> Pretrained:
+        """The evaluator after its training on the table."""
+        ...
+
+    def generator(self, make: Callable[[Progress], Taught]) -> Taught:
+        """The generator and the refined evaluator. Depends on the pretrained evaluator too."""
+        ...
+
+    def front(self, make: Callable[[Steps], Found]) -> Found:
+        """The front. Depends on the generator too."""
+        ...
+
+
+@dataclass(frozen=True)
+class NoStore:
+    """Keeps nothing: each part is made anew.
+
+    Args:
+        settings: of the search, to know how many steps the three parts have together.
+        progress: told the steps of all three parts together.
+    """
+
+    settings: PnagSettings
+    progress: Steps
+
+    def evaluator(self, make: Callable[[Progress], Pretrained]) -> Pretrained:
+        """Train it."""
+        return make(lambda done, _, loss: self.progress(done, self._total))
+
+    def generator(self, make: Callable[[Progress], Taught]) -> Taught:
+        """Train it."""
+        before = self.settings.evaluator.steps
+        return make(lambda done, _, accuracy: self.progress(before + done, self._total))
+
+    def front(self, make: Callable[[Steps], Found]) -> Found:
+        """Find it."""
+        before = self._total - self.settings.front.rounds
+        return make(lambda done, _: self.progress(before + done, self._total))
+
+    @property
+    def _total(self) -> int:
+        s = self.settings
+        return s.evaluator.steps + s.generator.iterations + s.front.rounds
+
+
+def train_and_search(
+    tokens: Tokens,
+    accuracy: Floats,
+    cost: Floats,
+    labels: Labels,
+    settings: PnagSettings,
+    store: Store,
+    seed: int = 0,
+) -> tuple[Taught, Found]:
+    """Train R on a table, train f by R (which is refined meanwhile), find the front from f's draws.
+
+    Args:
+        tokens: (M, T) the table's architectures. accuracy, cost: (M,) what R ranks them by.
+        labels: the predictors of accuracy and cost: features of the evaluator, and what f's draws
+            and the front are judged by.
+        store: where the three parts are kept and taken from.
+
+    Returns:
+        The generator with the evaluator that taught it, and the fronts. The same for the same
+        arguments, whether the store had parts or not.
+    """
+    space = labels.space
+    budgets = trained_budgets(cost, settings.trained_budgets)
+
+    def pretrain(progress: Progress) -> Pretrained:
+        features, _, _ = labels.describe(tokens)
+        evaluator, losses = train_evaluator(
+            features,
+            torch.tensor(accuracy, dtype=torch.float64),
+            torch.tensor(cost, dtype=torch.float64),
+            budgets,
+            settings.evaluator,
+            seed=seed,
+            progress=progress,
+        )
+        return Pretrained(evaluator, losses)
+
+    pretrained = store.evaluator(pretrain)
+
+    def teach(progress: Progress) -> Taught:
+        evaluator = copy.deepcopy(pretrained.evaluator)  # training f refines it in place
+        generator, accuracies = train_generator(
+            space, evaluator, budgets, labels.describe, settings.generator,
+            seed=seed, progress=progress,
+        )  # fmt: skip
+        return Taught(generator, evaluator, accuracies)
+
+    taught = store.generator(teach)
+
+    def find(progress: Steps) -> Found:
+        start = pareto_front(tokens, accuracy, cost).tokens
+        front, own = find_front(
+            space, taught.generator, labels.label, settings.front,
+            start=start, seed=seed, progress=progress,
+        )  # fmt: skip
+        return Found(front, own)
+
+    return taught, store.front(find)
