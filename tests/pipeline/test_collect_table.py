@@ -19,6 +19,7 @@ from pnag.cost.latency_model import LatencyModel
 from pnag.errors import PnagError
 from pnag.pipeline.collect_table import collect_table, judged_on
 from pnag.pipeline.display import Display
+from pnag.pipeline.preprocessing import preprocessing_of
 from pnag.space import SearchSpace
 from pnag.training.images import ImageData, load_images
 from pnag.training.trained_on import TrainedOn, trained_on
@@ -44,7 +45,8 @@ def own(tmp_path_factory: pytest.TempPathFactory, data: ImageData) -> Path:
     path = tmp_path_factory.mktemp("run") / "supernet.safetensors"
     torch.manual_seed(0)
     told = TrainedOn.of(data, CLASSES, SEED, "refuse")
-    save_described(Supernet(0.1, CLASSES), path, {"trained_on": asdict(told)})
+    about = {"trained_on": asdict(told), "preprocessing": preprocessing_of(data)}
+    save_described(Supernet(0.1, CLASSES), path, about)
     return path
 
 
@@ -76,12 +78,12 @@ def test_the_part_that_judges(own: Path, data: ImageData) -> None:
 def collected(supernet: Path, out: Path, cache: Path, **options: Any) -> tuple[pd.DataFrame, str]:
     console = Console(record=True, width=500)
     settings: dict[str, Any] = {
-        "resolution": None, "classes": None, "on_corrupt": None, "part": None, "architectures": 2,
-        "validation": 50, "workers": 1, "ray_address": None, "seed": 0, "costs": [],
+        "images": "digits", "resolution": None, "classes": None, "on_corrupt": None, "part": None,
+        "architectures": 2, "validation": 50, "workers": 1, "ray_address": None, "seed": 0,
+        "costs": [], "precision": None, "shared": None,
     }  # fmt: skip
-    collect_table(
-        supernet, "digits", out, cache=cache, display=Display(console), **settings | options
-    )
+    settings |= options
+    collect_table(supernet, out=out, cache=cache, display=Display(console), **settings)
     return pd.read_csv(out), console.export_text()
 
 
@@ -92,7 +94,7 @@ def test_the_same_images_are_split_as_in_training(
     table, said = collected(own, tmp_path / "own.csv", cache)
     assert len(table) == 2 and set(cache.iterdir()) == before  # the very images of the run
     assert data.identity in (tmp_path / "own.csv.json").read_text()
-    assert "trained" not in said
+    assert "trained" not in said and "do not say" not in said
     unknown = tmp_path / "unknown.safetensors"
     save_weights(Supernet(0.1, CLASSES), unknown, "x")
     _, said = collected(unknown, tmp_path / "unknown.csv", cache, classes=CLASSES, seed=SEED)
@@ -129,6 +131,39 @@ def test_a_collection_takes_a_cost_column_for_each_device(
     assert not (tmp_path / "nothing decoded").exists()
 
 
+def test_rows_keep_their_precision_on_a_cpu_with_another_best_one(
+    own: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_a_cpu_for(best: str, **options: Any) -> tuple[list[float], str]:
+        with monkeypatch.context() as patched:
+            patched.setattr("pnag.training.plan.fastest_precision", lambda device: best)
+            table, said = collected(own, tmp_path / "t.csv", cache, **options)
+        return table["accuracy"].tolist(), said
+
+    first, said = on_a_cpu_for("bfloat16")
+    assert "judged in bfloat16" in said
+    more, said = on_a_cpu_for("float32", architectures=3)
+    assert "judged in bfloat16" in said and more[:2] == first
+    with pytest.raises(PnagError, match=r"another settings \(precision bfloat16, now float32\)"):
+        on_a_cpu_for("float32", precision="float32")
+    _, said = on_a_cpu_for("bfloat16", precision="bfloat16", architectures=3)
+    assert "judged in bfloat16" in said
+    (tmp_path / "t.csv").unlink()
+    (tmp_path / "t.csv.json").unlink()
+    assert "judged in float32" in on_a_cpu_for("float32")[1]
+
+
+def test_architectures_are_drawn_alike_or_each_by_itself(
+    own: Path, cache: Path, tmp_path: Path
+) -> None:
+    space = SearchSpace()
+    for shared, groups in ((None, 1), (1, 4)):
+        out = tmp_path / f"{shared}.csv"
+        collected(own, out, cache, shared=shared, architectures=4)
+        tokens = space.encode(pd.read_parquet(out.with_suffix(".parquet"))["arch"])
+        assert len(np.unique(tokens[:, :18], axis=0)) == groups  # the first two units
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -136,6 +171,7 @@ def test_a_collection_takes_a_cost_column_for_each_device(
         ({"costs": ["macs=a.csv"]}, "has a column macs already"),
         ({"costs": ["a=a.csv", "a=b.csv"]}, "--cost a=... is given twice"),
         ({"part": "train"}, "--part is 'train', needs to be validation or test"),
+        ({"precision": "half"}, "--precision is 'half', needs to be float32 or bfloat16"),
         ({"on_corrupt": "ignore"}, "--on-corrupt is 'ignore', needs to be refuse or skip"),
     ],
 )

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from accelerate import Accelerator
 from rich.console import Console
 
+from pnag.cost.latency_model import LatencyModel
 from pnag.errors import PnagError
 from pnag.files import read_json
 from pnag.networks.supernet import Supernet
@@ -19,6 +21,8 @@ from pnag.pipeline.display import Display
 from pnag.pipeline.finished_supernet import kept_precision, save_plan
 from pnag.pipeline.recipe import make_recipe
 from pnag.pipeline.run_directory import RunDirectory
+from pnag.pipeline.size import Size
+from pnag.space import Tokens
 from pnag.training.images import ImageData, load_images
 from pnag.training.phases import PHASES
 from pnag.training.plan import CollectingPlan, FinetuningPlan, SupernetPlan
@@ -195,6 +199,26 @@ def test_the_precision_is_what_the_run_was_begun_with(made: Made) -> None:
     assert kept == "bfloat16"
     made.supernet()
     assert kept_precision(files.supernet, made.path / "no.json") == "float32"
+
+
+@pytest.mark.parametrize(("shared", "groups"), [({}, 2), ({"shared": 1}, 16)])
+def test_the_table_is_drawn_in_groups_or_each_by_itself(
+    made: Made, monkeypatch: pytest.MonkeyPatch, shared: dict[str, int], groups: int
+) -> None:
+    """As the recipe says; the paper's has 1."""
+    drawn: list[Tokens] = []
+
+    def collect(supernet: Any, data: Any, tokens: Tokens, *_: Any, **__: Any) -> None:
+        drawn.append(tokens)
+        raise KeyboardInterrupt
+
+    run = made.supernet(**shared)
+    run.run.latency_model.parent.mkdir()
+    LatencyModel(1.0, np.linspace(0.1, 1, 90)).save(run.run.latency_model)
+    monkeypatch.setattr(stages, "collect", collect)
+    with pytest.raises(KeyboardInterrupt):
+        stages.collect_stage(run, CollectingPlan(16, "float32", 1.0), Size(16, 0.1, 10))
+    assert len(np.unique(drawn[0][:, :18], axis=0)) == groups  # the first two units
 
 
 def test_judging_takes_the_recipes_precision(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

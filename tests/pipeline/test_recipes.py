@@ -26,6 +26,7 @@ def test_the_papers_settings() -> None:
     on_images = make_recipe(values | {"source": "images", "images": images | {"source": "x"}})
     assert on_images.images is not None and on_images.images.classes == 100
     assert (on_images.images.epochs, on_images.images.finetune_epochs) == (90, 75)
+    assert (on_images.images.architectures, on_images.images.shared) == (16_000, 1)
 
 
 def test_budgets_count_once_and_have_files_of_their_own() -> None:

@@ -48,6 +48,22 @@ def collect(
     ray_address: Annotated[
         str | None, typer.Option(help="Of a Ray cluster, or `local`. Needs the extra `ray`.")
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="That subnets are judged in: float32 or bfloat16. [default: that of the rows "
+            "which are there, else the fastest here]"
+        ),
+    ] = None,
+    shared: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Subnets are drawn in groups of so many with the same first two units, which are "
+            "computed once: more of them in the same time. 1 draws each by itself, as the paper "
+            "does. [default: 8]",
+        ),
+    ] = None,
     seed: Seed = None,
 ) -> None:
     """A table of accuracies: judge sampled subnets of a supernet, batch norms recalibrated.
@@ -72,6 +88,8 @@ def collect(
         validation=validation,
         workers=workers,
         ray_address=ray_address,
+        precision=precision,
+        shared=shared,
         seed=seed or 0,
         display=Display(),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -17,13 +17,16 @@ from pnag.errors import PnagError
 from pnag.networks import load_checkpoint
 from pnag.pipeline.display import Display
 from pnag.pipeline.image_stages import decode_images
+from pnag.pipeline.preprocessing import expected_input, normalised_by, supernet_preprocessing
 from pnag.pipeline.size import Size
 from pnag.pipeline.tables import counted_columns, read_table, write_table
 from pnag.space import SearchSpace, sample_shared
-from pnag.training.collect import COLUMNS, collect
+from pnag.space.sharing import SHARED
+from pnag.training.collect import COLUMNS, collect, collected_precision
 from pnag.training.images import ImageData
 from pnag.training.loop import to_device
 from pnag.training.plan import evaluator_settings
+from pnag.training.subnets import Precision
 from pnag.training.trained_on import TrainedOn, trained_on
 
 
@@ -52,6 +55,27 @@ def judged_on(data: ImageData, part: str | None, told: TrainedOn | None) -> tupl
     if part == "test":
         data = replace(data, validation=data.test, identity=f"{data.identity}-test")
     return data, note
+
+
+def normalised_for(supernet: Path, num_classes: int, data: ImageData) -> tuple[ImageData, str]:
+    """The images as the supernet takes them, and what a user should know.
+
+    `pnag export` takes the same, so that an exported network has the accuracy that is collected.
+
+    Args:
+        supernet: its file. num_classes: of it.
+
+    Raises:
+        PnagError: if the file describes another supernet than it holds.
+    """
+    told = supernet_preprocessing(supernet, num_classes)
+    how, guessed = expected_input(told, num_classes, data.preprocessing.resolution)
+    if not guessed:
+        return normalised_by(data, how), ""
+    return data, (
+        "the weights do not say how images are normalised: these are by their own mean and "
+        "deviation"
+    )
 
 
 def named_costs(texts: list[str]) -> dict[str, str]:
@@ -105,6 +129,8 @@ def collect_table(
     validation: int,
     workers: int,
     ray_address: str | None,
+    precision: str | None,
+    shared: int | None,
     seed: int,
     display: Display,
 ) -> None:
@@ -117,6 +143,10 @@ def collect_table(
             by any file of `load_cost`.
         resolution, classes, on_corrupt: as in training if None and the weights say how that was.
         part: "validation" or "test"; see `judged_on` if None.
+        precision: to judge in: "float32" or "bfloat16"; if None that of the rows in `out`, or else
+            this device's fastest.
+        shared: architectures in a row that have their first units in common (`sample_shared`);
+            SHARED if None.
         seed: of the architectures; of the images' parts only if the weights do not say that.
 
     Raises:
@@ -127,6 +157,7 @@ def collect_table(
     for name, value, allowed in (
         ("--part", part, (None, "validation", "test")),
         ("--on-corrupt", on_corrupt, (None, "refuse", "skip")),
+        ("--precision", precision, (None, "float32", "bfloat16")),
     ):
         if value not in allowed:
             raise PnagError(f"{name} is {value!r}, needs to be {allowed[1]} or {allowed[2]}")
@@ -158,22 +189,27 @@ def collect_table(
     )
     for note in data.notes:
         display.note(f"[yellow]note:[/yellow] {escape(note)}")
-    data, note = judged_on(data, part, told)
-    if note:
+    data, judged = judged_on(data, part, told)
+    data, normalised = normalised_for(supernet_file, supernet.num_classes, data)
+    for note in filter(None, (judged, normalised)):
         display.note(f"[yellow]note:[/yellow] {escape(note)}")
     size = Size(data.preprocessing.resolution, supernet.width_mult, supernet.num_classes)
     if models is None:
         models = devices(size.resolution)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     to_device(supernet, device)
-    tokens = sample_shared(space, architectures, np.random.default_rng(seed))
+    kept = cast(Precision | None, precision) or collected_precision(out)
+    settings = evaluator_settings(device, validation, kept)
+    display.note(f"judged in {settings.precision} [dim](--precision)[/dim]")
+    rng = np.random.default_rng(seed)
+    tokens = sample_shared(space, architectures, rng, shared=shared or SHARED)
     with display.bar("judging subnets") as bar:
         table = collect(
             supernet,
             data,
             tokens,
             out,
-            settings=evaluator_settings(device, validation),
+            settings=settings,
             workers=workers,
             ray_address=ray_address,
             progress=bar.update,

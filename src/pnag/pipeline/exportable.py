@@ -16,6 +16,7 @@ from pnag.files import read_json
 from pnag.networks import Supernet, load_checkpoint, load_published
 from pnag.pipeline.preprocessing import (
     IMAGENET_CLASSES,
+    expected_input,
     imagenet_preprocessing,
     supernet_preprocessing,
 )
@@ -129,8 +130,7 @@ def subnet(arch: str, trained: Trained, resolution: int | None, name: str = "pna
         BadValueError: (a ValueError) for a malformed architecture.
     """
     classes = trained.supernet.num_classes
-    preprocessing = trained.preprocessing or imagenet_preprocessing(resolution or 224, classes)
-    guessed = trained.preprocessing is None and classes != IMAGENET_CLASSES
+    preprocessing, guessed = expected_input(trained.preprocessing, classes, resolution or 224)
     said = (
         f"weights of the supernet {trained.name}, batch norms as it left them, which are of no one "
         "subnet: --images SOURCE measures them anew"

@@ -469,6 +469,7 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
         **what,
         "latency": file_fingerprint(files.latency_model),
         "architectures": plan.architectures,
+        "shared": run.images.shared,
         "rounds": [recipe.rounds, recipe.per_round],
         "seed": recipe.seed,
     }
@@ -477,7 +478,8 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
         supernet = trained_supernet(run)
         cost = LatencyModel.load(files.latency_model)
         sampled = plan.architectures - recipe.rounds * recipe.per_round
-        tokens = sample_shared(SPACE, sampled, np.random.default_rng(recipe.seed))
+        rng = np.random.default_rng(recipe.seed)
+        tokens = sample_shared(SPACE, sampled, rng, shared=run.images.shared)
 
         def truth(wanted: Tokens, show: Callable[[int, int], None]) -> NDArray[np.float64]:
             rows = collect(

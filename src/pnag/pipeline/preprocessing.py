@@ -57,6 +57,20 @@ def normalised_by(data: ImageData, preprocessing: dict[str, Any]) -> ImageData:
     return replace(data, preprocessing=replace(data.preprocessing, mean=mean, std=std))
 
 
+def expected_input(
+    told: dict[str, Any] | None, num_classes: int, resolution: int
+) -> tuple[dict[str, Any], bool]:
+    """What a supernet takes, and whether that is a guess.
+
+    Args:
+        told: what its file says, by `supernet_preprocessing`. Without that a supernet of 1000
+            classes is taken for ImageNet's, and of any other number nothing is known.
+        resolution: in pixels, where the file says nothing.
+    """
+    how = told or imagenet_preprocessing(resolution, num_classes)
+    return how, told is None and num_classes != IMAGENET_CLASSES
+
+
 def supernet_preprocessing(path: Path, num_classes: int) -> dict[str, Any] | None:
     """What the file of a run's supernet says of its images; None of a file from elsewhere.
 

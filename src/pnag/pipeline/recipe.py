@@ -18,6 +18,7 @@ from pnag.search.evaluator import EvaluatorSettings
 from pnag.search.front import FrontSettings
 from pnag.search.policy_gradient import GeneratorSettings
 from pnag.search.predictor import PredictorSettings
+from pnag.space.sharing import SHARED
 from pnag.training.settings import FinetuneSettings, SupernetSettings
 
 IMAGENET_RESOLUTION = 224  # of the predictor's top-1
@@ -60,6 +61,8 @@ class ImagesRecipe(_Strict):
     width_mult: Annotated[float, Interval(ge=0.1, le=4)] | None = None
     epochs: Annotated[int, Interval(ge=1, le=1_000_000)] | None = None
     architectures: Annotated[int, Interval(ge=20, le=1_000_000)] | None = None
+    # drawn in groups of so many that begin alike (`sample_shared`); 1 draws each by itself
+    shared: Annotated[int, Interval(ge=1, le=1_000_000)] = SHARED
     finetune_epochs: Annotated[int, Interval(ge=1, le=1_000_000)] | None = None
 
 

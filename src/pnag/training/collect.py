@@ -28,7 +28,7 @@ from pnag.files import read_json, write_json, writing
 from pnag.networks.supernet import Supernet
 from pnag.space import Architecture, SearchSpace, Tokens
 from pnag.training.images import ImageData
-from pnag.training.subnets import MAPS_BYTES, Settings, shared_layers, shared_order
+from pnag.training.subnets import MAPS_BYTES, Precision, Settings, shared_layers, shared_order
 from pnag.training.workers import Job, running
 
 COLUMNS = ("arch", "accuracy", "images")
@@ -187,7 +187,7 @@ class _Table:
 
 @contextlib.contextmanager
 def _opened(out: Path, identity: dict[str, Any], images: int) -> Iterator[_Table]:
-    beside = out.with_name(f"{out.name}.json")
+    beside = _beside(out)
     with writing(out, OTHER_FILE):
         out.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(out.with_name(f".{out.name}.lock"))
@@ -214,22 +214,46 @@ def _opened(out: Path, identity: dict[str, Any], images: int) -> Iterator[_Table
         lock.release()
 
 
+def collected_precision(out: Path) -> Precision | None:
+    """The precision that the rows of a file were judged in; None if there are none yet."""
+    beside = _beside(out)
+    known = read_json(beside) if beside.exists() else None
+    try:
+        precision: Precision | None = known["settings"]["precision"] if known else None
+    except (KeyError, TypeError):  # damaged: `collect` says so
+        return None
+    return precision
+
+
+def _beside(out: Path) -> Path:
+    return out.with_name(f"{out.name}.json")
+
+
 def _check_identity(out: Path, beside: Path, identity: dict[str, Any]) -> None:
     known = read_json(beside)
     names = known if isinstance(known, dict) else {}
     for name, value in identity.items():
         if names.get(name) != value:
             raise PnagError(
-                f"the rows of {out} are of another {name} ({names.get(name)}, now {value}); choose "
-                "another file with --out, or remove both files to start anew"
+                f"the rows of {out} are of another {name} ({_difference(names.get(name), value)}); "
+                "choose another file with --out, or remove both files to start anew"
             )
+
+
+def _difference(before: Any, now: Any) -> str:
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return f"{before}, now {now}"
+    names = [name for name in now if before.get(name) != now[name]]
+    return "; ".join(f"{name} {before.get(name)}, now {now[name]}" for name in names)
 
 
 def _identity(job: Job) -> dict[str, Any]:
     """All that an accuracy depends on, under names that a message can use."""
+    how = job.data.preprocessing
     return {
         "layout": _LAYOUT,
         "supernet": hashlib.sha256(job.weights).hexdigest()[:16],
         "images": job.data.identity,
+        "normalisation": [list(how.mean), list(how.std)],
         "settings": asdict(job.settings),
     }
