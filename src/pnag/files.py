@@ -137,7 +137,7 @@ def read_json(path: Path) -> Any:
         PnagError: if it is missing, unreadable or not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise PnagError(f"cannot read {path}: {error}") from error
 

@@ -36,8 +36,8 @@ def generate(
         list[str] | None,
         typer.Option(
             metavar="[NAME=]FILE",
-            help="Another device to generate for: a table of `pnag measure` (JSON), of operators "
-            "(YAML) or blocks (CSV); or params, macs or memory. With NAME= a further cost.",
+            help="Another device to generate for: a table of `pnag measure`, of operators "
+            "or blocks; or params, macs or memory. With NAME= a further cost.",
         ),
     ] = None,
     width_mult: Annotated[
@@ -97,7 +97,13 @@ def generate(
 
 
 def count(
-    arch: Annotated[str, typer.Argument(metavar="ARCH", help="Text form d:k:e.")],
+    arch: Annotated[
+        str,
+        typer.Argument(
+            metavar="ARCH",
+            help="Text form d:k:e, the JSON of its ks, e and d, or a file with either.",
+        ),
+    ],
     width_mult: SizedWidthMult = 1.0,
     resolution: Resolution = 224,
     num_classes: Annotated[int, typer.Option(min=1, help="Classes.")] = 1000,
@@ -106,9 +112,14 @@ def count(
     """Parameters, multiply-adds and peak memory of an architecture, without building it."""
     from dataclasses import asdict
 
-    from pnag.networks.counts import count as count_one
+    from pnag.pipeline.given_architecture import given_architecture, unlike
+    from pnag.pipeline.size import Size
 
-    counts = count_one(arch, width_mult, resolution, num_classes)
+    given = given_architecture(arch)
+    size = Size(resolution, width_mult, num_classes)
+    for note in unlike(given[1], size) if given else []:
+        typer.echo(f"note: {note}", err=True)
+    counts = size.count(str(given[0]) if given else arch)
     if as_json:
         typer.echo(json.dumps(asdict(counts)))
         return
@@ -122,7 +133,9 @@ def export(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="ARCH_OR_RUN", help="Text form d:k:e, or the directory of a finished run."
+            metavar="ARCH_OR_RUN",
+            help="Text form d:k:e, the JSON of its ks, e and d, or a file with either; or the "
+            "directory of a finished run.",
         ),
     ],
     to: Annotated[

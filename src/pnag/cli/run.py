@@ -34,7 +34,7 @@ from pnag.errors import PnagError
 if TYPE_CHECKING:
     from pnag.pipeline.recipe import Recipe
 
-FILES = (".csv", ".txt", ".parquet", ".pq")  # what tables and images end in
+FILES = (".csv", ".tsv", ".txt", ".json", ".parquet", ".pq")  # what tables and images end in
 
 
 def run(
@@ -51,7 +51,9 @@ def run(
     ] = None,
     table: Annotated[
         Path | None,
-        typer.Option(help="Your own CSV or Parquet table: column `arch`, an accuracy, a cost."),
+        typer.Option(
+            help="Your own table (CSV, Parquet, JSON): columns `arch`, an accuracy, a cost."
+        ),
     ] = None,
     accuracy: Annotated[str | None, typer.Option(help="Accuracy column of --table.")] = None,
     cost: Annotated[str | None, typer.Option(help="Cost column of --table.")] = None,

@@ -33,7 +33,7 @@ def collect(
         typer.Option(
             metavar="NAME=FILE",
             help="Add a column NAME to the .parquet: what each takes on a device, by a table of "
-            "`pnag measure` (JSON), of operators (YAML) or blocks (CSV). Again for each further "
+            "`pnag measure`, of operators or of blocks. Again for each further "
             "device; given with a finished table, it only adds the columns.",
         ),
     ] = None,
@@ -97,7 +97,7 @@ def collect(
 
 def search(
     table: Annotated[
-        Path, typer.Option(help="CSV or Parquet: column `arch`, an accuracy, a cost.")
+        Path, typer.Option(help="CSV, Parquet or JSON: column `arch`, an accuracy, a cost.")
     ],
     accuracy: Annotated[str, typer.Option(help="Accuracy column.")],
     cost: Annotated[str, typer.Option(help="Cost column.")],

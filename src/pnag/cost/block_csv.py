@@ -17,15 +17,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from pnag.cost.latency_model import LatencyModel
+from pnag.cost.operators import COLUMNS, Naming, read_operators
 from pnag.errors import PnagError
 from pnag.files import write_text
 from pnag.networks.blocks import block_specs
-
-COLUMNS = ["operator", "ms"]
 
 
 def write_block_csv(
@@ -45,14 +43,17 @@ def write_block_csv(
         PnagError: if a time is not positive, which a fit to few networks can bring about.
     """
     times = [model.fixed, *model.blocks.tolist()]
-    names = _operators(width_mult, resolution, num_classes)
+    names = _fixed(width_mult, resolution, num_classes)
+    names += [spec.key for spec in block_specs(width_mult, resolution)]
     for name, milliseconds in zip(names, times, strict=True):
         if not 0 < milliseconds < math.inf:
             raise PnagError(
                 f"the latency model has {milliseconds} ms for {name}, which no device takes; "
                 "measure with more calibration networks"
             )
-    write_text(path, pd.DataFrame({"operator": names, "ms": times}).to_csv(index=False))
+    write_text(
+        path, pd.DataFrame(dict(zip(COLUMNS, (names, times), strict=True))).to_csv(index=False)
+    )
 
 
 def read_block_csv(
@@ -69,42 +70,11 @@ def read_block_csv(
         PnagError: if the file is malformed, lacks an operator (another size, most likely), has one
             twice, or holds a time that is not a positive number.
     """
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:  # what pandas raises for a bad file is a ValueError
-        raise PnagError(f"cannot read the latency table {path}: {error}") from error
-    for column in COLUMNS:
-        if column not in frame:
-            raise PnagError(
-                f"the latency table {path} has no column {column!r}; "
-                f"it needs {' and '.join(COLUMNS)}"
-            )
-    twice = frame["operator"][frame["operator"].duplicated()]
-    if len(twice):
-        raise PnagError(f"the latency table {path} has {twice.iloc[0]!r} in several rows; keep one")
-    table = dict(zip(frame["operator"], frame["ms"], strict=True))
-    times = [
-        _milliseconds(table, name, path) for name in _operators(width_mult, resolution, num_classes)
-    ]
-    return LatencyModel(times[0], np.array(times[1:]))
+    return read_operators(path).model(path, BLOCKS, width_mult, resolution, num_classes)
 
 
-def _milliseconds(table: dict[str, str], name: str, path: Path) -> float:
-    if name not in table:
-        raise PnagError(
-            f"the latency table {path} has no operator {name!r}; was it measured at another width, "
-            "resolution or number of classes?"
-        )
-    try:
-        value = float(table[name])
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise PnagError(f"{path}: ms of {name!r} is {table[name]!r}, needs a positive number")
-    return value
+def _fixed(width_mult: float, resolution: int, num_classes: int) -> list[str]:
+    return [f"fixed-{resolution}x{resolution}x3-classes{num_classes}"]
 
 
-def _operators(width_mult: float, resolution: int, num_classes: int) -> list[str]:
-    """The fixed part, then the 90 blocks in the order of `block_specs`."""
-    fixed = f"fixed-{resolution}x{resolution}x3-classes{num_classes}"
-    return [fixed, *(spec.key for spec in block_specs(width_mult, resolution))]
+BLOCKS = Naming(("fixed-",), _fixed, lambda spec: spec.key)

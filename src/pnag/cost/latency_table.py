@@ -94,7 +94,7 @@ class LatencyTable:
                 raise ValueError("blocks, but no time of the reference network")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PnagError(
-                f"{path} is not a latency table of pnag ({error}); delete it to measure anew"
+                f"{path} is not a latency table of pnag ({error}); name another file"
             ) from error
         return table
 

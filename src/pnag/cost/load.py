@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
-from pnag.cost.block_csv import read_block_csv
+from pnag.cost.block_csv import BLOCKS
 from pnag.cost.counted import COUNTED, CountedCost
 from pnag.cost.latency_model import LatencyModel, fit_latency_model
 from pnag.cost.latency_table import LatencyTable
-from pnag.cost.published_table import load_published_table
+from pnag.cost.operators import read_operators
+from pnag.cost.published_table import NOTE10, NSGANET
 from pnag.errors import PnagError
 from pnag.files import exists, expand_home, read_json
 from pnag.space import SearchSpace
@@ -18,9 +20,10 @@ Cost = CountedCost | LatencyModel
 """Predicts (N,) costs of (N, T) tokens."""
 
 KINDS = (
-    f"{', '.join(COUNTED)}, a latency table of `pnag measure` (.json), "
-    "a published operator table (.yaml) or one of blocks (.csv)"
+    f"{', '.join(COUNTED)}, a latency table of `pnag measure`, or a table of operators or blocks "
+    "(JSON, YAML or CSV)"
 )
+MEASURED = {"identity", "blocks", "calibration"}  # of our own tables and models
 
 
 def split_name(text: str) -> tuple[str, str] | None:
@@ -35,9 +38,9 @@ def load_cost(
     """A cost of networks of one size.
 
     Args:
-        spec: params, macs or memory, or a file: a latency table of `pnag measure` or a run (JSON),
-            a published table of operators (YAML, `published_table.py`) or one of blocks (CSV,
-            `block_csv.py`).
+        spec: params, macs or memory, or a file, whose content says what it is: a latency table of
+            `pnag measure` or a run, a published table of operators (`published_table.py`), or one
+            of blocks (`block_csv.py`).
         width_mult, resolution, num_classes: the networks' size.
 
     Raises:
@@ -49,23 +52,33 @@ def load_cost(
     if not exists(path) or not path.is_file():
         raise PnagError(f"there is no cost {spec!r}; it can be {KINDS}")
     size = {"width_mult": width_mult, "resolution": resolution, "num_classes": num_classes}
-    match path.suffix.lower():
-        case ".json":
-            return _measured(path, size)
-        case ".yaml" | ".yml":
-            return load_published_table(path, width_mult, resolution, num_classes)
-        case ".csv":
-            return read_block_csv(
-                path, width_mult=width_mult, resolution=resolution, num_classes=num_classes
-            )
-        case suffix:
-            raise PnagError(f"{path} ends in {suffix!r}; a cost can be {KINDS}")
+    raw = _json_of(path)
+    if isinstance(raw, dict) and not MEASURED.isdisjoint(raw):
+        return _measured(path, raw, size)
+    try:
+        operators = read_operators(path)
+    except PnagError as error:
+        raise PnagError(f"{error}; a cost can be {KINDS}") from error
+    default = BLOCKS if operators.of_column else NOTE10
+    naming = next((one for one in (BLOCKS, NOTE10, NSGANET) if operators.has(one)), default)
+    return operators.model(path, naming, width_mult, resolution, num_classes)
 
 
-def _measured(path: Path, size: dict[str, float]) -> LatencyModel:
-    """The model of a latency table, or a run's that lies beside its table."""
-    raw = read_json(path)
-    is_model = isinstance(raw, dict) and "fixed" in raw
+def _json_of(path: Path) -> Any:
+    """What a file holds if it is JSON, else None: that is asked of the content, not of the name."""
+    try:
+        return read_json(path)
+    except PnagError:
+        return None
+
+
+def _measured(path: Path, raw: dict[str, Any], size: dict[str, float]) -> LatencyModel:
+    """The model of a latency table, or a run's that lies beside its table.
+
+    Args:
+        raw: the content of `path`.
+    """
+    is_model = "fixed" in raw
     table_file = path.with_name("latency_table.json") if is_model else path
     if not table_file.exists():
         raise PnagError(

@@ -69,8 +69,8 @@ def measure_device(
     table = LatencyTable.load(path) if exists(path) else LatencyTable(identity)
     if table.identity != identity:
         raise PnagError(
-            f"{path} was measured with another {differences(table.identity, identity)}; delete it "
-            "or choose another file"
+            f"{path} was measured with another {differences(table.identity, identity)}; choose "
+            "another file"
         )
     parts = _networks(space, calibration, check, seed)
     missing = {

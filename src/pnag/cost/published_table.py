@@ -1,16 +1,11 @@
-"""Read a published table of operator latencies, in the YAML format of Once-for-All's Note 10."""
+"""Operator tables that others have published: Once-for-All's Note 10, NSGANetV2's i7-8700K."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import yaml
 
 from pnag.cost.latency_model import LatencyModel
-from pnag.errors import PnagError
+from pnag.cost.operators import Naming, read_operators
 from pnag.networks.blocks import BlockSpec, block_specs
 from pnag.networks.mobilenetv3 import FINAL_CHANNELS, HEAD_CHANNELS, STEM_CHANNELS, scaled
 
@@ -21,41 +16,17 @@ def load_published_table(
     """The latency of every architecture as the sum of the operators that it consists of.
 
     Args:
-        path: YAML; a mapping from each operator's key to a mapping with its `mean` in ms.
+        path: of a table with the Note 10's names, a mapping from each to one with its `mean` in ms.
         width_mult, resolution, num_classes: of the networks that the table was measured on.
 
     Raises:
         PnagError: if the file is malformed, lacks an operator (another width or resolution, most
             likely), or holds a time that is not a positive number.
     """
-    try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        table = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PnagError(f"cannot read the latency table {path}: {error}") from error
-    if not isinstance(table, dict):
-        raise PnagError(f"the latency table {path} is not a mapping of operators")
-    fixed = sum(_mean(table, key, path) for key in _fixed_keys(width_mult, resolution, num_classes))
-    blocks = [_mean(table, _key(spec), path) for spec in block_specs(width_mult, resolution)]
-    return LatencyModel(fixed, np.array(blocks))
+    return read_operators(path).model(path, NOTE10, width_mult, resolution, num_classes)
 
 
-def _mean(table: dict[str, Any], key: str, path: Path) -> float:
-    if key not in table:
-        raise PnagError(
-            f"the latency table {path} has no operator {key!r}; was it measured at another width "
-            "or resolution?"
-        )
-    try:
-        mean = float(table[key]["mean"])
-    except (KeyError, TypeError, ValueError):
-        mean = math.nan
-    if not 0 < mean < math.inf:
-        raise PnagError(f"{path}: `mean` of {key!r} is not a positive number: {table[key]!r}")
-    return mean
-
-
-def _key(s: BlockSpec) -> str:
+def _note10_block(s: BlockSpec) -> str:
     return _block_key(
         s.input_size, s.in_channels, s.output_size, s.out_channels, s.expanded, s.kernel, s.stride,
         skip=not s.first, squeeze=s.squeezed > 0, hard_swish=s.activation == "hs",
@@ -73,7 +44,7 @@ def _block_key(
     )
 
 
-def _fixed_keys(width_mult: float, resolution: int, num_classes: int) -> list[str]:
+def _note10_fixed(width_mult: float, resolution: int, num_classes: int) -> list[str]:
     """The operators that every architecture has."""
     stem, final, head = (
         scaled(c, width_mult) for c in (STEM_CHANNELS, FINAL_CHANNELS, HEAD_CHANNELS)
@@ -89,3 +60,32 @@ def _fixed_keys(width_mult: float, resolution: int, num_classes: int) -> list[st
         f"Conv_2-input:1x1x{final}-output:1x1x{head}",
         f"Logits-input:1x1x{head}-output:{num_classes}",
     ]
+
+
+def _nsganet_fixed(width_mult: float, resolution: int, num_classes: int) -> list[str]:
+    stem, final, head = (
+        scaled(c, width_mult) for c in (STEM_CHANNELS, FINAL_CHANNELS, HEAD_CHANNELS)
+    )
+    half = (resolution + 1) // 2
+    last = block_specs(width_mult, resolution)[-1]
+    size = last.output_size
+    return [
+        f"first_conv-input:{resolution}x{resolution}x3-output:{half}x{half}x{stem}",
+        f"MBConv-input:{half}x{half}x{stem}-output:{half}x{half}x{stem}"
+        "-expand:1-kernel:3-stride:1-idskip:1-se:0",
+        f"final_expand_layer-input:{size}x{size}x{last.out_channels}-output:{size}x{size}x{final}",
+        f"feature_mix_layer-input:1x1x{final}-output:1x1x{head}",
+        f"classifier-input:{head}-output:{num_classes}",
+    ]
+
+
+def _nsganet_block(s: BlockSpec) -> str:
+    return (
+        f"MBConv-input:{s.input_size}x{s.input_size}x{s.in_channels}"
+        f"-output:{s.output_size}x{s.output_size}x{s.out_channels}-expand:{s.width}"
+        f"-kernel:{s.kernel}-stride:{s.stride}-idskip:{int(not s.first)}-se:{int(s.squeezed > 0)}"
+    )
+
+
+NOTE10 = Naming(("expanded_conv-", "Conv-input:"), _note10_fixed, _note10_block)
+NSGANET = Naming(("MBConv-", "first_conv-"), _nsganet_fixed, _nsganet_block)

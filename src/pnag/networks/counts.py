@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pnag.errors import BadValueError
 from pnag.networks.blocks import BlockSpec, block_ids, block_specs
 from pnag.networks.mobilenetv3 import FINAL_CHANNELS, HEAD_CHANNELS, STEM_CHANNELS, scaled
-from pnag.space import Architecture, SearchSpace, Tokens
+from pnag.space import AnyArchitecture, SearchSpace, Tokens
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class BatchCounts:
 
 
 def count(
-    arch: Architecture | str,
+    arch: AnyArchitecture,
     width_mult: float = 1.0,
     resolution: int = 224,
     num_classes: int = 1000,

@@ -18,7 +18,7 @@ from timm.models.mobilenetv3 import MobileNetV3
 from torch import nn
 
 from pnag.errors import BadValueError
-from pnag.space import Architecture
+from pnag.space import AnyArchitecture, as_architecture
 from pnag.space.architecture import MAX_DEPTH, UNITS
 
 STEM_CHANNELS = 16
@@ -55,9 +55,7 @@ def squeezed(expanded: int) -> int:
     return int(make_divisible(expanded / 4, 8))
 
 
-def build(
-    arch: Architecture | str, width_mult: float = 1.0, num_classes: int = 1000
-) -> MobileNetV3:
+def build(arch: AnyArchitecture, width_mult: float = 1.0, num_classes: int = 1000) -> MobileNetV3:
     """The timm network of one architecture, with fresh weights.
 
     Args:
@@ -77,15 +75,14 @@ def build(
 
 
 def network_config(
-    arch: Architecture | str, width_mult: float = 1.0, num_classes: int = 1000
+    arch: AnyArchitecture, width_mult: float = 1.0, num_classes: int = 1000
 ) -> dict[str, Any]:
     """What timm needs to know to build the network, as JSON; arguments and errors as `build`'s.
 
     Returns:
         `arch_def` in timm's notation of blocks, and numbers that are timm's or ours by name.
     """
-    if isinstance(arch, str):
-        arch = Architecture.parse(arch)
+    arch = as_architecture(arch)
     if not 0 < width_mult < float("inf"):
         raise BadValueError(f"width_mult is {width_mult}, needs a positive number")
     if num_classes < 1:

@@ -28,7 +28,7 @@ from pnag.networks.mobilenetv3 import (
     build,
     scaled,
 )
-from pnag.space import Architecture
+from pnag.space import AnyArchitecture, Architecture, as_architecture
 from pnag.space.architecture import MAX_DEPTH, UNITS, WIDTHS
 
 LARGEST = Architecture(
@@ -81,7 +81,7 @@ class Supernet(nn.Module):
         self.classifier = _named(linear=nn.Linear(head, num_classes))
         self.apply(_initialise)
 
-    def forward(self, images: Tensor, arch: Architecture | str | None = None) -> Tensor:
+    def forward(self, images: Tensor, arch: AnyArchitecture | None = None) -> Tensor:
         """Logits of one subnet.
 
         Nothing is remembered between calls. In training mode the running statistics of the
@@ -113,7 +113,7 @@ class Supernet(nn.Module):
         logits: Tensor = self.classifier(x.flatten(1))
         return logits
 
-    def subnet(self, arch: Architecture | str | None = None) -> MobileNetV3:
+    def subnet(self, arch: AnyArchitecture | None = None) -> MobileNetV3:
         """The network of one architecture with a copy of its weights.
 
         Args:
@@ -324,10 +324,10 @@ def _own_names() -> dict[str, str]:
     return {_shortest_spelling(key): key for key in keys}
 
 
-def _architecture(arch: Architecture | str | None) -> Architecture:
+def _architecture(arch: AnyArchitecture | None) -> Architecture:
     if arch is None:
         return LARGEST
-    return Architecture.parse(arch) if isinstance(arch, str) else arch
+    return as_architecture(arch)
 
 
 def _named(**modules: nn.Module) -> nn.Sequential:

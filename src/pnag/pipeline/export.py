@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.markup import escape
@@ -28,6 +29,7 @@ from pnag.pipeline.exportable import (
     subnet,
     within,
 )
+from pnag.pipeline.given_architecture import given_architecture, unlike
 from pnag.pipeline.preprocessing import imagenet_classes, normalised_by, preprocessing_of
 from pnag.pipeline.size import Size
 from pnag.training.images import ImageData, load_images
@@ -71,12 +73,17 @@ def export_all(what: str, asked: Asked) -> Iterator[str]:
     if exists(path) and path.is_dir():
         run = open_run(path)
         networks = list(_of_run(run, asked))
-    elif ":" in what:
+    elif given := given_architecture(what):
         if asked.budget is not None:
             raise PnagError("--budget chooses among the answers of a run, and this is one network")
-        run, networks = None, [_maker(asked)(what, "pnag")]
+        run, networks = None, [_maker(asked)(str(given[0]), "pnag")]
+        for note in unlike(given[1], _size_of(networks[0])):
+            yield f"[yellow]note:[/yellow] {escape(note)}"
     else:
-        raise PnagError(f"{what} is neither an architecture d:k:e nor the directory of a run")
+        raise PnagError(
+            f"{what} is neither an architecture (d:k:e, its JSON, or a file with one) nor the "
+            "directory of a run"
+        )
     suffix = FORMATS[asked.to].suffix
     folder = (asked.out or path / "exports") if run else (asked.out or Path()).parent
     if not run and asked.out and asked.out.suffix != suffix:
@@ -108,6 +115,11 @@ def export_all(what: str, asked: Asked) -> Iterator[str]:
     example = write_example(asked.to, target.parent)
     command = shlex.join(["python", str(example), str(target), str(beside), "IMAGE"])
     yield f"[dim]load it: {escape(command)}[/dim]"
+
+
+def _size_of(one: Exportable) -> Size:
+    config: dict[str, Any] = one.network.pnag_config  # type: ignore[assignment]  # of `build`
+    return Size(one.resolution, config["width_mult"], config["num_classes"])
 
 
 def _maker(asked: Asked, run: Path | None = None) -> Callable[[str, str], Exportable]:

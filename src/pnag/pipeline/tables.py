@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from pnag.cost.counted import COUNTED
 from pnag.errors import PnagError
 from pnag.files import exists, write_atomic
+from pnag.pipeline.arch_column import architectures_of
 from pnag.pipeline.size import Size
-from pnag.space import Architecture, SearchSpace, Tokens
+from pnag.space import SearchSpace, Tokens
+from pnag.table_files import TableFile, read_table_file
+from pnag.table_numbers import readings
 
 MIN_ROWS = 50
 
@@ -46,43 +49,45 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a Parquet or CSV file.
+    """Read a table of a run.
 
     Raises:
         PnagError: if it is missing, empty or malformed.
     """
+    return _read(path).frame
+
+
+def _read(path: Path) -> TableFile:
     if not exists(path):
         raise PnagError(f"there is no table {path}")
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            return pd.read_parquet(path)
-        if path.suffix.lower() in (".csv", ".txt"):
-            return pd.read_csv(path)
-    except pd.errors.EmptyDataError as error:
-        raise PnagError(
-            f"the table {path} is empty; it needs a header line with a column 'arch'"
-        ) from error
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise PnagError(f"cannot read the table {path}: {error}") from error
-    raise PnagError(f"the table {path} ends in {path.suffix!r}, needs .csv or .parquet")
+    return read_table_file(path)
 
 
-def read_rows(path: Path, accuracy: str, cost: str) -> pd.DataFrame:
-    """A user's rows, each checked, as columns `arch`, `accuracy` and `cost`.
+def read_rows(path: Path, accuracy: str, cost: str) -> tuple[pd.DataFrame, list[str]]:
+    """A user's rows, each checked, as columns `arch`, `accuracy` and `cost`; and notes on them.
 
     Raises:
         PnagError: names the row (counted from 1 below the header) or the column, and the fix.
     """
-    raw = read_table(path)
-    for column in ("arch", accuracy, cost):
+    read = _read(path)
+    raw = read.frame
+    for column in (accuracy, cost):
         if column not in raw.columns:
             raise PnagError(
                 f"the table {path} has no column {column!r}; it has: "
                 f"{', '.join(map(repr, raw.columns))}"
             )
+        if cell := read.unsure.get(column):
+            low, high = sorted(readings(cell).values())
+            raise PnagError(
+                f"{path}: {column} has numbers such as {cell}, which can be {low:.15g} or "
+                f"{high:.15g}; write them without signs between thousands, and all fractions with "
+                "the same sign"
+            )
     if raw.empty:
         raise PnagError(f"the table {path} has a header but no rows")
-    frame = pd.DataFrame({"arch": raw["arch"]})
+    texts, notes = architectures_of(raw, path)
+    frame = pd.DataFrame({"arch": texts})
     for name, column in (("accuracy", accuracy), ("cost", cost)):
         numbers = pd.to_numeric(raw[column], errors="coerce").astype(float).to_numpy()
         bad = ~np.isfinite(numbers)
@@ -96,13 +101,7 @@ def read_rows(path: Path, accuracy: str, cost: str) -> pd.DataFrame:
                 f"({int(bad.sum())} such row(s)); correct or remove them"
             )
         frame[name] = numbers
-    for row, text in enumerate(frame["arch"]):
-        try:
-            # As spelled out anew, so that spaces do not hide a duplicate.
-            frame.at[row, "arch"] = str(Architecture.parse(text))
-        except ValueError as error:
-            raise PnagError(f"{path}, row {row + 1}: {error}") from error
-    return frame
+    return frame, read.notes + notes
 
 
 def user_table(path: Path, accuracy: str, cost: str) -> tuple[pd.DataFrame, list[str]]:
@@ -113,8 +112,7 @@ def user_table(path: Path, accuracy: str, cost: str) -> tuple[pd.DataFrame, list
     Raises:
         PnagError: as `read_rows`, and for a table that nothing can be learnt from.
     """
-    frame = read_rows(path, accuracy, cost)
-    notes = []
+    frame, notes = read_rows(path, accuracy, cost)
     doubles = frame.duplicated()
     if doubles.any():
         notes.append(f"{int(doubles.sum())} row(s) of {path} repeat an earlier row and count once")
@@ -153,7 +151,7 @@ def add_rounds(
     for done, path in enumerate(files):
         if read_table(path).get(accuracy, pd.Series([0])).isna().all():
             return frame, done
-        rows = read_rows(path, accuracy, cost)
+        rows, _ = read_rows(path, accuracy, cost)
         both = pd.concat([frame, rows], ignore_index=True)
         twice = both[both.duplicated("arch")]
         if len(twice):

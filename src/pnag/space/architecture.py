@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pnag.errors import BadValueError
 
@@ -61,14 +63,29 @@ class Architecture:
                         )
 
     @classmethod
-    def parse(cls, text: str) -> Architecture:
+    def parse(cls, value: str | Mapping[str, Any]) -> Architecture:
         """Read the text form `d:k:e`: three comma lists with 5, 20 and 20 whole numbers.
+
+        Also a mapping with `ks`, `e` and `d`, or the text of one, as other programs write it:
+        `pnag.space.notation`. There, numbers of layers that do not exist count for nothing.
 
         Raises:
             BadValueError: (a ValueError) names the place that is wrong and the allowed values.
         """
-        if not isinstance(text, str):
-            raise BadValueError(f"an architecture is a text 'd:k:e', not {text!r}")
+        if isinstance(value, str) and not value.lstrip().startswith("{"):
+            return cls._parse_text(value)
+        from pnag.space.notation import parts_of, spelled_out  # which knows this module
+
+        if isinstance(value, str):
+            value = parts_of(value)
+        if not isinstance(value, Mapping):
+            raise BadValueError(f"an architecture is a text 'd:k:e', not {value!r}")
+        if "arch" in value:
+            return cls.parse(value["arch"])
+        return cls(*spelled_out(value))
+
+    @classmethod
+    def _parse_text(cls, text: str) -> Architecture:
         lists = text.strip().split(":")
         if len(lists) != 3:
             raise BadValueError(
@@ -96,6 +113,19 @@ class Architecture:
         return ":".join(
             ",".join(map(str, values)) for values in (self.depths, self.kernels, self.widths)
         )
+
+
+AnyArchitecture = Architecture | str | Mapping[str, Any]
+"""An architecture, or anything that `Architecture.parse` reads."""
+
+
+def as_architecture(value: AnyArchitecture) -> Architecture:
+    """The architecture itself.
+
+    Raises:
+        BadValueError: (a ValueError) as `Architecture.parse`.
+    """
+    return value if isinstance(value, Architecture) else Architecture.parse(value)
 
 
 def _check_length(name: str, values: tuple[int, ...], length: int) -> None:

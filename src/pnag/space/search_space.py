@@ -16,7 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pnag.errors import BadValueError
-from pnag.space.architecture import DEPTHS, KERNELS, MAX_DEPTH, UNITS, WIDTHS, Architecture
+from pnag.space.architecture import (
+    DEPTHS,
+    KERNELS,
+    MAX_DEPTH,
+    UNITS,
+    WIDTHS,
+    AnyArchitecture,
+    Architecture,
+    as_architecture,
+)
 
 ABSENT = -1
 Tokens = NDArray[np.int8]
@@ -201,8 +210,8 @@ class SearchSpace:
             for d, k, w in zip(depths, kernels, widths, strict=True)
         ]
 
-    def encode(self, architectures: Iterable[Architecture | str]) -> Tokens:
-        """(N, T) tokens of architectures, given as objects or in text form.
+    def encode(self, architectures: Iterable[AnyArchitecture]) -> Tokens:
+        """(N, T) tokens of architectures, given as objects or in any form that is read.
 
         Raises:
             BadValueError: (a ValueError) for a malformed text, or for an architecture that this
@@ -210,7 +219,7 @@ class SearchSpace:
         """
         rows = []
         for item in architectures:
-            arch = Architecture.parse(item) if isinstance(item, str) else item
+            arch = as_architecture(item)
             row: list[int] = []
             for unit in range(UNITS):
                 row.append(arch.depths[unit])
@@ -241,6 +250,6 @@ class SearchSpace:
         return [str(architecture) for architecture in self.decode(tokens)]
 
 
-def as_tokens(space: SearchSpace, items: Tokens | Sequence[Architecture | str]) -> Tokens:
+def as_tokens(space: SearchSpace, items: Tokens | Sequence[AnyArchitecture]) -> Tokens:
     """Tokens of whatever a user has at hand: a token array, architectures or their texts."""
     return space.check(items) if isinstance(items, np.ndarray) else space.encode(items)
