@@ -229,8 +229,8 @@ def _check_classes(images: str, found: tuple[str, ...], one: Exportable) -> None
 
 
 def _weights_line(one: Exportable) -> str:
-    line = f"{one.name}: {one.weights}"
-    sure = one.trained and not one.guessed
+    line = f"{one.name}: {one.weights}" + (f"; {one.note}" if one.note else "")
+    sure = one.trained and not one.guessed and not one.note
     return escape(line) if sure else f"[yellow]note:[/yellow] {escape(line)}"
 
 
