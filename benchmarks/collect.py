@@ -97,7 +97,7 @@ def main() -> None:
         def run(turn: int) -> tuple[float, int]:
             tokens = groups[turn] if group else groups[turn][:1]
             started = time.perf_counter()
-            counts, _ = evaluators[precision].correct(tokens)
+            counts = evaluators[precision].correct(tokens)
             return (time.perf_counter() - started) / len(tokens), int(counts[0])
 
         return run

@@ -338,6 +338,7 @@ def test_the_own_cost_is_called_after_what_networks_run_on() -> None:
         ("openvino-int8:GPU.1", "gpu"),
         ("openvino:NPU", "npu"),
         ("cuda", "gpu"),
+        ("cuda-batch1", "gpu"),
         ("executorch", "cpu"),
         ("executorch-adb", "phone"),
     ):

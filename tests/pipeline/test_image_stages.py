@@ -224,7 +224,7 @@ def test_the_table_is_drawn_in_groups_or_each_by_itself(
 def test_judging_takes_the_recipes_precision(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     from pnag.training import plan
 
-    monkeypatch.setattr(plan, "fastest_precision", lambda device: "bfloat16")
+    monkeypatch.setattr(plan, "judging_precision", lambda device, wanted: wanted or "bfloat16")
     cpu = Accelerator(cpu=True).device
     assert plan.evaluator_settings(cpu).precision == "bfloat16"
     found = plan.plan_collecting(

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torchvision.transforms import RandomResizedCrop
 
 from pnag.errors import PnagError
-from pnag.training import batches as module
+from pnag.training import augment as module
 from pnag.training.batches import Augmentation, eval_batches, steps_per_epoch, train_batches
 from pnag.training.images import ImageData, ImagePart, Preprocessing
 
@@ -145,7 +145,7 @@ def test_crops_of_small_images_move_each_by_up_to_the_padding() -> None:
 def test_random_windows_are_those_of_torchvision() -> None:
     rng = np.random.default_rng(0)
     aspect = np.full(4000, 1.5, np.float32)
-    x, y, width, height = module._random_windows(
+    x, y, width, height = module.random_windows(
         aspect, rng.random((22, 4000), np.float32), Augmentation()
     )
     assert (x - width / 2 >= -1e-6).all() and (x + width / 2 <= 1 + 1e-6).all()

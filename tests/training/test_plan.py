@@ -15,7 +15,7 @@ from torch import Tensor
 from pnag.errors import PnagError
 from pnag.training import plan
 from pnag.training.images import ImageData
-from pnag.training.loop import add_gradients, check_parts
+from pnag.training.loop import add_gradients, check_parts, make_scaler
 from pnag.training.phases import PHASES
 from pnag.training.settings import FinetuneSettings, FitSettings, SupernetSettings
 from pnag.training.supernet_training import phase_losses
@@ -54,7 +54,7 @@ def test_parts_of_one_image_are_refused_and_avoided() -> None:
         seen.append(len(images))
         yield (weight * images).mean()
 
-    add_gradients(losses, torch.arange(10.0), torch.zeros(10), 0, 4, CPU)
+    add_gradients(losses, torch.arange(10.0), torch.zeros(10), 0, 4, CPU, make_scaler(CPU))
     assert seen == [3, 3, 2, 2]  # 3, 3, 3, 1 would have a batch norm fail
     assert weight.grad is not None and weight.grad.item() == pytest.approx(4.5)
 

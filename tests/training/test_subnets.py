@@ -14,10 +14,10 @@ from pnag.errors import PnagError
 from pnag.space import sample_shared
 from pnag.training.batches import eval_batches
 from pnag.training.images import ImageData, ImagePart
+from pnag.training.precision import judging_precision
 from pnag.training.subnets import (
     Settings,
     SubnetEvaluator,
-    fastest_precision,
     shared_layers,
     shared_order,
 )
@@ -111,7 +111,7 @@ def test_supernet_stays_as_it_is(supernet: Supernet, digits: ImageData) -> None:
 
 
 def test_bfloat16(supernet: Supernet, digits: ImageData, evaluator: SubnetEvaluator) -> None:
-    assert fastest_precision("cpu") in ("float32", "bfloat16")
+    assert judging_precision("cpu") in ("float32", "bfloat16")
     half = SubnetEvaluator(supernet, digits, replace(SETTINGS, precision="bfloat16"))
     arch = SPACE.decode(TOKENS[:1])[0]
     logits, expected = half.logits(arch), evaluator.logits(arch)

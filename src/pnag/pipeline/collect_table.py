@@ -26,7 +26,7 @@ from pnag.training.collect import COLUMNS, collect, collected_precision
 from pnag.training.images import ImageData
 from pnag.training.loop import to_device
 from pnag.training.plan import evaluator_settings
-from pnag.training.subnets import Precision
+from pnag.training.settings import Precision
 from pnag.training.trained_on import TrainedOn, trained_on
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from pnag.errors import PnagError
 from pnag.files import read_json, write_json
 from pnag.training.plan import SupernetPlan
-from pnag.training.subnets import Precision
+from pnag.training.settings import Precision
 from pnag.training.weights import described
 
 

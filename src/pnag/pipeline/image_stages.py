@@ -43,6 +43,7 @@ from pnag.pipeline.trained import Answer, save_gaussian_process
 from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.rounds import ask_in_rounds
 from pnag.space import SearchSpace, Tokens, sample_shared
+from pnag.threads import torch_threads
 from pnag.training.batches import steps_per_epoch
 from pnag.training.collect import collect
 from pnag.training.finetune import finetune, finetune_identity, judge
@@ -60,9 +61,14 @@ from pnag.training.plan import (
     plan_finetuning,
     plan_supernet,
     suited_batch,
+    with_batch,
 )
-from pnag.training.settings import FinetuneSettings, SupernetSettings
-from pnag.training.subnets import Precision, SubnetEvaluator, fastest_precision
+from pnag.training.precision import MIXED, training_precision
+from pnag.training.processes import from_main
+from pnag.training.settings import FinetuneSettings, Precision, SupernetSettings
+from pnag.training.side_by_side import Answer as Tuned
+from pnag.training.side_by_side import finetune_side_by_side, shares
+from pnag.training.subnets import SubnetEvaluator
 from pnag.training.supernet_training import Progress, epochs_of, train_supernet
 from pnag.training.trained_on import TrainedOn
 from pnag.training.weights import save_described, save_weights
@@ -98,24 +104,28 @@ class ImageRun:
         Args:
             shared: whether all of them do the work together, or the main one alone.
         """
-        done = self.run.is_done(name, inputs, outputs)
-        self.accelerator.wait_for_everyone()  # all have looked before one writes
+        # The main process looks for all, before it writes: their disks may be others.
+        done = from_main(self.accelerator, lambda: self.run.is_done(name, inputs, outputs))
         if self.accelerator.is_main_process:
             self.run.stage(name, inputs, outputs, work, self.display.reused)
         elif shared and not done:
             work()
         self.accelerator.wait_for_everyone()
 
+    def notice(self, text: str) -> None:
+        """Say what a user should know."""
+        self.display.note(f"[yellow]note:[/yellow] {escape(text)}")
+
     def supernet_settings(self, plan: SupernetPlan) -> SupernetSettings:
         """The recipe's, with what was planned."""
         settings = self.recipe.supernet
-        fit = replace(settings.fit, epochs=plan.epochs, batch_size=plan.batch_size)
-        return replace(settings, fit=fit)
+        fit = with_batch(settings.fit, plan.batch_size)
+        return replace(settings, fit=replace(fit, epochs=plan.epochs))
 
     def finetune_settings(self, plan: FinetuningPlan) -> FinetuneSettings:
         """The recipe's, for these images, with what was planned."""
         settings = self.recipe.finetune
-        fit = suited_batch(settings.fit, self.data)
+        fit = suited_batch(settings.fit, self.data, device=self.accelerator.device)
         return replace(settings, fit=replace(fit, epochs=plan.epochs))
 
 
@@ -124,13 +134,20 @@ def make_accelerator(images: ImagesRecipe, kept: Precision | None = None) -> Acc
 
     Args:
         kept: the precision that the run was begun with, perhaps on another machine.
+
+    Raises:
+        PnagError: if this machine cannot train in that precision.
     """
     cuda = torch.cuda.is_available()
-    # On the CPU bfloat16 training took 2.2 times as long as float32 (AMD EPYC with avx512_bf16).
-    precision = images.precision or kept or (fastest_precision("cuda") if cuda else "float32")
+    precision = images.precision or kept or training_precision("cuda" if cuda else "cpu")
+    if precision == "float16" and not cuda:
+        raise PnagError(
+            "training in float16 needs an NVIDIA GPU, and torch finds none; choose float32 or "
+            "bfloat16 with images.precision in a --recipe"
+        )
     return Accelerator(
         cpu=not cuda,
-        mixed_precision="bf16" if precision == "bfloat16" else "no",
+        mixed_precision=MIXED[precision],
         # others wait while the main process decodes and plans
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=12))],
     )
@@ -162,7 +179,7 @@ def open_images(run: RunDirectory, recipe: Recipe, display: Display) -> ImageRun
     accelerator = make_accelerator(images, kept_precision(run.supernet, run.supernet_plan))
     if not accelerator.is_main_process:
         display = Display(Console(quiet=True))
-    with accelerator.main_process_first():
+    with accelerator.local_main_process_first():  # each machine of a cluster has its own cache
         data = decode_images(
             display,
             images.source,
@@ -215,15 +232,20 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
             plan's batch does not suit the processes, or the memory or the epochs do not suffice.
     """
     asked, processes = _asked(run), run.accelerator.num_processes
-    finished = finished_plan(run.run.supernet, asked)
-    if finished is None:
-        refuse_another_training(run.run.supernet_phases, run.run.supernet_plan, asked)
     settings = run.recipe.supernet
+
+    def look() -> SupernetPlan | None:
+        finished = finished_plan(run.run.supernet, asked)
+        if finished is None:
+            refuse_another_training(run.run.supernet_phases, run.run.supernet_plan, asked)
+        return finished
+
+    finished = from_main(run.accelerator, look)
 
     def work() -> None:
         plan = finished or plan_supernet(
             run.data,
-            replace(settings, fit=suited_batch(settings.fit, run.data, processes)),
+            settings,
             minutes=asked.minutes,
             accelerator=run.accelerator,
             width_mult=asked.width_mult,
@@ -233,7 +255,7 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
 
     # Without what the machine or the processes decide: a run goes on elsewhere as it was begun.
     run.stage("plan of the supernet", asdict(asked), [run.run.supernet_plan], work)
-    plan = load_plan(run.run.supernet_plan)
+    plan = from_main(run.accelerator, lambda: load_plan(run.run.supernet_plan))
     if plan.batch_size % (2 * processes) and not finished:
         raise PnagError(
             f"the supernet was planned with batches of {plan.batch_size}, which {processes} "
@@ -299,7 +321,8 @@ def plan_finetuning_stage(run: ImageRun, supernet: SupernetPlan) -> FinetuningPl
     """
     images, settings = run.images, run.recipe.finetune
     tuning = images.finetune_epochs or settings.fit.epochs or None
-    settings = replace(settings, fit=suited_batch(settings.fit, run.data))
+    fit = suited_batch(settings.fit, run.data, device=run.accelerator.device)
+    settings = replace(settings, fit=fit)
     answers = len(run.recipe.budgets) or DEFAULT_BUDGETS
     inputs = {
         "data": run.data.identity,
@@ -347,10 +370,12 @@ def supernet_stage(run: ImageRun, plan: SupernetPlan) -> None:
         with run.display.bar("training the supernet") as bar:
             watch = _Watch(run, inputs, bar.update) if main else None
             # There though the stage is to be done where its record or its curve was removed.
-            finished = finished_plan(run.run.supernet, asked) is not None
-            if finished:
+            finished = from_main(
+                run.accelerator, lambda: finished_plan(run.run.supernet, asked) is not None
+            )
+            if finished and main:
                 supernet = trained_supernet(run)
-            else:
+            elif not finished:
                 supernet = train_supernet(
                     run.data,
                     settings,
@@ -359,6 +384,7 @@ def supernet_stage(run: ImageRun, plan: SupernetPlan) -> None:
                     seed=run.recipe.seed,
                     accelerator=run.accelerator,
                     watch=watch or (lambda progress: None),
+                    notice=run.notice,
                 )
         if watch:
             steps = plan.epochs * steps_per_epoch(run.data, plan.batch_size)
@@ -526,37 +552,50 @@ def finetune_stage(
     known = read_json(files.judged) if files.judged.exists() else {}
     networks: dict[str, nn.Module] = {}
     judged: dict[str, Any] = {}
-    with run.display.bar("fine-tuning") as bar:
+    supernet_identity, seed = file_fingerprint(files.supernet), run.recipe.seed
+    identities = {
+        arch: finetune_identity(supernet_identity, arch, run.data, settings, seed, run.accelerator)
+        for arch in archs
+    }
+    device = run.accelerator.device
+    share = shares(len(archs), settings, run.data, supernet.width_mult, device.type == "cuda")
+    if share.workers > 1:
+        with run.display.bar(f"fine-tuning, {share.workers} networks at a time") as bar:
+            finetune_side_by_side(
+                supernet,
+                [Tuned(arch, identity) for arch, identity in identities.items()],
+                run.data,
+                settings,
+                files.finetuned,
+                seed=seed,
+                accelerator=run.accelerator,
+                share=share,
+                watch=lambda done, total, loss: bar.update(done, total, f"loss {loss:.3f}"),
+            )
+    with run.display.bar("fine-tuning") as bar, torch_threads(share.threads):
         for number, arch in enumerate(archs):
 
             def watch(step: Step, number: int = number) -> None:
                 text = f"network {number + 1} of {len(archs)}, loss {step.loss:.3f}"
                 bar.update(number * step.total + step.done, len(archs) * step.total, text)
 
-            identity = finetune_identity(
-                file_fingerprint(files.supernet),
-                arch,
-                run.data,
-                settings,
-                run.recipe.seed,
-                run.accelerator,
-            )
             network = finetune(
                 supernet,
                 arch,
                 run.data,
                 settings,
                 files.finetuned,
-                identity=identity,
-                seed=run.recipe.seed,
+                identity=identities[arch],
+                seed=seed,
                 accelerator=run.accelerator,
                 watch=watch,
+                notice=run.notice,
             )
-            if known.get(arch, {}).get("weights") == identity:
+            if known.get(arch, {}).get("weights") == identities[arch]:
                 judged[arch] = known[arch]
             else:
-                found = judge(network, run.data, "test", run.accelerator.device)
-                judged[arch] = asdict(found) | {"weights": identity}
+                found = judge(network, run.data, "test", device)
+                judged[arch] = asdict(found) | {"weights": identities[arch]}
             networks[arch] = network.cpu()
         bar.update(len(archs), len(archs))
     write_json(files.judged, judged)

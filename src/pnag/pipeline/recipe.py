@@ -19,7 +19,7 @@ from pnag.search.front import FrontSettings
 from pnag.search.policy_gradient import GeneratorSettings
 from pnag.search.predictor import PredictorSettings
 from pnag.space.sharing import SHARED
-from pnag.training.settings import FinetuneSettings, SupernetSettings
+from pnag.training.settings import FinetuneSettings, Precision, SupernetSettings
 
 IMAGENET_RESOLUTION = 224  # of the predictor's top-1
 
@@ -55,7 +55,7 @@ class ImagesRecipe(_Strict):
     classes: Annotated[int, Interval(ge=2, le=1_000_000)] | None = None
     on_corrupt: Literal["refuse", "skip"] = "refuse"
     cache: Path | None = None
-    precision: Literal["float32", "bfloat16"] | None = None
+    precision: Precision | None = None
     minutes: Annotated[float, Interval(gt=0, le=1_000_000)] = 120.0
     resolution: Annotated[int, Interval(ge=32, le=4096)] | None = None
     width_mult: Annotated[float, Interval(ge=0.1, le=4)] | None = None

@@ -28,7 +28,8 @@ from pnag.files import read_json, write_json, writing
 from pnag.networks.supernet import Supernet
 from pnag.space import Architecture, SearchSpace, Tokens
 from pnag.training.images import ImageData
-from pnag.training.subnets import MAPS_BYTES, Precision, Settings, shared_layers, shared_order
+from pnag.training.settings import Precision
+from pnag.training.subnets import Settings, shared_layers, shared_order
 from pnag.training.workers import Job, running
 
 COLUMNS = ("arch", "accuracy", "images")
@@ -48,7 +49,7 @@ def collect(
     settings: Settings | None = None,
     workers: int = 1,
     ray_address: str | None = None,
-    memory: int = MAPS_BYTES,
+    memory: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> pd.DataFrame:
     """Top-1 of architectures on the validation part, added to the CSV file `out`.
@@ -61,7 +62,7 @@ def collect(
         workers: processes, of one thread each; with Ray, actors. Those on a GPU share it.
         ray_address: of a Ray cluster, or "local" to start one on this machine. Its machines need
             the images' cache under the same path.
-        memory: bytes for maps of validation images, for each worker.
+        memory: bytes for maps of validation images, for each worker; what suits the device if None.
         progress: told how many architectures of how many are done.
 
     Returns:

@@ -66,6 +66,7 @@ def finetune(
     seed: int,
     accelerator: Accelerator,
     watch: Callable[[Step], None] = lambda step: None,
+    notice: Callable[[str], None] = lambda text: None,
 ) -> MobileNetV3:
     """Train the network of an architecture on from the supernet's weights.
 
@@ -108,6 +109,7 @@ def finetune(
             checkpoint=checkpoint,
             identity=identity,
             watch=watch,
+            notice=notice,
         )
 
     trained(network, folder / f"{identity}.safetensors", identity, accelerator, train)
@@ -129,11 +131,11 @@ def largest_network(supernet: Supernet, data: ImageData, device: torch.device) -
 @torch.no_grad()
 def judge(network: nn.Module, data: ImageData, part: PartName, device: torch.device) -> Judged:
     """Top-1 and top-5 of a network on all images of a part."""
-    first = fifth = images = 0
     most = min(5, len(data.classes))
+    hits = []
     for batch, labels in eval_batches(data, part, EVAL_BATCH, device=device):
-        hits = network(batch).topk(most, dim=1).indices == labels[:, None]
-        first += int(hits[:, 0].sum())
-        fifth += int(hits.any(1).sum())
-        images += len(labels)
-    return Judged(first / images, fifth / images, images)
+        hits.append(network(batch).topk(most, dim=1).indices == labels[:, None])
+    found = torch.cat(hits).cpu()  # asked for once: a GPU waits for nothing in between
+    return Judged(
+        float(found[:, 0].double().mean()), float(found.any(1).double().mean()), len(found)
+    )

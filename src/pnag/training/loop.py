@@ -6,11 +6,13 @@ to the very weights, on a GPU, whose sums come in any order, to weights as good.
 (started by `accelerate launch`) each take a share of every batch and average their gradients.
 Batch norms see the shares, so another number of processes trains another network: a checkpoint is
 continued by as many as wrote it.
+
+A GPU never waits in a step: its batch was copied while the step before ran (`feed`), and its loss
+is read two steps later (`late_losses`).
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -20,20 +22,23 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from pnag.errors import PnagError
-from pnag.files import write_bytes
 from pnag.training.batches import steps_per_epoch, train_batches
+from pnag.training.checkpoint import State, load_state, save_state
+from pnag.training.feed import Pixels
 from pnag.training.images import ImageData
+from pnag.training.late_losses import LateLosses
+from pnag.training.processes import average_gradients, check_same_weights, others_alive
 from pnag.training.settings import FitSettings
 
 Losses = Callable[[Tensor, Tensor, int], Iterator[Tensor]]
 """Images (B, 3, R, R), labels and the step's number to losses, each of its own forward pass."""
 CHECKPOINT_SECONDS = 60.0
+LEAST_PART = 2  # images: batch norms cannot take the variance of one
 
 
 @dataclass
@@ -63,6 +68,7 @@ def fit(
     checkpoint: Path,
     identity: str,
     watch: Callable[[Step], None] = lambda step: None,
+    notice: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Train a model in place, from its checkpoint if there is one.
 
@@ -70,37 +76,37 @@ def fit(
         losses: is given each batch; gradients of what it yields add up.
         checkpoint: written once a minute and after every epoch; the caller removes it.
         identity: of what is trained on what and how; another one's checkpoint is not taken.
-        watch: told every step, on the main process only.
+        watch: told every step, on the main process only; on a GPU two steps later.
+        notice: told, on the main process only, what a user should know.
 
     Raises:
         PnagError: if the loss is no longer a number, a part of a batch is too small for batch
-            norms, or the checkpoint is damaged or of another number of processes.
+            norms, the memory does not suffice for the smallest part, the checkpoint is damaged or
+            of another number of processes, or another process has ended.
     """
     if not settings.epochs:
         return
     check_parts(settings, accelerator)
-    to_device(model, accelerator.device)
+    device, processes = accelerator.device, accelerator.num_processes
+    main = accelerator.is_main_process
+    to_device(model, device)
     parameters = list(model.parameters())
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1]},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.SGD(
-        groups,
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        nesterov=True,
+    state = State(
+        model,
+        ModelEmaV3(model, decay=settings.ema) if settings.ema else None,
+        make_optimizer(parameters, settings, device),
+        make_scaler(accelerator),
+        parts=settings.accumulate,
     )
-    ema = ModelEmaV3(model, decay=settings.ema) if settings.ema else None
+    load_state(checkpoint, identity, accelerator, state)
+    check_same_weights(model, accelerator)
     per_epoch = steps_per_epoch(data, settings.batch_size)
     total = settings.epochs * per_epoch
-    processes = accelerator.num_processes
-    step = _load(checkpoint, identity, processes, model, ema, optimizer)
+    pixels, late = Pixels(data.train, device), LateLosses(device)
     saved = time.monotonic()
     model.train()
-    while step < total:
-        epoch, first = divmod(step, per_epoch)
+    while state.step < total:
+        epoch, first = divmod(state.step, per_epoch)
         batches = train_batches(
             data,
             settings.batch_size,
@@ -109,39 +115,69 @@ def fit(
             start=first,
             rank=accelerator.process_index,
             world_size=processes,
-            device=accelerator.device,
+            pixels=pixels,
             augment=settings.augment,
         )
         for images, labels in batches:
-            for group in optimizer.param_groups:
-                group["lr"] = settings.rate(step, total)
-            values = add_gradients(losses, images, labels, step, settings.accumulate, accelerator)
-            _average_gradients(parameters, accelerator)
+            for group in state.optimizer.param_groups:
+                group["lr"] = settings.rate(state.step, total)
+            mean = _gradients(losses, images, labels, state, accelerator, notice)
+            average_gradients(parameters, accelerator)
+            state.scaler.unscale_(state.optimizer)
             nn.utils.clip_grad_norm_(parameters, settings.clip)
-            optimizer.step()
-            optimizer.zero_grad()
-            if ema is not None:
-                ema.update(model, step)
-            step += 1
-            mean = float(torch.stack(values).mean())
-            if not math.isfinite(mean):
-                raise PnagError(
-                    f"the loss at step {step} is {mean}: lower the learning rate "
-                    f"({settings.learning_rate:g}) and start again"
-                )
-            ends = step % per_epoch == 0
-            if accelerator.is_main_process:
-                # Before `watch`, which may take long: a stop in it then costs nothing.
-                if ends or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    _save(checkpoint, identity, processes, step, model, ema, optimizer)
-                    saved = time.monotonic()
-                watch(Step(step, total, epoch, mean, ends))
-                model.train()
+            state.scaler.step(state.optimizer)
+            state.scaler.update()
+            state.optimizer.zero_grad()
+            if state.ema is not None:
+                state.ema.update(model, state.step)
+            state.step += 1
+            late.add(state.step, mean)
+            ends = state.step % per_epoch == 0
+            due = ends or (main and time.monotonic() - saved > CHECKPOINT_SECONDS)
+            known = late.read(everything=due)
+            for step, loss in known:
+                _check_number(step, loss, settings)
+            # Before `watch`, which may take long: a stop in it then costs nothing.
+            if main and due:
+                save_state(checkpoint, identity, processes, state)
+                saved = time.monotonic()
+            if main:
+                for step, loss in known:
+                    at_end = step % per_epoch == 0
+                    watch(Step(step, total, (step - 1) // per_epoch, loss, at_end))
             if ends:
-                accelerator.wait_for_everyone()
-    if ema is not None:
-        model.load_state_dict(ema.module.state_dict())
+                model.train()  # `watch` may have looked at the model
+                check_same_weights(model, accelerator)
+                with others_alive():
+                    accelerator.wait_for_everyone()
+    if state.ema is not None:
+        model.load_state_dict(state.ema.module.state_dict())
     model.eval()
+
+
+def make_optimizer(
+    parameters: list[nn.Parameter], settings: FitSettings, device: torch.device
+) -> torch.optim.SGD:
+    """SGD with Nesterov momentum; biases and batch norms do not decay."""
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim > 1]},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(
+        groups,
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        nesterov=True,
+        # One kernel for all weights, which also skips a step of infinite gradients by itself.
+        fused=device.type == "cuda",
+    )
+
+
+def make_scaler(accelerator: Accelerator) -> torch.amp.GradScaler:
+    """Scales losses where the gradients are of 16 bits with few exponents; else does nothing."""
+    half = accelerator.mixed_precision == "fp16"
+    return torch.amp.GradScaler(accelerator.device.type, enabled=half)
 
 
 def check_parts(settings: FitSettings, accelerator: Accelerator) -> None:
@@ -151,7 +187,7 @@ def check_parts(settings: FitSettings, accelerator: Accelerator) -> None:
         PnagError: names `accumulate`.
     """
     share = settings.batch_size // accelerator.num_processes
-    if share // settings.accumulate < 2:
+    if share // settings.accumulate < LEAST_PART:
         raise PnagError(
             f"accumulate is {settings.accumulate} for a process' {share} image(s) of a batch of "
             f"{settings.batch_size}; each part needs 2: lower accumulate or raise batch_size"
@@ -159,21 +195,27 @@ def check_parts(settings: FitSettings, accelerator: Accelerator) -> None:
 
 
 def add_gradients(
-    losses: Losses, images: Tensor, labels: Tensor, step: int, parts: int, accelerator: Accelerator
-) -> list[Tensor]:
+    losses: Losses,
+    images: Tensor,
+    labels: Tensor,
+    step: int,
+    parts: int,
+    accelerator: Accelerator,
+    scaler: torch.amp.GradScaler,
+) -> Tensor:
     """Add up the gradients of a step, worked on in so many parts of its images.
 
     Returns:
-        All losses, without graph.
+        The mean of all losses, without graph; it is not asked for its value here.
     """
     values: list[Tensor] = []
     some = zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)
     for part, theirs in some:
         with accelerator.autocast():
             for loss in losses(part, theirs, step):
-                (loss * (len(part) / len(images))).backward()
+                scaler.scale(loss * (len(part) / len(images))).backward()
                 values.append(loss.detach())
-    return values
+    return torch.stack(values).mean()
 
 
 def to_device(model: nn.Module, device: torch.device) -> None:
@@ -181,81 +223,45 @@ def to_device(model: nn.Module, device: torch.device) -> None:
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _average_gradients(parameters: list[nn.Parameter], accelerator: Accelerator) -> None:
-    """Over processes. All have trained the same networks, so all have the same gradients."""
-    if accelerator.num_processes == 1:
-        return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    flat = accelerator.reduce(flat, "mean")
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
+def _gradients(
+    losses: Losses,
+    images: Tensor,
+    labels: Tensor,
+    state: State,
+    accelerator: Accelerator,
+    notice: Callable[[str], None],
+) -> Tensor:
+    """Those of a step, in smaller parts from now on where the memory does not suffice."""
+    while True:
+        try:
+            return add_gradients(
+                losses, images, labels, state.step, state.parts, accelerator, state.scaler
+            )
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+            reason = str(error).splitlines()[0][:200]
+        part = len(images) // (2 * state.parts)
+        if part < LEAST_PART:
+            raise PnagError(
+                f"the memory does not suffice for {len(images) // state.parts} image(s) at a time "
+                f"({reason}); take a smaller resolution or width, or a device with more memory"
+            )
+        state.parts *= 2
+        # What the attempt held, its gradients too.
+        state.optimizer.zero_grad()
+        clear_device_cache(garbage_collection=True)
+        if accelerator.is_main_process:
+            notice(
+                f"the memory does not suffice for {2 * part} images at a time: batches are worked "
+                f"on in {state.parts} parts from step {state.step + 1} on, whose batch norms see "
+                f"{part} images each"
+            )
 
 
-def _save(
-    path: Path,
-    identity: str,
-    processes: int,
-    step: int,
-    model: nn.Module,
-    ema: ModelEmaV3 | None,
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    if ema is not None:
-        tensors |= {f"ema.{name}": value for name, value in ema.module.state_dict().items()}
-    for number, parameter in enumerate(_in_order(optimizer)):
-        momentum = optimizer.state[parameter].get("momentum_buffer")
-        if momentum is not None:
-            tensors[f"momentum.{number}"] = momentum
-    contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    metadata = {"pnag": json.dumps({"identity": identity, "processes": processes, "step": step})}
-    write_bytes(path, save(contiguous, metadata))
-
-
-def _load(
-    path: Path,
-    identity: str,
-    processes: int,
-    model: nn.Module,
-    ema: ModelEmaV3 | None,
-    optimizer: torch.optim.Optimizer,
-) -> int:
-    """The number of steps done by the checkpoint, whose state is put in place; 0 without one."""
-    if not path.exists():
-        return 0
-    try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})["pnag"])
-            if about["identity"] != identity:
-                return 0
-            _check_processes(path, about.get("processes", processes), processes)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        for prefix, module in (("model.", model), ("ema.", ema and ema.module)):
-            if module is not None:
-                module.load_state_dict(
-                    {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-                )
-        for number, parameter in enumerate(_in_order(optimizer)):
-            if f"momentum.{number}" in tensors:
-                momentum = torch.empty_like(parameter)
-                momentum.copy_(tensors[f"momentum.{number}"])
-                optimizer.state[parameter]["momentum_buffer"] = momentum
-        return int(about["step"])
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+def _check_number(step: int, loss: float, settings: FitSettings) -> None:
+    if not math.isfinite(loss):
         raise PnagError(
-            f"the checkpoint {path} is damaged ({error}); remove it to start this part anew"
-        ) from error
-
-
-def _check_processes(path: Path, wrote: int, now: int) -> None:
-    if wrote != now:
-        raise PnagError(
-            f"the checkpoint {path} was written by {wrote} process(es) and would be continued by "
-            f"{now}, whose batch norms see other shares of a batch; start {wrote}, or remove it to "
-            "start this part anew"
+            f"the loss at step {step} is {loss}: lower the learning rate "
+            f"({settings.learning_rate:g}) and start again"
         )
-
-
-def _in_order(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

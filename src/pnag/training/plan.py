@@ -20,11 +20,13 @@ from pnag.networks.depthwise import with_fast_depthwise
 from pnag.networks.supernet import Supernet
 from pnag.space import SearchSpace
 from pnag.training.batches import steps_per_epoch, train_batches
+from pnag.training.feed import Pixels
 from pnag.training.images import ImageData
-from pnag.training.loop import Losses, add_gradients, check_parts, to_device
+from pnag.training.loop import Losses, add_gradients, check_parts, make_scaler, to_device
 from pnag.training.phases import PHASES
-from pnag.training.settings import FinetuneSettings, FitSettings, SupernetSettings
-from pnag.training.subnets import Precision, Settings, SubnetEvaluator, fastest_precision
+from pnag.training.precision import MIXED, judging_precision
+from pnag.training.settings import FinetuneSettings, FitSettings, Precision, SupernetSettings
+from pnag.training.subnets import Settings, SubnetEvaluator
 from pnag.training.supernet_training import LONG, phase_losses
 
 WIDTHS = (1.0, 0.75, 0.5, 0.35, 0.25)
@@ -38,6 +40,9 @@ ARCHITECTURES = (200, 4000)  # least and most to collect
 VALIDATION = 5000
 CALIBRATION = 512  # images that its batch norms are calibrated on
 LEAST_STEPS = 8  # an epoch
+USUAL_BATCH = 64
+# On a GPU: the most images that one works on at a time, and steps that an epoch should keep.
+GPU_BATCH, GPU_STEPS = 1024, 50
 TURNS = 4  # of what is timed
 
 Fit = TypeVar("Fit", bound=FitSettings)
@@ -92,31 +97,48 @@ def evaluator_settings(
     Args:
         precision: instead of that one.
     """
-    return Settings(CALIBRATION, validation, precision or fastest_precision(device))
+    return Settings(CALIBRATION, validation, judging_precision(device, precision))
 
 
 def precision_of(accelerator: Accelerator) -> Precision:
     """What an accelerator trains in."""
-    return "bfloat16" if accelerator.mixed_precision == "bf16" else "float32"
+    return next(p for p, mixed in MIXED.items() if mixed == accelerator.mixed_precision)
 
 
-def suited_batch(fit: Fit, data: ImageData, processes: int = 1) -> Fit:
-    """The same with a batch that suits the images and the processes.
+def with_batch(fit: Fit, batch_size: int) -> Fit:
+    """The same with a batch of so many images.
+
+    A learning rate is for the recipe's own batch size. Where the recipe leaves that open, the rate
+    is for USUAL_BATCH images and grows with the batch (https://arxiv.org/abs/1706.02677).
+    """
+    growth = 1.0 if fit.batch_size else max(1.0, batch_size / USUAL_BATCH)
+    return replace(fit, batch_size=batch_size, learning_rate=growth * fit.learning_rate)
+
+
+def suited_batch(
+    fit: Fit, data: ImageData, processes: int = 1, device: torch.device | str = "cpu"
+) -> Fit:
+    """The same with a batch that suits the images, the processes and the device.
 
     It is smaller where the images would not fill LEAST_STEPS of them, and such that each process
-    has an even number of images, at least two: batch norms need that, and mixup pairs them.
+    has an even number of images, at least two: batch norms need that, and mixup pairs them. Where
+    the recipe leaves it open, a GPU gets as many images as leave GPU_STEPS an epoch.
 
     Raises:
         PnagError: if the batch is too small for the processes.
     """
     pairs = 2 * processes
-    most = min(fit.batch_size, max(pairs, len(data.train) // LEAST_STEPS))
+    wanted = fit.batch_size or USUAL_BATCH
+    if torch.device(device).type == "cuda" and not fit.batch_size:
+        wanted = int(np.clip(len(data.train) // GPU_STEPS, USUAL_BATCH, GPU_BATCH * processes))
+        wanted = 1 << (wanted.bit_length() - 1)
+    most = min(wanted, max(pairs, len(data.train) // LEAST_STEPS))
     if most < pairs:
         raise PnagError(
             f"supernet.fit.batch_size is {fit.batch_size}, needs at least {pairs}: two images for "
             f"each of the {processes} processes; raise it in a --recipe or start fewer processes"
         )
-    return replace(fit, batch_size=most // pairs * pairs)
+    return with_batch(fit, most // pairs * pairs)
 
 
 def plan_supernet(
@@ -130,32 +152,52 @@ def plan_supernet(
 ) -> SupernetPlan:
     """Time a few steps of each width; take the widest that gets enough epochs in the time.
 
-    A width for which the memory does not suffice is too wide.
+    A width for which the memory does not suffice is too wide. Where the recipe leaves the batch
+    open, a smaller batch is tried first.
 
     Args:
-        settings: with a batch that suits. minutes: for the whole run.
+        minutes: for the whole run.
         width_mult, epochs: what the user has decided already.
 
     Raises:
         PnagError: if the memory does not suffice for the least width.
     """
-    check_parts(settings.fit, accelerator)
     seconds = SHARES["supernet"] * minutes * 60
-    per_epoch = steps_per_epoch(data, settings.fit.batch_size)
+    suited = suited_batch(settings.fit, data, accelerator.num_processes, accelerator.device)
+    check_parts(suited, accelerator)
     for width in (width_mult,) if width_mult else WIDTHS:
-        step = _if_memory_suffices(partial(_supernet_step, data, settings, width, accelerator))
+        fit, step = _largest_batch(data, settings, suited.batch_size, width, accelerator)
+        per_epoch = steps_per_epoch(data, fit.batch_size)
         if step is not None and (epochs or ENOUGH_EPOCHS) * per_epoch * step <= seconds:
             break
     if step is None:
-        raise _too_little_memory(f"the supernet of width {width:g}", "supernet", settings.fit)
+        raise _too_little_memory(f"the supernet of width {width:g}", "supernet", fit)
     chosen = epochs or int(np.clip(seconds / (per_epoch * step), *EPOCHS))
     return SupernetPlan(
         width,
         chosen,
-        settings.fit.batch_size,
+        fit.batch_size,
         precision_of(accelerator),
         round(chosen * per_epoch * step / 60, 2),
     )
+
+
+def _largest_batch(
+    data: ImageData, settings: SupernetSettings, batch: int, width: float, accelerator: Accelerator
+) -> tuple[FitSettings, float | None]:
+    """The largest batch for which the memory suffices, and a step's seconds, None without one.
+
+    Args:
+        batch: the largest to try. The recipe's own is the only one.
+    """
+    while True:
+        fit = with_batch(settings.fit, batch)
+        step = _if_memory_suffices(
+            partial(_supernet_step, data, replace(settings, fit=fit), width, accelerator)
+        )
+        if step is not None or settings.fit.batch_size or batch < 2 * USUAL_BATCH:
+            return fit, step
+        batch //= 2
 
 
 def plan_collecting(
@@ -239,7 +281,8 @@ def _supernet_step(
     model = Supernet(width_mult, len(data.classes))
     to_device(model, accelerator.device)
     model.train()
-    images, labels = _batch(data, settings.fit, accelerator)
+    pixels = Pixels(data.train, accelerator.device)  # they take memory while it trains, too
+    images, labels = _batch(data, settings.fit, pixels, accelerator)
     phases = PHASES[settings.method]
     teacher = copy.deepcopy(model).eval().requires_grad_(False) if len(phases) > 1 else None
     costs: list[float] = []
@@ -263,7 +306,8 @@ def _finetune_step(
     arch = space.decode(space.sample(1, np.random.default_rng(0)))[0]
     network = supernet.subnet(arch).train()
     with_fast_depthwise(network)
-    images, labels = _batch(data, settings.fit, accelerator)
+    pixels = Pixels(data.train, accelerator.device)
+    images, labels = _batch(data, settings.fit, pixels, accelerator)
 
     def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
         yield torch.nn.functional.cross_entropy(network(images), labels)
@@ -274,13 +318,17 @@ def _finetune_step(
 def _step_seconds(
     losses: Losses, images: Tensor, labels: Tensor, fit: FitSettings, accelerator: Accelerator
 ) -> float:
+    scaler = make_scaler(accelerator)
+
     def step(turn: int) -> None:
-        add_gradients(losses, images, labels, turn, fit.accumulate, accelerator)
+        add_gradients(losses, images, labels, turn, fit.accumulate, accelerator, scaler)
 
     return _seconds(step, accelerator.device)
 
 
-def _batch(data: ImageData, fit: FitSettings, accelerator: Accelerator) -> tuple[Tensor, Tensor]:
+def _batch(
+    data: ImageData, fit: FitSettings, pixels: Pixels, accelerator: Accelerator
+) -> tuple[Tensor, Tensor]:
     return next(
         train_batches(
             data,
@@ -289,7 +337,7 @@ def _batch(data: ImageData, fit: FitSettings, accelerator: Accelerator) -> tuple
             seed=0,
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
-            device=accelerator.device,
+            pixels=pixels,
             augment=fit.augment,
         )
     )

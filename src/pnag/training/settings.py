@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pnag.ranges import Interval, check_ranges
 
 Method = Literal["progressive", "sandwich"]
+Precision = Literal["float32", "bfloat16", "float16"]
 Positive = Annotated[float, Interval(gt=0)]
 Share = Annotated[float, Interval(gt=0, le=1)]
 
@@ -53,8 +53,10 @@ class FitSettings:
 
     Attributes:
         epochs: whole passes over the images; in a recipe 0 is what the plan says.
-        batch_size: of all processes together.
-        learning_rate: at its highest, for this batch size. warmup: share of the steps.
+        batch_size: of all processes together; 0 is what the plan says: 64 on a CPU, on a GPU what
+            its memory holds.
+        learning_rate: at its highest, for this batch size; if that is 0, for 64 images, and it
+            grows with a larger batch. warmup: share of the steps.
         weight_decay: not of biases and batch norms. clip: the gradient's largest norm.
         accumulate: parts, alike but for an image, that a process' share of a batch is worked on
             in, where memory is short; batch norms then see a part at a time.
@@ -62,7 +64,7 @@ class FitSettings:
     """
 
     epochs: Annotated[int, Interval(ge=0, le=1_000_000)] = 0
-    batch_size: Annotated[int, Interval(ge=2, le=1_000_000)] = 64
+    batch_size: Annotated[int, Interval(ge=0, le=1_000_000)] = 0
     learning_rate: Positive = 0.05
     warmup: Annotated[float, Interval(ge=0, lt=1)] = 0.05
     momentum: Annotated[float, Interval(gt=0, lt=1)] = 0.9
@@ -74,6 +76,8 @@ class FitSettings:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.batch_size == 1:
+            raise ValueError("batch_size is 1, needs at least 2, or 0 for what the plan says")
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of a step of so many."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -32,14 +32,14 @@ from pnag.space import Architecture, SearchSpace, Tokens
 from pnag.space.architecture import MAX_DEPTH
 from pnag.training.batches import eval_batches, eval_rows
 from pnag.training.images import ImageData
+from pnag.training.settings import Precision
 from pnag.training.splits import subset
-
-Precision = Literal["float32", "bfloat16"]
 
 # Bytes of a layer's widest map that are worked on at a time.
 _TILE = {"cpu": 1 << 20, "cuda": 1 << 28}
 _BATCH = 256
-MAPS_BYTES = 1 << 30  # of validation images' maps
+MAPS_BYTES = 1 << 30  # of validation images' maps, on a CPU
+MAPS_SHARE = 0.5  # of a GPU's free memory that they take
 # A variance needs two images.
 _LEAST = 2
 
@@ -53,7 +53,7 @@ class Settings:
             224 pixels and width 1 each takes 5 MB.
         validation: images of the validation part, each class with its share; all if None.
         precision: of maps and weights; statistics and logits are float32 in either. bfloat16 is
-            1.2 to 1.4 times as fast where the device multiplies it (`fastest_precision`).
+            1.2 to 1.4 times as fast where the device multiplies it (`judging_precision`).
         seed: which images, where not all are used.
     """
 
@@ -83,15 +83,6 @@ class Settings:
             )
 
 
-def fastest_precision(device: torch.device | str = "cpu") -> Precision:
-    """bfloat16 where the device has instructions for it."""
-    if torch.device(device).type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(False) else "float32"
-    capabilities = getattr(torch.cpu, "get_capabilities", None)  # torch 2.12 and later
-    known = capabilities() if capabilities else {}
-    return "bfloat16" if known.get("avx512_bf16") or known.get("amx_bf16") else "float32"
-
-
 class SubnetEvaluator:
     """Top-1 of a supernet's architectures on the validation part.
 
@@ -103,6 +94,7 @@ class SubnetEvaluator:
         data: calibration images are centre-cropped ones of the train part.
         settings: which images, which precision.
         memory: bytes that the maps of validation images may take; more images are taken in turns.
+            What suits the device if None.
 
     Attributes:
         images: how many validation images.
@@ -119,7 +111,7 @@ class SubnetEvaluator:
         data: ImageData,
         settings: Settings | None = None,
         *,
-        memory: int = MAPS_BYTES,
+        memory: int | None = None,
     ) -> None:
         self.settings = settings = settings or Settings()
         settings.check(supernet, data)
@@ -129,10 +121,11 @@ class SubnetEvaluator:
         self._dtype = getattr(torch, settings.precision)
         self.rows = _chosen(data.validation.labels, settings)
         self.images = len(self.rows)
+        self._memory = memory or maps_bytes(self._device)
         with torch.inference_mode():
-            self._prepare(memory)
+            self._prepare()
 
-    def _prepare(self, memory: int) -> None:
+    def _prepare(self) -> None:
         batches = eval_batches(
             self._data,
             "train",
@@ -144,13 +137,13 @@ class SubnetEvaluator:
         calibration = torch.cat([self._nhwc(images) for images, _ in batches])
         self._stem = _Stem(self._supernet, self._dtype)
         self._calibration = _Maps(self._supernet, self._stem.calibrate(calibration))
-        chunk = max(1, memory // self._calibration.bytes_per_image)
+        chunk = max(1, self._memory // self._calibration.bytes_per_image)
         self.chunks = [
             range(first, min(first + chunk, self.images)) for first in range(0, self.images, chunk)
         ]
         # With few chunks the images stay after the stem, which then need not be computed again.
         self._kept: dict[range, tuple[_Maps, Tensor]] = {}
-        if self.images * self._calibration.bytes_per_image <= memory:
+        if self.images * self._calibration.bytes_per_image <= self._memory:
             self._kept = {chunk: self._load(chunk) for chunk in self.chunks}
 
     def correct(self, tokens: Tokens) -> NDArray[np.int64]:
@@ -160,13 +153,27 @@ class SubnetEvaluator:
             tokens: (M, T) of the MobileNetV3 space. The more of them at a time, the more of what
                 they share is computed once; nothing is kept between calls.
         """
-        counts = np.zeros(len(tokens), np.int64)
         order = shared_order(SearchSpace(), tokens)
         archs = SearchSpace().decode(tokens[order])
+        counts = np.zeros(len(tokens), np.int64)
         with torch.inference_mode():
-            statistics = list(self._calibrate(archs))
-            for chunk in self.chunks:
-                counts[order] += self._correct(chunk, archs, statistics)
+            while len(tokens):
+                try:
+                    statistics = list(self._calibrate(archs))
+                    found = [self._correct(chunk, archs, statistics) for chunk in self.chunks]
+                    # Asked for once: a GPU has all to work on before the CPU waits for it.
+                    counts[order] = torch.stack(found).sum(0).cpu().numpy()
+                    break
+                except torch.OutOfMemoryError as error:
+                    if len(self.chunks) == self.images:
+                        raise PnagError(
+                            f"the memory of {self._device} does not suffice to judge subnets; "
+                            "close other programs, or take a smaller resolution or width"
+                        ) from error
+                self._memory //= 2
+                self._kept.clear()
+                torch.cuda.empty_cache()
+                self._prepare()
         return counts
 
     def accuracies(self, tokens: Tokens) -> NDArray[np.float64]:
@@ -215,16 +222,16 @@ class SubnetEvaluator:
 
     def _correct(
         self, chunk: range, archs: Sequence[Architecture], statistics: Sequence[_Statistics]
-    ) -> list[int]:
-        """How many images of a chunk each architecture classifies correctly."""
+    ) -> Tensor:
+        """(M,) int64, how many images of a chunk each architecture classifies correctly."""
         # Not kept longer than this call: the next chunk needs the memory.
         maps, labels = self._kept.get(chunk) or self._load(chunk)
         counts = []
         for arch, common, own in zip(archs, shared_layers(archs), statistics, strict=True):
             x = self._walk(maps, arch, own.layers, common)
             logits = _head(self._supernet, own.final, x, self._dtype)
-            counts.append(int((logits.argmax(1) == labels).sum()))
-        return counts
+            counts.append((logits.argmax(1) == labels).sum())
+        return torch.stack(counts)
 
     def _walk(
         self, maps: _Maps, arch: Architecture, layers: Sequence[_LayerStatistics], common: int
@@ -241,6 +248,16 @@ class SubnetEvaluator:
         layer = self._supernet.blocks[1 + position]
         assert isinstance(layer, ElasticLayer)
         return _Layer.of(layer, arch.widths[position], arch.kernels[position], position)
+
+
+def maps_bytes(device: torch.device) -> int:
+    """How much memory the maps of validation images should take on a device."""
+    if device.type != "cuda":
+        return MAPS_BYTES
+    free, _ = torch.cuda.mem_get_info(device)
+    # Of torch's own reserve, what it has not given out is free, too.
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(MAPS_SHARE * free)
 
 
 def evaluator_bytes(

@@ -75,6 +75,7 @@ def train_supernet(
     seed: int,
     accelerator: Accelerator,
     watch: Callable[[Progress], None] = lambda progress: None,
+    notice: Callable[[str], None] = lambda text: None,
 ) -> Supernet:
     """Train all phases that are not done yet.
 
@@ -83,6 +84,7 @@ def train_supernet(
         folder: gets a file of weights for each phase, named after it and after a hash of all that
             it depends on, so that another recipe never overwrites hours of training.
         watch: told of every step that is made now, on the main process only.
+        notice: told what a user should know, on the main process only.
         accelerator: a phase that was stopped needs as many processes as it was begun with; what
             is finished may be used by any.
 
@@ -116,6 +118,7 @@ def train_supernet(
         train = partial(
             _train_phase, supernet, phase, losses, data, fitting,
             seed=seed + number, accelerator=accelerator, identity=identity, watch=tell,
+            notice=notice,
         )  # fmt: skip
         trained(supernet, folder / name, identity, accelerator, train)
         start += epochs[number] * per_epoch
@@ -140,6 +143,7 @@ def _train_phase(
     accelerator: Accelerator,
     identity: str,
     watch: Callable[[Step], None],
+    notice: Callable[[str], None],
 ) -> None:
     if phase.sort:
         supernet.sort_channels(phase.sort)
@@ -153,6 +157,7 @@ def _train_phase(
         checkpoint=checkpoint,
         identity=identity,
         watch=watch,
+        notice=notice,
     )
 
 

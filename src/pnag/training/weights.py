@@ -10,10 +10,11 @@ from typing import Any
 from accelerate import Accelerator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from pnag.errors import PnagError
 from pnag.files import write_bytes
+from pnag.training.processes import from_main
 
 
 def trained(
@@ -31,20 +32,18 @@ def trained(
     Args:
         train: trains the module in place, given the path of a checkpoint to go on from.
     """
-    found = load_weights(path, identity, module)
-    accelerator.wait_for_everyone()  # all have looked before one writes
+    found = from_main(accelerator, lambda: read_weights(path, identity))
     checkpoint = path.with_name(f"{path.stem}.checkpoint.safetensors")
-    if found:
+    if found is None:
+        train(checkpoint)
         if accelerator.is_main_process:
-            checkpoint.unlink(missing_ok=True)  # of a stop right after the weights were written
-        return
-    train(checkpoint)
+            save_weights(module, path, identity)
+        # Batch norms' statistics of the main process are everyone's.
+        found = from_main(accelerator, lambda: read_weights(path, identity))
+        assert found is not None
+    _put(found, path, module)
     if accelerator.is_main_process:
-        save_weights(module, path, identity)
-        checkpoint.unlink(missing_ok=True)
-    accelerator.wait_for_everyone()
-    if not accelerator.is_main_process:
-        load_weights(path, identity, module)
+        checkpoint.unlink(missing_ok=True)  # also after a stop right after the weights were written
 
 
 def save_weights(module: nn.Module, path: Path, identity: str) -> None:
@@ -75,22 +74,31 @@ def described(path: Path) -> dict[str, Any]:
     return about if isinstance(about, dict) else {}
 
 
-def load_weights(path: Path, identity: str, module: nn.Module) -> bool:
-    """Put a file's weights into a module; False if there is none of this identity.
+def read_weights(path: Path, identity: str) -> dict[str, Tensor] | None:
+    """A file's weights; None if there is none of this identity.
 
     Raises:
         PnagError: if the file is damaged.
     """
     if not path.exists():
-        return False
+        return None
     try:
         with safe_open(path, "pt") as file:
             if (file.metadata() or {}).get("pnag") != identity:
-                return False
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                return None
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _put(state: dict[str, Tensor], path: Path, module: nn.Module) -> None:
+    try:
         module.load_state_dict(state)
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise PnagError(
-            f"the weights {path} are damaged ({error}); remove the file to train them anew"
-        ) from error
-    return True
+    except RuntimeError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> PnagError:
+    return PnagError(
+        f"the weights {path} are damaged ({error}); remove the file to train them anew"
+    )

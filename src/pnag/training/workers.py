@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from dataclasses import dataclass, replace
 
 import torch
 from safetensors.torch import load, save
@@ -23,6 +16,7 @@ from pnag.networks.supernet import Supernet
 from pnag.space import Tokens
 from pnag.threads import torch_threads
 from pnag.training.images import ImageData
+from pnag.training.pool import Pool
 from pnag.training.subnets import MAPS_BYTES, Settings, SubnetEvaluator, evaluator_bytes
 
 # Architectures to judge.
@@ -35,22 +29,32 @@ PROCESS_BYTES = 900 << 20  # measured: of Python, torch and what they allocate b
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker makes its evaluator from; pickles to weights and names of files."""
+    """What a worker makes its evaluator from; pickles to weights and names of files.
+
+    Attributes:
+        memory: bytes for maps of validation images; what suits the device if None.
+    """
 
     width_mult: float
     weights: bytes
     device: str
     data: ImageData
     settings: Settings
-    memory: int
+    memory: int | None
 
     @classmethod
-    def of(cls, supernet: Supernet, data: ImageData, settings: Settings, memory: int) -> Job:
+    def of(cls, supernet: Supernet, data: ImageData, settings: Settings, memory: int | None) -> Job:
         """The job of evaluating subnets of a supernet on its device."""
         state = {name: value.cpu().contiguous() for name, value in supernet.state_dict().items()}
         device = str(next(supernet.parameters()).device)
         # As bytes: tensors would need shared memory, of which containers have little.
         return cls(supernet.width_mult, save(state), device, data, settings, memory)
+
+    def on_gpu(self, worker: int) -> Job:
+        """The job for one of several workers: each takes the next GPU, if there are any."""
+        if not self.device.startswith("cuda"):
+            return self
+        return replace(self, device=f"cuda:{worker % torch.cuda.device_count()}")
 
     def evaluator(self) -> SubnetEvaluator:
         """A new one, with a supernet of its own."""
@@ -75,9 +79,9 @@ def worker_bytes(
 
 
 def suited_workers(supernet: Supernet, data: ImageData, settings: Settings) -> int:
-    """Workers for this machine: one for each CPU that has the memory, or one for a GPU."""
+    """Workers for this machine: one for each CPU that has the memory, or one for each GPU."""
     if next(supernet.parameters()).is_cuda:
-        return 1
+        return torch.cuda.device_count()
     room: int = available_memory() // worker_bytes(supernet, data, settings)
     return max(1, min(torch.get_num_threads(), room))
 
@@ -124,19 +128,10 @@ def _counts(evaluator: SubnetEvaluator, task: Task) -> list[int]:
 _evaluator: SubnetEvaluator | None = None
 
 
-def _start(job: Job, pool_open: Connection) -> None:
+def _start(job: Job, number: int) -> None:
     global _evaluator
-    threading.Thread(target=_leave_after, args=(pool_open,), daemon=True).start()
     torch.set_num_threads(1)
-    _evaluator = job.evaluator()
-
-
-def _leave_after(pool_open: Connection) -> None:
-    # A parent that is killed cannot tell its workers, and they would wait for tasks forever. Nor
-    # does a broken pool tell those that it was still starting when another was killed
-    # (ProcessPoolExecutor then waits for them, and they for it). A closed pipe tells all.
-    pool_open.poll(None)
-    os._exit(1)
+    _evaluator = job.on_gpu(number).evaluator()
 
 
 def _work(task: Task) -> list[int]:
@@ -144,68 +139,20 @@ def _work(task: Task) -> list[int]:
     return _counts(_evaluator, task)
 
 
-class _Pool:
-    def __init__(self, job: Job, workers: int) -> None:
-        # Not forked: OpenMP's threads and CUDA do not survive that.
-        context = multiprocessing.get_context("spawn")
-        pool_open, self._holds_open = context.Pipe(duplex=False)
-        self.executor = ProcessPoolExecutor(workers, context, _start, (job, pool_open))
-
-    def end(self) -> None:
-        self._holds_open.close()
-        self.executor.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _deaf_children() -> Iterator[None]:
-    """Processes that this thread starts meanwhile do not hear Ctrl-C; it hears it afterwards.
-
-    Ctrl-C goes to all processes of a terminal. A worker's end is its pool's, and a traceback from
-    each is not what the user should read.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 @contextlib.contextmanager
 def _processes(job: Job, workers: int) -> Iterator[Run]:
-    pool: _Pool | None = None
-
-    def run(tasks: Sequence[Task]) -> Iterator[tuple[int, list[int]]]:
-        nonlocal pool, workers
-        left = dict(enumerate(tasks))
-        while left:
-            pool = pool or _Pool(job, workers)
-            try:
-                with _deaf_children():
-                    numbers = {
-                        pool.executor.submit(_work, task): number for number, task in left.items()
-                    }
-                for future in as_completed(numbers):
-                    counts = future.result()
-                    del left[numbers[future]]
-                    yield numbers[future], counts
-            except BrokenProcessPool as error:
-                # A worker was killed, most likely for want of memory: fewer of them need less.
-                pool.end()
-                pool = None
-                if workers == 1:
-                    raise PnagError(
-                        "a process that judges subnets ended before its time, perhaps for want of "
-                        "memory, and so did one that ran alone; close other programs and give the "
-                        "same command again (rows that are there are kept), or take a smaller "
-                        "resolution or width"
-                    ) from error
-                workers //= 2
-
+    pool = Pool(
+        job,
+        _start,
+        workers,
+        purpose="judges subnets",
+        remedy="close other programs and give the same command again (rows that are there are "
+        "kept), or take a smaller resolution or width",
+    )
     try:
-        yield run
+        yield lambda tasks: pool.map(_work, tasks)
     finally:
-        if pool is not None:
-            pool.end()
+        pool.close()
 
 
 # A Ray cluster

@@ -66,6 +66,9 @@ RUNTIMES: dict[str, Entry] = {
     "cuda": Entry(
         "pnag.cost.runtimes.torch_cuda", "Cuda", "PyTorch on an NVIDIA GPU, 64 images a call"
     ),
+    "cuda-batch1": Entry(
+        "pnag.cost.runtimes.torch_cuda", "CudaBatch1", "the same, one image a call"
+    ),
     "openvino": Entry(
         "pnag.cost.runtimes.openvino",
         "OpenVino",

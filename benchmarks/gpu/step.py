@@ -1,0 +1,113 @@
+"""Training steps: images a second through `fit`, against a plain loop over timm's network.
+
+timm's side is the same largest network, precision, memory format, optimiser and batch, on one batch
+that stays on the device: no images are read or augmented, and nothing is clipped.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from common import Options, Rows, noise, utilisation, wait
+from torch.nn import functional as F
+
+import pnag
+from pnag.networks.supernet import LARGEST
+from pnag.training import feed
+from pnag.training.images import ImageData
+from pnag.training.loop import Step, fit, to_device
+from pnag.training.phases import PHASES, Phase
+from pnag.training.precision import MIXED, training_precision
+from pnag.training.settings import FitSettings, SupernetSettings
+from pnag.training.supernet_training import phase_losses
+
+WARM_UP = 6
+
+
+def measure(options: Options) -> Rows:
+    """Rates at 224 pixels, width 1, 1,000 classes."""
+    device = options.device
+    resolution, width, classes = (32, 0.25, 10) if options.tiny else (224, 1.0, 1000)
+    batches = (8,) if options.tiny else (256, 512)
+    data = noise(batches[-1] * (12 if options.tiny else 24), 16, resolution, classes)
+    precision = training_precision(device)
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=MIXED[precision])
+    rows: Rows = {"precision": precision}
+    for batch in batches:
+        timm = [plain_rate(data, batch, width, accelerator) for _ in range(3)]
+        rows |= {f"timm largest, batch {batch}: images/s": statistics.median(timm)}
+        ways = {"largest": PHASES["progressive"][0], "sandwich": PHASES["sandwich"][0]}
+        for name, phase in ways.items():
+            for place, share in (("on the device", 1.0), ("streamed", 0.0)):
+                if name == "sandwich" and place == "streamed" and batch != batches[-1]:
+                    continue
+                rate, busy = fit_rate(data, batch, width, phase, accelerator, share)
+                what = f"pnag {name}, batch {batch}, images {place}"
+                rows |= {f"{what}: images/s": rate}
+                if name == "largest":
+                    rows |= {f"{what}: of timm": rate / statistics.median(timm)}
+                if busy:
+                    rows |= {f"{what}: utilisation": busy}
+    return rows
+
+
+def plain_rate(data: ImageData, batch: int, width: float, accelerator: Accelerator) -> float:
+    """Images a second of a plain training loop."""
+    device, size = accelerator.device, data.preprocessing.resolution
+    network = pnag.build(LARGEST, width, len(data.classes))
+    to_device(network, device)
+    network.train()
+    images = torch.randn(batch, 3, size, size, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(batch, device=device) % len(data.classes)
+    cuda = device.type == "cuda"
+    optimizer = torch.optim.SGD(network.parameters(), 0.01, 0.9, nesterov=True, fused=cuda)
+    steps = 3 if not cuda else 20
+    for step in range(WARM_UP + steps):
+        if step == WARM_UP:
+            wait(device)
+            started = time.perf_counter()
+        with accelerator.autocast():
+            loss = F.cross_entropy(network(images), labels, label_smoothing=0.1)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    wait(device)
+    return steps * batch / (time.perf_counter() - started)
+
+
+def fit_rate(
+    data: ImageData, batch: int, width: float, phase: Phase, accelerator: Accelerator, share: float
+) -> tuple[float, float]:
+    """Images a second of `fit` with its batches, checkpoints left out, and utilisation or 0."""
+    torch.manual_seed(0)
+    supernet = pnag.Supernet(width, len(data.classes))
+    settings = SupernetSettings(fit=FitSettings(epochs=1, batch_size=batch, learning_rate=0.01))
+    losses = phase_losses(supernet, phase, settings, None, 0)
+    at: list[float] = []
+    before, feed.RESIDENT_SHARE = feed.RESIDENT_SHARE, share
+    try:
+        with tempfile.TemporaryDirectory() as folder, utilisation(accelerator.device) as busy:
+
+            def watch(step: Step) -> None:
+                at.append(time.perf_counter())
+                if len(at) == WARM_UP:
+                    busy.clear()
+
+            fit(
+                supernet, losses, data, replace(settings.fit), seed=0, accelerator=accelerator,
+                checkpoint=Path(folder) / "checkpoint", identity="step", watch=watch,
+            )  # fmt: skip
+    finally:
+        feed.RESIDENT_SHARE = before
+    # The last losses are read together, before the checkpoint.
+    took = np.diff(at[WARM_UP : -feed.AHEAD - 1])
+    steady = busy[1:-1] or busy
+    return batch / float(np.median(took)), float(np.mean(steady)) if steady else 0.0
