@@ -32,7 +32,19 @@ ROOT = Path(__file__).parents[2]
 
 def cuda_tests(options: Options) -> Rows:
     """The tests of tests/gpu, in a process of their own."""
-    command = [sys.executable, "-m", "pytest", "-rfE", "-p", "no:cacheprovider", "tests/gpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-rfE",
+        "-n",
+        "4",
+        "--durations=6",
+        "--tb=short",
+        "-p",
+        "no:cacheprovider",
+        "tests/gpu",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     print(done.stdout[-6000:], done.stderr[-2000:], flush=True)
     if done.returncode:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from common import Options, Rows, noise, utilisation, wait
 from torch.nn import functional as F
 
 import pnag
+from pnag.networks.blocks import covering_architectures
 from pnag.networks.supernet import LARGEST
 from pnag.training import feed
 from pnag.training.images import ImageData
@@ -36,25 +36,33 @@ def measure(options: Options) -> Rows:
     device = options.device
     resolution, width, classes = (32, 0.25, 10) if options.tiny else (224, 1.0, 1000)
     batches = (8,) if options.tiny else (256, 512)
-    data = noise(batches[-1] * (12 if options.tiny else 24), 16, resolution, classes)
+    data = noise(batches[-1] * 16, 16, resolution, classes)
     precision = training_precision(device)
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=MIXED[precision])
+    largest, sandwich = PHASES["progressive"][0], PHASES["sandwich"][0]
     rows: Rows = {"precision": precision}
+
+    def add(what: str, value: float) -> None:
+        rows[what] = value
+        print(f"{what}: {value:.4g}", flush=True)
+
     for batch in batches:
-        timm = [plain_rate(data, batch, width, accelerator) for _ in range(3)]
-        rows |= {f"timm largest, batch {batch}: images/s": statistics.median(timm)}
-        ways = {"largest": PHASES["progressive"][0], "sandwich": PHASES["sandwich"][0]}
-        for name, phase in ways.items():
-            for place, share in (("on the device", 1.0), ("streamed", 0.0)):
-                if name == "sandwich" and place == "streamed" and batch != batches[-1]:
-                    continue
-                rate, busy = fit_rate(data, batch, width, phase, accelerator, share)
-                what = f"pnag {name}, batch {batch}, images {place}"
-                rows |= {f"{what}: images/s": rate}
-                if name == "largest":
-                    rows |= {f"{what}: of timm": rate / statistics.median(timm)}
-                if busy:
-                    rows |= {f"{what}: utilisation": busy}
+        timm = statistics.median(plain_rate(data, batch, width, accelerator) for _ in range(3))
+        add(f"timm largest, batch {batch}: images/s", timm)
+        ways = [("largest", largest, "on the device", 1.0)]
+        if batch == batches[-1]:
+            ways += [
+                ("largest", largest, "streamed", 0.0),
+                ("sandwich", sandwich, "on the device", 1.0),
+            ]
+        for name, phase, place, share in ways:
+            rate, busy = fit_rate(data, batch, width, phase, accelerator, share)
+            what = f"pnag {name}, batch {batch}, images {place}"
+            add(f"{what}: images/s", rate)
+            if name == "largest":
+                add(f"{what}: of timm", rate / timm)
+            if busy:
+                add(f"{what}: utilisation", busy)
     return rows
 
 
@@ -91,6 +99,8 @@ def fit_rate(
     supernet = pnag.Supernet(width, len(data.classes))
     settings = SupernetSettings(fit=FitSettings(epochs=1, batch_size=batch, learning_rate=0.01))
     losses = phase_losses(supernet, phase, settings, None, 0)
+    if phase.sandwich:
+        _meet_all_layers(supernet, data, batch, accelerator)
     at: list[float] = []
     before, feed.RESIDENT_SHARE = feed.RESIDENT_SHARE, share
     try:
@@ -102,7 +112,7 @@ def fit_rate(
                     busy.clear()
 
             fit(
-                supernet, losses, data, replace(settings.fit), seed=0, accelerator=accelerator,
+                supernet, losses, data, settings.fit, seed=0, accelerator=accelerator,
                 checkpoint=Path(folder) / "checkpoint", identity="step", watch=watch,
             )  # fmt: skip
     finally:
@@ -111,3 +121,17 @@ def fit_rate(
     took = np.diff(at[WARM_UP : -feed.AHEAD - 1])
     steady = busy[1:-1] or busy
     return batch / float(np.median(took)), float(np.mean(steady)) if steady else 0.0
+
+
+def _meet_all_layers(
+    supernet: pnag.Supernet, data: ImageData, batch: int, accelerator: Accelerator
+) -> None:
+    """Train on every width and kernel once: cuDNN compiles kernels when it first sees a shape."""
+    to_device(supernet, accelerator.device)
+    size = data.preprocessing.resolution
+    images = torch.zeros(batch, 3, size, size, device=accelerator.device)
+    for arch in covering_architectures():
+        with accelerator.autocast():
+            loss = supernet(images.contiguous(memory_format=torch.channels_last), arch).sum()
+        loss.backward()
+    supernet.zero_grad()

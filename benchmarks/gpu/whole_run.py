@@ -1,4 +1,7 @@
-"""A whole run on own images, on the GPU: `pnag run --images`."""
+"""A whole run on own images, on the GPU: `pnag run --images`.
+
+Measuring and searching are cut short: the minutes are for the images.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from pathlib import Path
 from common import Options, Rows
 
 RECIPE = """
-latency: {rounds: 6, calibration: 24, check: 20}
+latency: {rounds: 3, calibration: 16, check: 8}
+evaluator: {steps: 30}
+generator: {iterations: 100}
 """
 TINY = """
 latency: {rounds: 3, calibration: 3, check: 2}

@@ -66,7 +66,8 @@ class Pixels:
         """The same, each batch made by a thread while the ones before it are worked on."""
         ready: queue.Queue[_Sent | BaseException | None] = queue.Queue(AHEAD)
         stopped = threading.Event()
-        thread = threading.Thread(target=self._send_all, args=(asked, ready, stopped), daemon=True)
+        arguments = (asked, ready, stopped)
+        thread = threading.Thread(None, self._send_all, "pnag batches", arguments, daemon=True)
         thread.start()
         try:
             while (sent := ready.get()) is not None:

@@ -99,6 +99,13 @@ def fit(
         parts=settings.accumulate,
     )
     load_state(checkpoint, identity, accelerator, state)
+    if device.type == "cuda":
+        # The fused optimiser wants a momentum for all weights as soon as some have one, and what
+        # the first subnets leave out has none. From zero the first step is the same as from none.
+        for parameter in parameters:
+            state.optimizer.state[parameter].setdefault(
+                "momentum_buffer", torch.zeros_like(parameter)
+            )
     check_same_weights(model, accelerator)
     per_epoch = steps_per_epoch(data, settings.batch_size)
     total = settings.epochs * per_epoch

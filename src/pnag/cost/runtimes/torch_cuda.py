@@ -128,8 +128,16 @@ def _captured(network: nn.Module, images: Tensor, calls: int) -> torch.cuda.CUDA
 
 @cache
 def _pool() -> tuple[int, int]:
-    handle: tuple[int, int] = torch.cuda.graph_pool_handle()
-    return handle
+    return _first_graph().pool()
+
+
+@cache
+def _first_graph() -> torch.cuda.CUDAGraph:
+    # Kept for good: a pool ends with the last of its graphs, and cannot be taken again.
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        torch.zeros(1, device="cuda")
+    return graph
 
 
 def _milliseconds(graph: torch.cuda.CUDAGraph, replays: int) -> list[float]:
