@@ -21,7 +21,6 @@ from pnag.cost.latency_table import LatencyTable
 from pnag.cost.measure import measure_device
 from pnag.cost.runtimes import RUNTIMES, make_runtime, make_runtimes
 from pnag.cost.runtimes.torch_cpu import TorchCpu, images_like
-from pnag.cost.runtimes.torch_cuda import time_on_gpu
 from pnag.cost.timing import Call, Open
 from pnag.errors import PnagError
 
@@ -114,32 +113,6 @@ def test_every_network_is_compiled_not_just_the_first_eight(
     for call in calls:
         assert len(call(2)) == 2
     assert len(compiled) == 3
-
-
-def test_gpu_times_are_of_one_call_on_an_idle_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[str] = []
-
-    class Event:
-        def __init__(self, enable_timing: bool) -> None:
-            assert enable_timing
-
-        def record(self) -> None:
-            done.append("record")
-
-        def elapsed_time(self, end: Event) -> float:
-            assert end is not self
-            done.append("read")
-            return 4.5
-
-    class Network(nn.Module):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            done.append("run")
-            return images
-
-    monkeypatch.setattr(torch.cuda, "Event", Event)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: done.append("wait"))
-    assert time_on_gpu(Network(), torch.zeros(SHAPE)) == 4.5
-    assert done == ["wait", "record", "run", "record", "wait", "read"]
 
 
 def test_clock_and_seconds_are_kept_with_a_table(tmp_path: Path) -> None:

@@ -129,9 +129,10 @@ def test_the_supernet_goes_on_after_a_stop(digits: ImageData, tmp_path: Path) ->
         pass
 
     def stop(progress: Progress) -> None:
-        if progress.done == 20:
+        if progress.done == per_epoch + 4:  # told two steps later
             raise Stopped
 
+    per_epoch = len(digits.train) // 96
     settings = SupernetSettings(fit=FitSettings(epochs=4, batch_size=96))
     how: dict[str, Any] = {"width_mult": 0.1, "seed": 0, "accelerator": accelerator("bf16")}
     with pytest.raises(Stopped):
@@ -140,7 +141,6 @@ def test_the_supernet_goes_on_after_a_stop(digits: ImageData, tmp_path: Path) ->
     supernet = train_supernet(
         digits, settings, tmp_path, watch=lambda p: seen.append(p.done), **how
     )
-    per_epoch = len(digits.train) // 96
     assert seen[0] == per_epoch + 1 and seen[-1] == 4 * per_epoch
     assert next(supernet.parameters()).is_cuda
 

@@ -99,31 +99,46 @@ class CudaBatch1(Cuda):
 
 def timed_graph(network: nn.Module, images: Tensor) -> Call:
     """Capture calls of a network on a GPU; what is returned replays them and gives their times."""
-    once = _milliseconds(_captured(network, images, 1), 5)[-1]
+    once = _Captured(network, images, 1).milliseconds(5)[-1]
     calls = max(1, min(MOST_CALLS, round(GRAPH_MS / max(once, 1e-3))))
-    graph = _captured(network, images, calls)
-
-    def call(runs: int) -> list[float]:
-        return [time / calls for time in _milliseconds(graph, runs)]
-
-    return call
+    return _Captured(network, images, calls).milliseconds
 
 
-def _captured(network: nn.Module, images: Tensor, calls: int) -> torch.cuda.CUDAGraph:
-    # Not in inference mode, whose tensors a graph's memory pool cannot take back.
-    with torch.no_grad():
-        beside = torch.cuda.Stream()
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
-            for _ in range(WARM_UP):
-                network(images)
-        torch.cuda.current_stream().wait_stream(beside)
-        graph = torch.cuda.CUDAGraph()
-        # Maps of all graphs share their memory: none is replayed while another runs.
-        with torch.cuda.graph(graph, pool=_pool()):
-            for _ in range(calls):
-                network(images)
-    return graph
+class _Captured:
+    """So many calls of a network in one graph.
+
+    A graph holds the addresses of weights and images and not the tensors: they are kept here.
+    """
+
+    def __init__(self, network: nn.Module, images: Tensor, calls: int) -> None:
+        self._network, self._images, self._calls = network, images, calls
+        # Not in inference mode, whose tensors a graph's memory pool cannot take back.
+        with torch.no_grad():
+            beside = torch.cuda.Stream()
+            beside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(beside):
+                for _ in range(WARM_UP):
+                    network(images)
+            torch.cuda.current_stream().wait_stream(beside)
+            self._graph = torch.cuda.CUDAGraph()
+            # Maps of all graphs share their memory: none is replayed while another runs.
+            with torch.cuda.graph(self._graph, pool=_pool()):
+                for _ in range(calls):
+                    network(images)
+
+    def milliseconds(self, replays: int) -> list[float]:
+        """A call's time in each of several replays, which follow each other without a gap."""
+        events = [torch.cuda.Event(enable_timing=True) for _ in range(replays + 1)]
+        torch.cuda.synchronize()
+        torch.cuda._sleep(QUEUE_CYCLES)
+        events[0].record()
+        for event in events[1:]:
+            self._graph.replay()
+            event.record()
+        torch.cuda.synchronize()
+        return [
+            first.elapsed_time(last) / self._calls for first, last in itertools.pairwise(events)
+        ]
 
 
 @cache
@@ -138,16 +153,3 @@ def _first_graph() -> torch.cuda.CUDAGraph:
     with torch.cuda.graph(graph):
         torch.zeros(1, device="cuda")
     return graph
-
-
-def _milliseconds(graph: torch.cuda.CUDAGraph, replays: int) -> list[float]:
-    """Of each of several replays, which follow each other without a gap."""
-    events = [torch.cuda.Event(enable_timing=True) for _ in range(replays + 1)]
-    torch.cuda.synchronize()
-    torch.cuda._sleep(QUEUE_CYCLES)
-    events[0].record()
-    for event in events[1:]:
-        graph.replay()
-        event.record()
-    torch.cuda.synchronize()
-    return [first.elapsed_time(last) for first, last in itertools.pairwise(events)]
