@@ -18,11 +18,10 @@ from common import Options, Rows, noise, utilisation, wait
 from torch.nn import functional as F
 
 import pnag
-from pnag.networks.blocks import covering_architectures
 from pnag.networks.supernet import LARGEST
 from pnag.training import feed
 from pnag.training.images import ImageData
-from pnag.training.loop import Step, fit, to_device
+from pnag.training.loop import Step, fit, to_device, train_all_layers
 from pnag.training.phases import PHASES, Phase
 from pnag.training.precision import MIXED, training_precision
 from pnag.training.settings import FitSettings, SupernetSettings
@@ -100,7 +99,11 @@ def fit_rate(
     settings = SupernetSettings(fit=FitSettings(epochs=1, batch_size=batch, learning_rate=0.01))
     losses = phase_losses(supernet, phase, settings, None, 0)
     if phase.sandwich:
-        _meet_all_layers(supernet, data, batch, accelerator)
+        to_device(supernet, accelerator.device)
+        size = data.preprocessing.resolution
+        images = torch.zeros(batch, 3, size, size, device=accelerator.device)
+        images = images.contiguous(memory_format=torch.channels_last)
+        train_all_layers(supernet, images, accelerator)
     at: list[float] = []
     before, feed.RESIDENT_SHARE = feed.RESIDENT_SHARE, share
     try:
@@ -121,17 +124,3 @@ def fit_rate(
     took = np.diff(at[WARM_UP : -feed.AHEAD - 1])
     steady = busy[1:-1] or busy
     return batch / float(np.median(took)), float(np.mean(steady)) if steady else 0.0
-
-
-def _meet_all_layers(
-    supernet: pnag.Supernet, data: ImageData, batch: int, accelerator: Accelerator
-) -> None:
-    """Train on every width and kernel once: cuDNN compiles kernels when it first sees a shape."""
-    to_device(supernet, accelerator.device)
-    size = data.preprocessing.resolution
-    images = torch.zeros(batch, 3, size, size, device=accelerator.device)
-    for arch in covering_architectures():
-        with accelerator.autocast():
-            loss = supernet(images.contiguous(memory_format=torch.channels_last), arch).sum()
-        loss.backward()
-    supernet.zero_grad()

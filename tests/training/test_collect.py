@@ -23,8 +23,9 @@ from pnag.errors import PnagError
 from pnag.training import workers as module
 from pnag.training.collect import collect
 from pnag.training.images import ImageData
+from pnag.training.ray_cluster import gpu_share
 from pnag.training.subnets import Settings, SubnetEvaluator
-from pnag.training.workers import Job, gpu_share, running, suited_workers, worker_bytes
+from pnag.training.workers import Job, running, suited_workers, worker_bytes
 
 SPACE = SearchSpace()
 SETTINGS = Settings(calibration=40, validation=61)
@@ -240,17 +241,6 @@ def test_memory_grows_with_the_images(
 def test_without_ray(supernet: Supernet, digits: ImageData, tmp_path: Path) -> None:
     with pytest.raises(PnagError, match=r"pip install 'pnag\[ray\]'"):
         collect(supernet, digits, TOKENS, tmp_path / "a.csv", ray_address="local")
-
-
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra `ray`")
-def test_ray(
-    supernet: Supernet, digits: ImageData, accuracies: list[float], tmp_path: Path
-) -> None:
-    frame = collect(
-        supernet, digits, TOKENS, tmp_path / "table.csv", settings=SETTINGS, workers=2,
-        ray_address="local",
-    )  # fmt: skip
-    assert frame.accuracy.tolist() == accuracies
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra `ray`")

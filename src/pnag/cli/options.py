@@ -81,6 +81,14 @@ def finite(value: float | None) -> float | None:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of tables.")]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a Ray cluster that judges subnets and fine-tunes answers of --images, or `local`. "
+        "Its machines need the folder of decoded images (--cache) under the same path. Needs the "
+        "extra `ray`."
+    ),
+]
 Seed = Annotated[
     int | None,
     typer.Option(min=0, max=2**32 - 1, help="Seed of everything that is drawn. [default: 0]"),

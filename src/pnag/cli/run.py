@@ -21,6 +21,7 @@ from pnag.cli.options import (
     Json,
     Minutes,
     OnCorrupt,
+    RayAddress,
     RecipeFile,
     RuntimeName,
     Seed,
@@ -90,6 +91,7 @@ def run(
     runtime: RuntimeName = None,
     threads: Threads = None,
     adb: Adb = None,
+    ray_address: RayAddress = None,
     seed: Seed = None,
     recipe: RecipeFile = None,
     as_json: Json = False,
@@ -158,10 +160,12 @@ def run(
         values["latency"] = _section(values, "latency") | given
     console = Console(stderr=as_json)
     made = make_recipe(values)
+    if ray_address and made.images is None:
+        raise PnagError("--ray-address is for --images, which is not given; leave it out")
     if out is None:
         out = default_out(table or images)
         _check_source(out, made)
-    metrics = run_pipeline(made, out, Display(console))
+    metrics = run_pipeline(made, out, Display(console), ray_address)
     if as_json:
         typer.echo(json.dumps(metrics, indent=1))
         return

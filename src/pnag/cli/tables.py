@@ -17,6 +17,7 @@ from pnag.cli.options import (
     Json,
     JudgedOn,
     OnCorrupt,
+    RayAddress,
     Seed,
     parse_budgets,
 )
@@ -45,9 +46,7 @@ def collect(
     on_corrupt: OnCorrupt = None,
     cache: Cache = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, or Ray's actors.")] = 1,
-    ray_address: Annotated[
-        str | None, typer.Option(help="Of a Ray cluster, or `local`. Needs the extra `ray`.")
-    ] = None,
+    ray_address: RayAddress = None,
     precision: Annotated[
         str | None,
         typer.Option(

@@ -16,7 +16,6 @@ from accelerate.utils import InitProcessGroupKwargs
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
-from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from pnag.cost.latency_model import LatencyModel
@@ -37,18 +36,16 @@ from pnag.pipeline.preprocessing import preprocessing_of
 from pnag.pipeline.recipe import ImagesRecipe, Recipe
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.size import Size
-from pnag.pipeline.stages import DEFAULT_BUDGETS, model_name
+from pnag.pipeline.stages import DEFAULT_BUDGETS
 from pnag.pipeline.tables import architecture_table, write_table
-from pnag.pipeline.trained import Answer, save_gaussian_process
+from pnag.pipeline.trained import save_gaussian_process
 from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.rounds import ask_in_rounds
 from pnag.space import SearchSpace, Tokens, sample_shared
-from pnag.threads import torch_threads
 from pnag.training.batches import steps_per_epoch
 from pnag.training.collect import collect
-from pnag.training.finetune import finetune, finetune_identity, judge
 from pnag.training.images import ImageData, load_images
-from pnag.training.loop import Step, to_device
+from pnag.training.loop import to_device
 from pnag.training.parts import PARTS
 from pnag.training.phases import PHASES
 from pnag.training.plan import (
@@ -66,12 +63,10 @@ from pnag.training.plan import (
 from pnag.training.precision import MIXED, training_precision
 from pnag.training.processes import from_main
 from pnag.training.settings import FinetuneSettings, Precision, SupernetSettings
-from pnag.training.side_by_side import Answer as Tuned
-from pnag.training.side_by_side import finetune_side_by_side, shares
 from pnag.training.subnets import SubnetEvaluator
 from pnag.training.supernet_training import Progress, epochs_of, train_supernet
 from pnag.training.trained_on import TrainedOn
-from pnag.training.weights import save_described, save_weights
+from pnag.training.weights import save_described
 from pnag.training.workers import suited_workers
 
 SPACE = SearchSpace()
@@ -81,7 +76,11 @@ LOOK_IMAGES = 500
 
 @dataclass(frozen=True)
 class ImageRun:
-    """What all stages of a run on images need."""
+    """What all stages of a run on images need.
+
+    Attributes:
+        ray_address: of a cluster that judges subnets and fine-tunes answers, if there is one.
+    """
 
     run: RunDirectory
     recipe: Recipe
@@ -89,6 +88,7 @@ class ImageRun:
     data: ImageData
     accelerator: Accelerator
     display: Display
+    ray_address: str | None = None
 
     def stage(
         self,
@@ -167,7 +167,9 @@ def decode_images(display: Display, source: str, **options: Any) -> ImageData:
     return data
 
 
-def open_images(run: RunDirectory, recipe: Recipe, display: Display) -> ImageRun:
+def open_images(
+    run: RunDirectory, recipe: Recipe, display: Display, ray_address: str | None = None
+) -> ImageRun:
     """Decode the images, or take them from the cache.
 
     Raises:
@@ -196,7 +198,7 @@ def open_images(run: RunDirectory, recipe: Recipe, display: Display) -> ImageRun
         f"{len(data.classes)} classes at {pixels}x{pixels}: {len(data.train):,} images to train "
         f"on, {len(data.validation):,} to choose by, {len(data.test):,} to judge by"
     )
-    return ImageRun(run, recipe, images, data, accelerator, display)
+    return ImageRun(run, recipe, images, data, accelerator, display, ray_address)
 
 
 def _asked(run: ImageRun) -> Asked:
@@ -514,7 +516,8 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
                 wanted,
                 rows_file,
                 settings=settings,
-                workers=suited_workers(supernet, run.data, settings),
+                workers=None if run.ray_address else suited_workers(supernet, run.data, settings),
+                ray_address=run.ray_address,
                 progress=show,
             )
             accuracy: NDArray[np.float64] = rows["accuracy"].to_numpy()
@@ -536,75 +539,3 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
         save_gaussian_process(process, files.accuracy_predictor)
 
     run.stage("collecting", inputs, [files.table, files.accuracy_predictor], work)
-
-
-def finetune_stage(
-    run: ImageRun, plan: FinetuningPlan, answers: list[Answer]
-) -> dict[str, nn.Module]:
-    """Fine-tune the answers' networks, judge them on the test part.
-
-    Returns:
-        The networks, on the CPU, by architecture.
-    """
-    files, settings = run.run, run.finetune_settings(plan)
-    supernet = trained_supernet(run)
-    archs = list(dict.fromkeys(a.arch for a in answers))
-    known = read_json(files.judged) if files.judged.exists() else {}
-    networks: dict[str, nn.Module] = {}
-    judged: dict[str, Any] = {}
-    supernet_identity, seed = file_fingerprint(files.supernet), run.recipe.seed
-    identities = {
-        arch: finetune_identity(supernet_identity, arch, run.data, settings, seed, run.accelerator)
-        for arch in archs
-    }
-    device = run.accelerator.device
-    share = shares(len(archs), settings, run.data, supernet.width_mult, device.type == "cuda")
-    if share.workers > 1:
-        with run.display.bar(f"fine-tuning, {share.workers} networks at a time") as bar:
-            finetune_side_by_side(
-                supernet,
-                [Tuned(arch, identity) for arch, identity in identities.items()],
-                run.data,
-                settings,
-                files.finetuned,
-                seed=seed,
-                accelerator=run.accelerator,
-                share=share,
-                watch=lambda done, total, loss: bar.update(done, total, f"loss {loss:.3f}"),
-            )
-    with run.display.bar("fine-tuning") as bar, torch_threads(share.threads):
-        for number, arch in enumerate(archs):
-
-            def watch(step: Step, number: int = number) -> None:
-                text = f"network {number + 1} of {len(archs)}, loss {step.loss:.3f}"
-                bar.update(number * step.total + step.done, len(archs) * step.total, text)
-
-            network = finetune(
-                supernet,
-                arch,
-                run.data,
-                settings,
-                files.finetuned,
-                identity=identities[arch],
-                seed=seed,
-                accelerator=run.accelerator,
-                watch=watch,
-                notice=run.notice,
-            )
-            if known.get(arch, {}).get("weights") == identities[arch]:
-                judged[arch] = known[arch]
-            else:
-                found = judge(network, run.data, "test", device)
-                judged[arch] = asdict(found) | {"weights": identities[arch]}
-            networks[arch] = network.cpu()
-        bar.update(len(archs), len(archs))
-    write_json(files.judged, judged)
-    return networks
-
-
-def write_weights(run: ImageRun, answers: list[Answer], networks: dict[str, nn.Module]) -> None:
-    """Beside the exported networks: their weights for timm, and what goes in and comes out."""
-    for a in answers:
-        path = run.run.models / f"{model_name(a)}.safetensors"
-        save_weights(networks[a.arch], path, fingerprint(a.arch))
-    write_json(run.run.models / "preprocessing.json", preprocessing_of(run.data))

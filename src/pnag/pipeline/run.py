@@ -31,8 +31,13 @@ from pnag.pipeline.timing import runtime_of
 from pnag.pipeline.trained import Answer
 
 
-def run_pipeline(recipe: Recipe, out: Path, display: Display) -> dict[str, Any]:
+def run_pipeline(
+    recipe: Recipe, out: Path, display: Display, ray_address: str | None = None
+) -> dict[str, Any]:
     """Do or reuse every stage; return the metrics.
+
+    Args:
+        ray_address: of a Ray cluster that judges subnets and fine-tunes answers of own images.
 
     Raises:
         PnagError: for anything that the user can mend.
@@ -43,16 +48,18 @@ def run_pipeline(recipe: Recipe, out: Path, display: Display) -> dict[str, Any]:
         runtime_of(recipe)
     with held_run(out) as run:
         run.unfinished_by_work = True
-        return _run(run, recipe, display)
+        return _run(run, recipe, display, ray_address)
 
 
-def _run(run: RunDirectory, recipe: Recipe, display: Display) -> dict[str, Any]:
+def _run(
+    run: RunDirectory, recipe: Recipe, display: Display, ray_address: str | None
+) -> dict[str, Any]:
     if not run.recipe.exists():  # a finished run's stays until this one has finished
         save_recipe(recipe, run.recipe)
     if recipe.table is not None:
         return _from_table(run, recipe, recipe.table, display)
     if recipe.images is not None:
-        return _from_images(run, recipe, display)
+        return _from_images(run, recipe, display, ray_address)
     size = Size(recipe.resolution)
     latency_stage(run, recipe, size, display)
     imagenet_table_stage(run, recipe, size, display)
@@ -75,12 +82,15 @@ def _from_table(
     return metrics
 
 
-def _from_images(run: RunDirectory, recipe: Recipe, display: Display) -> dict[str, Any]:
+def _from_images(
+    run: RunDirectory, recipe: Recipe, display: Display, ray_address: str | None
+) -> dict[str, Any]:
     """From own images to fine-tuned networks."""
     # Here, for these import `datasets` and `accelerate`: seconds that other runs need not wait.
     from pnag.pipeline import image_stages as stages
+    from pnag.pipeline.finetune_stage import finetune_stage, write_weights
 
-    job = stages.open_images(run, recipe, display)
+    job = stages.open_images(run, recipe, display, ray_address)
     supernet = stages.plan_supernet_stage(job)
     collecting = stages.plan_collecting_stage(job, supernet)
     tuning = stages.plan_finetuning_stage(job, supernet)
@@ -91,9 +101,9 @@ def _from_images(run: RunDirectory, recipe: Recipe, display: Display) -> dict[st
     search_stages(run, recipe, display)
     front_calibration_stage(run, recipe, size, display)
     answers = answer_stage(run, recipe, size, display)
-    networks = stages.finetune_stage(job, tuning, answers)
+    networks = finetune_stage(job, tuning, answers)
     proof_stage(run, recipe, size, answers, networks, display)
-    stages.write_weights(job, answers, networks)
+    write_weights(job, answers, networks)
     decided = {
         "resolution": size.resolution,
         "width_mult": supernet.width_mult,

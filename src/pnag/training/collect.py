@@ -47,7 +47,7 @@ def collect(
     out: Path,
     *,
     settings: Settings | None = None,
-    workers: int = 1,
+    workers: int | None = 1,
     ray_address: str | None = None,
     memory: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -59,7 +59,8 @@ def collect(
     Args:
         tokens: (M, T) of the MobileNetV3 space.
         out: rows `arch,accuracy,images`; rows of other architectures stay.
-        workers: processes, of one thread each; with Ray, actors. Those on a GPU share it.
+        workers: processes, of one thread each, or with Ray actors; None is one process, or one
+            actor for each CPU (or GPU) of the cluster.
         ray_address: of a Ray cluster, or "local" to start one on this machine. Its machines need
             the images' cache under the same path.
         memory: bytes for maps of validation images, for each worker; what suits the device if None.

@@ -27,6 +27,8 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from pnag.errors import PnagError
+from pnag.networks.blocks import covering_architectures
+from pnag.networks.supernet import Supernet
 from pnag.training.batches import steps_per_epoch, train_batches
 from pnag.training.checkpoint import State, load_state, save_state
 from pnag.training.feed import Pixels
@@ -223,6 +225,19 @@ def add_gradients(
                 scaler.scale(loss * (len(part) / len(images))).backward()
                 values.append(loss.detach())
     return torch.stack(values).mean()
+
+
+def train_all_layers(supernet: Supernet, images: Tensor, accelerator: Accelerator) -> None:
+    """Train on every width and kernel once, and forget the gradients.
+
+    cuDNN compiles a kernel when it first sees a shape, for tenths of a second each: a GPU's first
+    steps take as long as hundreds of later ones, and say nothing about these.
+    """
+    for arch in covering_architectures():
+        with accelerator.autocast():
+            loss = supernet(images, arch).float().mean()
+        loss.backward()
+    supernet.zero_grad()
 
 
 def to_device(model: nn.Module, device: torch.device) -> None:

@@ -16,13 +16,21 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor
 
 from pnag.errors import PnagError
+from pnag.networks.blocks import covering_architectures
 from pnag.networks.depthwise import with_fast_depthwise
 from pnag.networks.supernet import Supernet
 from pnag.space import SearchSpace
 from pnag.training.batches import steps_per_epoch, train_batches
 from pnag.training.feed import Pixels
 from pnag.training.images import ImageData
-from pnag.training.loop import Losses, add_gradients, check_parts, make_scaler, to_device
+from pnag.training.loop import (
+    Losses,
+    add_gradients,
+    check_parts,
+    make_scaler,
+    to_device,
+    train_all_layers,
+)
 from pnag.training.phases import PHASES
 from pnag.training.precision import MIXED, judging_precision
 from pnag.training.settings import FinetuneSettings, FitSettings, Precision, SupernetSettings
@@ -219,7 +227,10 @@ def plan_collecting(
     supernet = Supernet(width_mult, len(data.classes))
     to_device(supernet, device)
     evaluator = SubnetEvaluator(supernet.eval(), data, settings)
-    tokens = SearchSpace().sample(TURNS, np.random.default_rng(0))
+    space = SearchSpace()
+    if device.type == "cuda":  # as in `train_all_layers`
+        evaluator.correct(space.encode(covering_architectures()))
+    tokens = space.sample(TURNS, np.random.default_rng(0))
     each = _seconds(lambda turn: evaluator.accuracies(tokens[turn : turn + 1]), device)
     affordable = SHARES["collecting"] * minutes * 60 / each
     collected = architectures or int(np.clip(affordable, *ARCHITECTURES))
@@ -283,6 +294,8 @@ def _supernet_step(
     model.train()
     pixels = Pixels(data.train, accelerator.device)  # they take memory while it trains, too
     images, labels = _batch(data, settings.fit, pixels, accelerator)
+    if accelerator.device.type == "cuda":
+        train_all_layers(model, images, accelerator)
     phases = PHASES[settings.method]
     teacher = copy.deepcopy(model).eval().requires_grad_(False) if len(phases) > 1 else None
     costs: list[float] = []

@@ -65,8 +65,9 @@ class Pool(Generic[Job]):
         left = dict(enumerate(tasks))
         while left:
             try:
+                # Apart: opening may start multiprocessing's tracker, which unblocks Ctrl-C.
+                executor = self._opened()
                 with _deaf_children():
-                    executor = self._opened()
                     futures = {executor.submit(work, task): number for number, task in left.items()}
                 waiting = set(futures)
                 while waiting:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,12 +14,14 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load, save
 
+from pnag.files import write_bytes
 from pnag.memory import available_memory
 from pnag.networks.supernet import Supernet
 from pnag.training.finetune import finetune
 from pnag.training.images import ImageData
 from pnag.training.loop import Step
 from pnag.training.pool import Pool
+from pnag.training.ray_cluster import ray_actors
 from pnag.training.settings import FinetuneSettings
 from pnag.training.workers import PROCESS_BYTES
 
@@ -94,11 +98,7 @@ def finetune_side_by_side(
     Raises:
         PnagError: as `finetune`, or if a process is killed that worked alone.
     """
-    state = {name: value.cpu().contiguous() for name, value in supernet.state_dict().items()}
-    job = Tuning(
-        supernet.width_mult, save(state), data, settings, folder, seed,
-        accelerator.device.type == "cuda", str(accelerator.mixed_precision), share.threads,
-    )  # fmt: skip
+    job = _tuning(supernet, data, settings, folder, seed, accelerator, share.threads)
     progress = folder / "progress"
     progress.mkdir(parents=True, exist_ok=True)
     pool = Pool(
@@ -133,43 +133,123 @@ def _show(
         watch(done, total * len(answers), last)
 
 
+def finetune_on_ray(
+    supernet: Supernet,
+    answers: Sequence[Answer],
+    data: ImageData,
+    settings: FinetuneSettings,
+    folder: Path,
+    *,
+    seed: int,
+    accelerator: Accelerator,
+    address: str,
+    watch: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """The same on a Ray cluster, an actor of one thread for each answer as long as there is room.
+
+    Args:
+        folder: of this machine; each answer's weights are put there when they are done, and an
+            answer whose machine is lost begins anew on another.
+        address: of the cluster, or "local".
+        watch: told the answers done, and their total.
+
+    Raises:
+        PnagError: as `ray_cluster.ray_actors`.
+    """
+    missing = [answer for answer in answers if not _weights(folder, answer).exists()]
+    job = _tuning(supernet, data, settings, folder, seed, accelerator, threads=1)
+    watch(len(answers) - len(missing), len(answers))
+    if not missing:
+        return
+    with ray_actors(job, _tune_apart, None, address, job.cuda, most=len(missing)) as run:
+        for done, (number, weights) in enumerate(run(missing), 1):
+            write_bytes(_weights(folder, missing[number]), weights)
+            watch(len(answers) - len(missing) + done, len(answers))
+
+
+def _weights(folder: Path, answer: Answer) -> Path:
+    return folder / f"{answer.identity}.safetensors"
+
+
+def _tuning(
+    supernet: Supernet,
+    data: ImageData,
+    settings: FinetuneSettings,
+    folder: Path,
+    seed: int,
+    accelerator: Accelerator,
+    threads: int,
+) -> Tuning:
+    state = {name: value.cpu().contiguous() for name, value in supernet.state_dict().items()}
+    cuda = accelerator.device.type == "cuda"
+    return Tuning(
+        supernet.width_mult, save(state), data, settings, folder, seed, cuda,
+        str(accelerator.mixed_precision), threads,
+    )  # fmt: skip
+
+
 # In a process of its own
 
-_job: Tuning | None = None
-_supernet: Supernet | None = None
-_accelerator: Accelerator | None = None
+
+class _Tuner:
+    """Fine-tunes one answer after the other into the job's folder."""
+
+    def __init__(self, job: Tuning) -> None:
+        torch.set_num_threads(job.threads)
+        self._job = job
+        self._accelerator = Accelerator(cpu=not job.cuda, mixed_precision=job.mixed_precision)
+        with torch.device("meta"):
+            self._supernet = Supernet(job.width_mult, len(job.data.classes))
+        self._supernet.load_state_dict(load(job.weights), assign=True)
+        self._supernet.to(self._accelerator.device).eval()
+
+    def __call__(self, answer: Answer, watch: Callable[[Step], None] = lambda step: None) -> None:
+        job = self._job
+        finetune(
+            self._supernet,
+            answer.arch,
+            job.data,
+            job.settings,
+            job.folder,
+            identity=answer.identity,
+            seed=job.seed,
+            accelerator=self._accelerator,
+            watch=watch,
+        )
+
+
+_folder: Path | None = None
+_tune: _Tuner | None = None
 
 
 def _start(job: Tuning, number: int) -> None:
-    global _job, _supernet, _accelerator
-    torch.set_num_threads(job.threads)
+    global _tune, _folder
     if job.cuda:
         device = number % torch.cuda.device_count()
         torch.cuda.set_device(device)
         os.environ["ACCELERATE_TORCH_DEVICE"] = f"cuda:{device}"
-    _job = job
-    _accelerator = Accelerator(cpu=not job.cuda, mixed_precision=job.mixed_precision)
-    with torch.device("meta"):
-        _supernet = Supernet(job.width_mult, len(job.data.classes))
-    _supernet.load_state_dict(load(job.weights), assign=True)
-    _supernet.to(_accelerator.device).eval()
+    _tune, _folder = _Tuner(job), job.folder
 
 
 def _work(answer: Answer) -> None:
-    assert _job is not None and _supernet is not None and _accelerator is not None
-    file = _job.folder / "progress" / answer.identity
+    assert _tune is not None and _folder is not None
+    file = _folder / "progress" / answer.identity
+    _tune(answer, lambda step: _write(file, f"{step.done} {step.total} {step.loss}"))
 
-    def watch(step: Step) -> None:
-        file.write_text(f"{step.done} {step.total} {step.loss}")
 
-    finetune(
-        _supernet,
-        answer.arch,
-        _job.data,
-        _job.settings,
-        _job.folder,
-        identity=answer.identity,
-        seed=_job.seed,
-        accelerator=_accelerator,
-        watch=watch,
-    )
+def _write(file: Path, text: str) -> None:
+    # Shown and forgotten: a full disk or a folder that was removed is no reason to stop.
+    with contextlib.suppress(OSError):
+        file.write_text(text)
+
+
+def _tune_apart(job: Tuning) -> Callable[[Answer], bytes]:
+    """In a folder of its own, for machines that do not share disks; gives the file of weights."""
+    folder = Path(tempfile.mkdtemp(prefix="pnag-finetuning-"))
+    tuner = _Tuner(replace(job, folder=folder))
+
+    def tune(answer: Answer) -> bytes:
+        tuner(answer)
+        return _weights(folder, answer).read_bytes()
+
+    return tune

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from safetensors.torch import load, save
@@ -17,6 +17,7 @@ from pnag.space import Tokens
 from pnag.threads import torch_threads
 from pnag.training.images import ImageData
 from pnag.training.pool import Pool
+from pnag.training.ray_cluster import ray_actors
 from pnag.training.subnets import MAPS_BYTES, Settings, SubnetEvaluator, evaluator_bytes
 
 # Architectures to judge.
@@ -87,18 +88,23 @@ def suited_workers(supernet: Supernet, data: ImageData, settings: Settings) -> i
 
 
 @contextlib.contextmanager
-def running(job: Job, workers: int, ray_address: str | None) -> Iterator[Run]:
+def running(job: Job, workers: int | None, ray_address: str | None) -> Iterator[Run]:
     """A function that evaluates tasks with so many workers, of one thread each.
+
+    Args:
+        workers: with Ray, as many as the cluster has CPUs (or GPUs) if None; else one.
 
     Raises:
         PnagError: for workers below 1, a worker that dies, Ray that is missing or not reached.
     """
-    if workers < 1:
+    if workers is None and ray_address is None:
+        workers = 1
+    if workers is not None and workers < 1:
         raise PnagError(f"workers is {workers}, needs at least 1")
     if ray_address is not None:
-        with _ray(job, workers, ray_address) as run:
+        with ray_actors(job, _judge, workers, ray_address, job.device.startswith("cuda")) as run:
             yield run
-    elif workers == 1:
+    elif workers is None or workers == 1:
         yield _here(job)
     else:
         with _processes(job, workers) as run:
@@ -158,77 +164,6 @@ def _processes(job: Job, workers: int) -> Iterator[Run]:
 # A Ray cluster
 
 
-class _Actor:
-    def __init__(self, job: Job) -> None:
-        torch.set_num_threads(1)
-        self.evaluator = job.evaluator()
-
-    def work(self, number: int, task: Task) -> tuple[int, list[int]]:
-        return number, _counts(self.evaluator, task)
-
-
-def gpu_share(machines: Sequence[dict[str, float]], workers: int) -> float:
-    """The share of a GPU that each of so many actors asks for.
-
-    Ray waits forever for room that no machine has, so it is looked for first.
-
-    Args:
-        machines: what each has, by Ray's names: `CPU`, and `GPU` where there are any.
-
-    Raises:
-        PnagError: if the machines with a GPU have too few CPUs, one for each actor.
-    """
-    with_gpu = [machine for machine in machines if machine.get("GPU", 0) >= 1]
-    _check_cpus(with_gpu, workers, " on machines with a GPU")
-    each = next(
-        each
-        for each in itertools.count(1)
-        if workers <= sum(min(int(m["CPU"]), int(m["GPU"]) * each) for m in with_gpu)
-    )
-    return int(1e4 / each) / 1e4  # Ray keeps four digits
-
-
-def _check_cpus(machines: Sequence[dict[str, float]], workers: int, which: str = "") -> None:
-    cpus = sum(int(machine.get("CPU", 0)) for machine in machines)
-    if workers > cpus:
-        raise PnagError(
-            f"workers is {workers}, and the Ray cluster has {cpus} CPUs{which}, one for each; "
-            "take fewer --workers, or add machines to the cluster"
-        )
-
-
-@contextlib.contextmanager
-def _ray(job: Job, workers: int, address: str) -> Iterator[Run]:
-    try:
-        import ray
-        from ray.util import ActorPool
-    except ImportError as error:
-        raise PnagError(
-            f"--ray-address needs Ray ({error}); install it with: pip install 'pnag[ray]'"
-        ) from error
-    try:
-        ray.init(address=address, log_to_driver=False, num_cpus=None)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise PnagError(
-            f"no Ray cluster at {address!r} ({error}); start one with `ray start --head`, or pass "
-            "--ray-address local"
-        ) from error
-    try:
-        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        _check_cpus(machines, workers)
-        share = gpu_share(machines, workers) if job.device.startswith("cuda") else 0
-        remote = ray.remote(num_cpus=1, num_gpus=share)(_Actor)
-        stored = ray.put(job)
-        pool = ActorPool([remote.remote(stored) for _ in range(workers)])
-
-        def run(tasks: Sequence[Task]) -> Iterator[tuple[int, list[int]]]:
-            try:
-                yield from pool.map_unordered(
-                    lambda actor, task: actor.work.remote(*task), list(enumerate(tasks))
-                )
-            except ray.exceptions.RayError as error:
-                raise PnagError(f"a Ray worker failed: {error}") from error
-
-        yield run
-    finally:
-        ray.shutdown()
+def _judge(job: Job) -> Callable[[Task], list[int]]:
+    torch.set_num_threads(1)
+    return partial(_counts, job.evaluator())
