@@ -105,8 +105,9 @@ Adb = Annotated[
 Images = Annotated[
     str | None,
     typer.Option(
-        help="Your own images: a folder of class folders, Parquet files, a name on the Hugging "
-        "Face hub, or `digits` to try it out."
+        help="Your own images: a folder of class folders, or of images and a list of their "
+        "classes; Parquet or WebDataset's tar files; a name on the Hugging Face hub; or `digits` "
+        "to try it out."
     ),
 ]
 Classes = Annotated[
@@ -114,6 +115,15 @@ Classes = Annotated[
 ]
 OnCorrupt = Annotated[
     str | None, typer.Option(help="Images that cannot be read: refuse or skip. [default: refuse]")
+]
+MaxMegapixels = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        callback=finite,
+        help="Million pixels that an image of --images may have; it takes 3 MB of memory for each "
+        "in every process that decodes. [default: 179]",
+    ),
 ]
 JudgedOn = Annotated[
     str | None,

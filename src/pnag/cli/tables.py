@@ -16,6 +16,7 @@ from pnag.cli.options import (
     ImageResolution,
     Json,
     JudgedOn,
+    MaxMegapixels,
     OnCorrupt,
     Seed,
     parse_budgets,
@@ -43,6 +44,7 @@ def collect(
     classes: Classes = None,
     resolution: ImageResolution = None,
     on_corrupt: OnCorrupt = None,
+    max_megapixels: MaxMegapixels = None,
     cache: Cache = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, or Ray's actors.")] = 1,
     ray_address: Annotated[
@@ -83,6 +85,7 @@ def collect(
         cache=cache or out.parent / "images",
         classes=classes,
         on_corrupt=on_corrupt,
+        max_megapixels=max_megapixels,
         part=part,
         architectures=architectures,
         validation=validation,

@@ -13,8 +13,7 @@ from torch import nn
 
 from pnag.errors import PnagError
 from pnag.files import read_json
-from pnag.networks import Supernet, load_published
-from pnag.networks.checkpoints import load_noted
+from pnag.networks import Supernet, load_checkpoint, load_published
 from pnag.pipeline.preprocessing import (
     IMAGENET_CLASSES,
     expected_input,
@@ -39,7 +38,6 @@ class Exportable:
         preprocessing: what goes in and comes out, for `NAME.preprocessing.json`.
         weights: what they are, in words. trained: whether they are worth anything.
         guessed: whether nothing tells what goes in, and `preprocessing` is ImageNet's.
-        note: which weights of several in a file they are, if there are several.
     """
 
     name: str
@@ -49,7 +47,6 @@ class Exportable:
     weights: str
     trained: bool
     guessed: bool = False
-    note: str = ""
 
 
 def fresh(arch: str, size: Size, seed: int, name: str = "pnag") -> Exportable:
@@ -78,13 +75,11 @@ class Trained:
     Attributes:
         name: where it is from, for messages: a file, or `published`.
         preprocessing: what its file says that goes in and comes out; None if nothing does.
-        note: which of several supernets in the file it is; empty if there is one.
     """
 
     name: str
     supernet: Supernet
     preprocessing: dict[str, Any] | None
-    note: str = ""
 
 
 def load_supernet(
@@ -105,11 +100,11 @@ def load_supernet(
     Raises:
         PnagError: if it cannot be had, or is of another width, class count or resolution.
     """
-    preprocessing, note = None, ""
+    preprocessing = None
     if weights == PUBLISHED:
         supernet = load_published(width_mult or 1.0)
     else:
-        supernet, note = load_noted(Path(weights))
+        supernet = load_checkpoint(Path(weights))
         preprocessing = supernet_preprocessing(Path(weights), supernet.num_classes)
     for name, asked, found in (
         ("width-mult", width_mult, supernet.width_mult),
@@ -122,7 +117,7 @@ def load_supernet(
             raise PnagError(
                 f"{said}, and the supernet of {weights} has {found:g}; {fix}give --weights that fit"
             )
-    return Trained(weights, supernet, preprocessing, note)
+    return Trained(weights, supernet, preprocessing)
 
 
 def subnet(arch: str, trained: Trained, resolution: int | None, name: str = "pnag") -> Exportable:
@@ -147,9 +142,7 @@ def subnet(arch: str, trained: Trained, resolution: int | None, name: str = "pna
             "ImageNet's mean and deviation are a guess"
         )
     network = trained.supernet.subnet(arch).eval()
-    return Exportable(
-        name, network, pixels, preprocessing, said, trained=True, guessed=guessed, note=trained.note
-    )
+    return Exportable(name, network, pixels, preprocessing, said, trained=True, guessed=guessed)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from pnag.errors import PnagError
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.networks import load_checkpoint
 from pnag.networks.supernet import LARGEST, Supernet
+from pnag.pipeline.class_names import some_names
 from pnag.pipeline.display import Display
 from pnag.pipeline.finished_supernet import (
     Asked,
@@ -150,6 +151,18 @@ def decode_images(display: Display, source: str, **options: Any) -> ImageData:
     return data
 
 
+def tell_images(display: Display, data: ImageData) -> None:
+    """Notes on the images, their classes by name, and how many there are."""
+    for note in data.notes:
+        display.note(f"[yellow]note:[/yellow] {escape(note)}")
+    pixels = data.preprocessing.resolution
+    display.note(
+        f"{len(data.classes)} classes ({escape(some_names(data.classes))}) at {pixels}x{pixels}: "
+        f"{len(data.train):,} images to train on, {len(data.validation):,} to choose by, "
+        f"{len(data.test):,} to judge by"
+    )
+
+
 def open_images(run: RunDirectory, recipe: Recipe, display: Display) -> ImageRun:
     """Decode the images, or take them from the cache.
 
@@ -171,14 +184,9 @@ def open_images(run: RunDirectory, recipe: Recipe, display: Display) -> ImageRun
             classes=images.classes,
             seed=recipe.seed,
             on_corrupt=images.on_corrupt,
+            max_megapixels=images.max_megapixels,
         )
-    for note in data.notes:
-        display.note(f"[yellow]note:[/yellow] {escape(note)}")
-    pixels = data.preprocessing.resolution
-    display.note(
-        f"{len(data.classes)} classes at {pixels}x{pixels}: {len(data.train):,} images to train "
-        f"on, {len(data.validation):,} to choose by, {len(data.test):,} to judge by"
-    )
+    tell_images(display, data)
     return ImageRun(run, recipe, images, data, accelerator, display)
 
 
@@ -203,7 +211,9 @@ def _about_supernet(run: ImageRun, plan: SupernetPlan) -> dict[str, Any]:
         "asked": asdict(_asked(run)),
         "plan": asdict(plan),
         "preprocessing": preprocessing_of(run.data),
-        "trained_on": asdict(TrainedOn.of(run.data, images.classes, seed, images.on_corrupt)),
+        "trained_on": asdict(
+            TrainedOn.of(run.data, images.classes, seed, images.on_corrupt, images.max_megapixels)
+        ),
     }
 
 
