@@ -5,7 +5,7 @@ Sources and the hashes of their content: `shared/facts/README.md`.
 
 from __future__ import annotations
 
-import io
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from pnag.downloads import Checksum, PublishedFile, fetch
 from pnag.errors import PnagError
 from pnag.networks.supernet import Supernet, own_spelling, width_and_classes
+from pnag.networks.wrapped import read_pickle, supernet_weights
 
 ROOT = "https://raw.githubusercontent.com/han-cai/files/master/ofa/ofa_nets"
 
@@ -67,25 +68,39 @@ def load_checkpoint(path: Path | str) -> Supernet:
     Width multiplier and class count are read off the weights' shapes.
 
     Args:
-        path: safetensors, or what `torch.save` wrote: a state dict, or a mapping that holds one
-            as `state_dict`; all published spellings of keys. No code in it is run.
+        path: safetensors, or what `torch.save` wrote: a state dict, or anything with one in it, as
+            training programs write it (`pnag.networks.wrapped`); all published spellings of keys.
+            No code in it is run.
 
     Raises:
         PnagError: if the file cannot be read, is damaged or holds anything else.
     """
+    return load_noted(path)[0]
+
+
+def load_noted(path: Path | str) -> tuple[Supernet, str]:
+    """The same, and which of several supernets in the file it is; empty if there is one.
+
+    Raises:
+        PnagError: as `load_checkpoint`.
+    """
     path = Path(path)
     try:
-        weights = own_spelling(read_weights(path))
+        found = supernet_weights(read_weights(path))
+        weights = own_spelling(found.weights)
         width_mult, num_classes = width_and_classes(weights)
         # On "meta" no random weights are drawn that the file's would replace at once.
         with torch.device("meta"):
             supernet = Supernet(width_mult, num_classes)
+        missing = supernet.state_dict().keys() - weights.keys()
+        # Files of old releases of torch lack these counts, which nothing here depends on.
+        counts = {key: torch.tensor(0) for key in missing if key.endswith("num_batches_tracked")}
         supernet.load_state_dict(
-            {key: _as_own(value) for key, value in weights.items()}, assign=True
+            {key: _as_own(value) for key, value in (weights | counts).items()}, assign=True
         )
     except PnagError as error:
         raise PnagError(f"{path}: {error}") from error
-    return supernet.eval()
+    return supernet.eval(), f"{path}: {found.note}" if found.note else ""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -103,19 +118,36 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load(data)
         except SafetensorError as error:
             raise PnagError(f"damaged safetensors file ({error}); fetch it again") from error
+    nothing = f"{len(data)} bytes that are neither safetensors nor weights saved by torch.save"
     try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        content, left = read_pickle(data)
     except Exception as error:  # damaged pickles raise nearly any type
-        reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
+        text = str(error).rpartition("WeightsUnpickler error:")[2]  # torch's advice before it
+        reason = text.strip().split("\n", 1)[0] or type(error).__name__
         raise PnagError(
-            f"{len(data)} bytes that are neither safetensors nor weights saved by torch.save, or "
-            f"damaged ({reason}); fetch it again"
+            f"{nothing}, or damaged ({reason}); fetch it again, or save "
+            "the state_dict() of a network instead of the network"
         ) from error
     if not isinstance(content, dict):
         raise PnagError(f"holds a {type(content).__name__}, not a state dict")
+    if left and not any(_tensors(content)):
+        raise PnagError(
+            f"{nothing}, but objects of {', '.join(left[:3])}, which are not made as that could "
+            "run code; save the state_dict() of the network instead"
+        )
     return content
+
+
+def _tensors(value: object) -> Iterator[bool]:
+    """One for each tensor in mappings of mappings, attributes included."""
+    if isinstance(value, Tensor):
+        yield True
+    elif isinstance(value, Mapping):
+        for inner in (*value.values(), *getattr(value, "__dict__", {}).values()):
+            yield from _tensors(inner)
 
 
 def _as_own(value: Tensor) -> Tensor:
     """A copy that training can use: not half precision, and not in the file's memory."""
+    value = value.detach()
     return value.to(torch.float32 if value.is_floating_point() else value.dtype, copy=True)

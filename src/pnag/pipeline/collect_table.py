@@ -14,7 +14,7 @@ from rich.markup import escape
 from pnag.cost.counted import COUNTED
 from pnag.cost.load import Cost, load_cost, split_name
 from pnag.errors import PnagError
-from pnag.networks import load_checkpoint
+from pnag.networks.checkpoints import load_noted
 from pnag.pipeline.class_names import in_order_of
 from pnag.pipeline.display import Display
 from pnag.pipeline.image_stages import decode_images, tell_images
@@ -194,7 +194,9 @@ def collect_table(
         )
     files = named_costs(costs)
     space = SearchSpace()
-    supernet = load_checkpoint(supernet_file)
+    supernet, note = load_noted(supernet_file)
+    if note:
+        display.note(f"[yellow]note:[/yellow] {escape(note)}")
     told = trained_on(supernet_file)
     how = supernet_preprocessing(supernet_file, supernet.num_classes)
     pixels = resolution or (told.resolution if told else None)

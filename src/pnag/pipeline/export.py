@@ -228,8 +228,8 @@ def _images(
 
 
 def _weights_line(one: Exportable) -> str:
-    line = f"{one.name}: {one.weights}"
-    sure = one.trained and not one.guessed
+    line = f"{one.name}: {one.weights}" + (f"; {one.note}" if one.note else "")
+    sure = one.trained and not one.guessed and not one.note
     return escape(line) if sure else f"[yellow]note:[/yellow] {escape(line)}"
 
 

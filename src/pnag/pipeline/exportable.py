@@ -13,7 +13,8 @@ from torch import nn
 
 from pnag.errors import PnagError
 from pnag.files import read_json
-from pnag.networks import Supernet, load_checkpoint, load_published
+from pnag.networks import Supernet, load_published
+from pnag.networks.checkpoints import load_noted
 from pnag.pipeline.preprocessing import (
     IMAGENET_CLASSES,
     expected_input,
@@ -38,6 +39,7 @@ class Exportable:
         preprocessing: what goes in and comes out, for `NAME.preprocessing.json`.
         weights: what they are, in words. trained: whether they are worth anything.
         guessed: whether nothing tells what goes in, and `preprocessing` is ImageNet's.
+        note: which weights of several in a file they are, if there are several.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Exportable:
     weights: str
     trained: bool
     guessed: bool = False
+    note: str = ""
 
 
 def fresh(arch: str, size: Size, seed: int, name: str = "pnag") -> Exportable:
@@ -75,11 +78,13 @@ class Trained:
     Attributes:
         name: where it is from, for messages: a file, or `published`.
         preprocessing: what its file says that goes in and comes out; None if nothing does.
+        note: which of several supernets in the file it is; empty if there is one.
     """
 
     name: str
     supernet: Supernet
     preprocessing: dict[str, Any] | None
+    note: str = ""
 
 
 def load_supernet(
@@ -100,11 +105,11 @@ def load_supernet(
     Raises:
         PnagError: if it cannot be had, or is of another width, class count or resolution.
     """
-    preprocessing = None
+    preprocessing, note = None, ""
     if weights == PUBLISHED:
         supernet = load_published(width_mult or 1.0)
     else:
-        supernet = load_checkpoint(Path(weights))
+        supernet, note = load_noted(Path(weights))
         preprocessing = supernet_preprocessing(Path(weights), supernet.num_classes)
     for name, asked, found in (
         ("width-mult", width_mult, supernet.width_mult),
@@ -117,7 +122,7 @@ def load_supernet(
             raise PnagError(
                 f"{said}, and the supernet of {weights} has {found:g}; {fix}give --weights that fit"
             )
-    return Trained(weights, supernet, preprocessing)
+    return Trained(weights, supernet, preprocessing, note)
 
 
 def subnet(arch: str, trained: Trained, resolution: int | None, name: str = "pnag") -> Exportable:
@@ -142,7 +147,9 @@ def subnet(arch: str, trained: Trained, resolution: int | None, name: str = "pna
             "ImageNet's mean and deviation are a guess"
         )
     network = trained.supernet.subnet(arch).eval()
-    return Exportable(name, network, pixels, preprocessing, said, trained=True, guessed=guessed)
+    return Exportable(
+        name, network, pixels, preprocessing, said, trained=True, guessed=guessed, note=trained.note
+    )
 
 
 @dataclass(frozen=True)
