@@ -95,6 +95,10 @@ RuntimeName = Annotated[
         help="Where networks run; `pnag measure --list` shows them. [default: onnxruntime]",
     ),
 ]
+Budgets = Annotated[
+    str | None,
+    typer.Option(help="Comma list; ms, or the cost's unit. [default: five over the range]"),
+]
 Adb = Annotated[
     str | None,
     typer.Option(
@@ -144,11 +148,16 @@ Minutes = Annotated[
     ),
 ]
 ImageResolution = Annotated[
-    int | None, typer.Option(min=32, help="Of --images in pixels. [default: their own, to 224]")
+    int | None,
+    typer.Option(
+        min=32, help="Of --images in pixels. [default: their own, to 224, or what suits --budgets]"
+    ),
 ]
 WidthMult = Annotated[
     float | None,
-    typer.Option(min=0.1, callback=finite, help="Of the supernet. [default: by --minutes]"),
+    typer.Option(
+        min=0.1, callback=finite, help="Of the supernet. [default: by --minutes and --budgets]"
+    ),
 ]
 Epochs = Annotated[
     int | None, typer.Option(min=1, help="Of the supernet, all phases. [default: by --minutes]")

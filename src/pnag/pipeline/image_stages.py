@@ -38,7 +38,9 @@ from pnag.pipeline.preprocessing import preprocessing_of
 from pnag.pipeline.recipe import ImagesRecipe, Recipe
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.size import Size
+from pnag.pipeline.size_stage import size_stage
 from pnag.pipeline.stages import DEFAULT_BUDGETS, model_name
+from pnag.pipeline.suited_size import SuitedSize
 from pnag.pipeline.tables import architecture_table, write_table
 from pnag.pipeline.trained import Answer, save_gaussian_process
 from pnag.search.gaussian_process import fit_gaussian_process
@@ -52,7 +54,9 @@ from pnag.training.loop import Step, to_device
 from pnag.training.parts import PARTS
 from pnag.training.phases import PHASES
 from pnag.training.plan import (
+    SHARES,
     VALIDATION,
+    WIDTHS,
     CollectingPlan,
     FinetuningPlan,
     SupernetPlan,
@@ -84,6 +88,7 @@ class ImageRun:
     data: ImageData
     accelerator: Accelerator
     display: Display
+    suited: SuitedSize | None = None  # to the budgets
 
     def stage(
         self,
@@ -175,19 +180,21 @@ def open_images(run: RunDirectory, recipe: Recipe, display: Display) -> ImageRun
     accelerator = make_accelerator(images, kept_precision(run.supernet, run.supernet_plan))
     if not accelerator.is_main_process:
         display = Display(Console(quiet=True))
+    cache = images.cache or run.path / "images"
+    suited = size_stage(run, recipe, images, cache, accelerator, display)
     with accelerator.main_process_first():
         data = decode_images(
             display,
             images.source,
-            resolution=images.resolution,
-            cache=images.cache or run.path / "images",
+            resolution=images.resolution or (suited.resolution if suited else None),
+            cache=cache,
             classes=images.classes,
             seed=recipe.seed,
             on_corrupt=images.on_corrupt,
             max_megapixels=images.max_megapixels,
         )
     tell_images(display, data)
-    return ImageRun(run, recipe, images, data, accelerator, display)
+    return ImageRun(run, recipe, images, data, accelerator, display, suited)
 
 
 def _asked(run: ImageRun) -> Asked:
@@ -229,6 +236,7 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
     if finished is None:
         refuse_another_training(run.run.supernet_phases, run.run.supernet_plan, asked)
     settings = run.recipe.supernet
+    widths = run.suited.widths if run.suited else WIDTHS
 
     def work() -> None:
         plan = finished or plan_supernet(
@@ -237,12 +245,14 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
             minutes=asked.minutes,
             accelerator=run.accelerator,
             width_mult=asked.width_mult,
+            widths=widths,
             epochs=asked.epochs,
         )
         save_plan(run.run.supernet_plan, asked, plan)
 
     # Without what the machine or the processes decide: a run goes on elsewhere as it was begun.
-    run.stage("plan of the supernet", asdict(asked), [run.run.supernet_plan], work)
+    inputs = asdict(asked) | {"widths": widths}
+    run.stage("plan of the supernet", inputs, [run.run.supernet_plan], work)
     plan = load_plan(run.run.supernet_plan)
     if plan.batch_size % (2 * processes) and not finished:
         raise PnagError(
@@ -256,6 +266,12 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
         f"{plan.batch_size}, {plan.precision}: about {plan.minutes:.3g} "
         "min [dim](--minutes, --width-mult, --epochs)[/dim]"
     )
+    if run.suited and not finished and plan.minutes > 1.1 * SHARES["supernet"] * asked.minutes:
+        run.display.note(
+            "[yellow]note:[/yellow] no narrower supernet reaches the budgets, and training this "
+            f"one takes longer than --minutes {asked.minutes:g} allows: give more, or smaller "
+            "--budgets"
+        )
     return plan
 
 

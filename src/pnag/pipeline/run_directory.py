@@ -87,6 +87,7 @@ class RunDirectory:
     metrics = property(lambda self: self.path / "metrics.json")
     report = property(lambda self: self.path / "report.html")
 
+    size_plan = property(lambda self: self.path / "plan" / "size.json")
     supernet_plan = property(lambda self: self.path / "plan" / "supernet.json")
     collecting_plan = property(lambda self: self.path / "plan" / "collecting.json")
     finetuning_plan = property(lambda self: self.path / "plan" / "fine-tuning.json")

@@ -284,6 +284,19 @@ def suited_resolution(shorter: int) -> int:
     return min(224, max(32, -(-shorter // 32) * 32))
 
 
+def own_resolution(found: Source, source: str, choices: Choices, scratch: Path) -> tuple[int, int]:
+    """The resolution that `decode_parts` takes where none is given, and how many classes there are.
+
+    Args:
+        scratch: a folder for temporary files.
+    """
+    _check_space(scratch, found.scratch_bytes, "a temporary copy of the Parquet files needs")
+    chosen = choose_classes(found.open(scratch), choices.classes, choices.seed, source)
+    parts, _ = split_parts(chosen, choices.seed, source)
+    probed = _probe(parts["train"], choices.megapixels)
+    return suited_resolution(probed.typical), len(chosen.classes)
+
+
 def _check_classes(
     part: str, labels: list[NDArray[np.int64]], classes: tuple[str, ...], source: str
 ) -> None:

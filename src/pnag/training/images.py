@@ -25,16 +25,11 @@ from numpy.typing import NDArray
 
 from pnag.errors import PnagError
 from pnag.files import fingerprint, read_json, writing
-from pnag.training.contents import contents
 from pnag.training.decode import INTERPOLATION, MEGAPIXELS
 from pnag.training.decoding import OTHER_FOLDER, Choices, decode_parts
 from pnag.training.levels import Levels
+from pnag.training.look import looked_at, split_hash
 from pnag.training.parts import PartName
-from pnag.training.sources import find_source
-
-# The layout of the cache; raise it when the same source and settings give other pixels, or what
-# tells sources apart changes.
-_LAYOUT = 3
 
 
 @dataclass(frozen=True)
@@ -177,10 +172,7 @@ def load_images(
         raise PnagError(f"the resolution is {resolution}, needs at least 8 pixels")
     if classes is not None and classes < 2:
         raise PnagError(f"classes is {classes}, needs at least 2 to tell apart")
-    found = find_source(source)
-    with writing(cache, OTHER_FOLDER):
-        cache.mkdir(parents=True, exist_ok=True)
-        holds = [_LAYOUT, found.kind, contents(found.files, cache, reading)]
+    found, holds = looked_at(source, cache, reading)
     asked = Levels(*levels) if levels else None
     choices = Choices(classes, seed, on_corrupt, max_megapixels, asked)
     wanted = _Wanted(source, holds, choices, resolution)
@@ -277,7 +269,7 @@ class _Wanted:
             )
             return ImageData(
                 self.key(preprocessing),
-                fingerprint([*self.holds, self.choices.classes, self.choices.seed]),
+                split_hash(self.holds, self.choices.classes, self.choices.seed),
                 self.source,
                 tuple(text["classes"]),
                 parts["train"],

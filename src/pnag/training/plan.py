@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -126,15 +126,18 @@ def plan_supernet(
     minutes: float,
     accelerator: Accelerator,
     width_mult: float | None = None,
+    widths: Sequence[float] = WIDTHS,
     epochs: int | None = None,
 ) -> SupernetPlan:
     """Time a few steps of each width; take the widest that gets enough epochs in the time.
 
-    A width for which the memory does not suffice is too wide.
+    A width for which the memory does not suffice is too wide. If none gets enough epochs, it is the
+    narrowest.
 
     Args:
         settings: with a batch that suits. minutes: for the whole run.
         width_mult, epochs: what the user has decided already.
+        widths: to choose among, widest first.
 
     Raises:
         PnagError: if the memory does not suffice for the least width.
@@ -142,7 +145,7 @@ def plan_supernet(
     check_parts(settings.fit, accelerator)
     seconds = SHARES["supernet"] * minutes * 60
     per_epoch = steps_per_epoch(data, settings.fit.batch_size)
-    for width in (width_mult,) if width_mult else WIDTHS:
+    for width in (width_mult,) if width_mult else widths:
         step = _if_memory_suffices(partial(_supernet_step, data, settings, width, accelerator))
         if step is not None and (epochs or ENOUGH_EPOCHS) * per_epoch * step <= seconds:
             break
