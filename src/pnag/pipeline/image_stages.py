@@ -34,6 +34,7 @@ from pnag.pipeline.finished_supernet import (
     refuse_another_training,
     save_plan,
 )
+from pnag.pipeline.own_labels import accuracy_error, as_json, tell_errors
 from pnag.pipeline.preprocessing import preprocessing_of
 from pnag.pipeline.recipe import ImagesRecipe, Recipe
 from pnag.pipeline.run_directory import RunDirectory
@@ -534,8 +535,17 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
         write_table(architecture_table(SPACE, tokens, accuracy, costs, size), files.table)
         process = fit_gaussian_process(SPACE, tokens, accuracy, seed=recipe.seed)
         save_gaussian_process(process, files.accuracy_predictor)
+        errors = {"accuracy": accuracy_error(process, accuracy, recipe.seed)}
+        write_json(files.prediction_errors, as_json(errors))
 
-    run.stage("collecting", inputs, [files.table, files.accuracy_predictor], work)
+    outputs = [files.table, files.accuracy_predictor, files.prediction_errors]
+    run.stage("collecting", inputs, outputs, work)
+    tell_errors(
+        read_json(files.prediction_errors),
+        {"accuracy": "top-1"},
+        run.display,
+        "give more --minutes or judge more --architectures",
+    )
 
 
 def finetune_stage(
