@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from pnag.cpus import allowed_cpus
 from pnag.errors import PnagError
 from pnag.training.decode import (
     WideError,
@@ -137,7 +137,7 @@ def _same(batch: Any) -> Any:
 
 def _in_processes(task: Dataset[Any], size: int, workers: int | None) -> Iterator[Any]:
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        workers = allowed_cpus()
     if workers == 1 or len(task) < _FEW:  # type: ignore[arg-type]
         workers = 0  # in this process: others take longer to start than they save
     loader: DataLoader[Any] = DataLoader(
