@@ -27,7 +27,8 @@ def meant(path: Path) -> str:
         return f"; there is {' or '.join(shown)}"
     if names and missing.name:
         more = ", ..." if len(names) > _SHOWN else ""
-        return f"; {folder} has {', '.join(names[:_SHOWN])}{more}"
+        place = "here" if folder == Path() else f"in {folder}"
+        return f"; {place} is {', '.join(names[:_SHOWN])}{more}"
     return ""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,24 @@ def class_folders(root: Path, *names: str, count: int = 6, first: int = 0) -> Pa
     for number, name in enumerate(names):
         write(root / name, count, first + 100 * number)
     return root
+
+
+def encoded(number: int, kind: str = "png") -> bytes:
+    """A picture as a file's content."""
+    file = io.BytesIO()
+    picture(number).save(file, kind)
+    return file.getvalue()
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> Path:
+    """A tar file of these members."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
 
 
 def call(*arguments: object) -> Result:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made_images import class_folders, picture, write
+from made_images import class_folders, encoded, picture, write, write_tar
 
 from pnag.training.decode import centre_pixels
 
@@ -221,22 +219,6 @@ def test_what_cannot_be_read_is_named(
     assert result.exit_code == 2, text
     for part in says:
         assert part.format(root=root) in text
-
-
-def encoded(number: int, kind: str = "png") -> bytes:
-    file = io.BytesIO()
-    picture(number).save(file, kind)
-    return file.getvalue()
-
-
-def write_tar(path: Path, members: dict[str, bytes]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return path
 
 
 @pytest.mark.parametrize("kind", ["number.cls", "name.cls", "json"])

@@ -123,7 +123,7 @@ OnCorrupt = Annotated[
 MaxMegapixels = Annotated[
     float | None,
     typer.Option(
-        min=0.001,
+        min=0.0001,
         callback=finite,
         help="Million pixels that an image of --images may have; it takes 3 MB of memory for each "
         "in every process that decodes. [default: 179]",

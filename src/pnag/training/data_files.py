@@ -142,12 +142,13 @@ def load_parquet(parts: Parts, scratch: Path) -> datasets.DatasetDict:
     from datasets.data_files import DataFilesDict, DataFilesList
     from datasets.packaged_modules.parquet.parquet import Parquet
 
+    scratch.mkdir(parents=True, exist_ok=True)
     files = {}
     for part, some in parts.items():
-        paths = [str(plain(file, scratch)) for file in some]
+        paths = [str(plain(file)) for file in some]
         files[part] = DataFilesList(paths, [(path,) for path in paths])
     with quiet():
-        builder = Parquet(cache_dir=str(scratch), data_files=DataFilesDict(files))
+        builder = Parquet(cache_dir=str(plain(scratch)), data_files=DataFilesDict(files))
         builder.download_and_prepare()
         return builder.as_dataset()
 
@@ -165,11 +166,11 @@ def _unreadable(error: Exception, first: Path, scratch: Path) -> PnagError:
 def _saved(root: Path) -> Source:
     """What `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote."""
 
-    def open_saved(scratch: Path) -> Opened:
+    def open_saved(_: Path) -> Opened:
         import datasets
 
         try:
-            loaded = datasets.load_from_disk(str(plain(root, scratch)))
+            loaded = datasets.load_from_disk(str(plain(root)))
         except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
             raise PnagError(f"cannot read the data set {root}: {error}; save it anew") from error
         if isinstance(loaded, datasets.Dataset):

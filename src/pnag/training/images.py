@@ -173,7 +173,7 @@ def load_images(
     if classes is not None and classes < 2:
         raise PnagError(f"classes is {classes}, needs at least 2 to tell apart")
     found, holds = looked_at(source, cache, reading)
-    asked = Levels(*levels) if levels else None
+    asked = Levels(*map(float, levels)) if levels else None
     choices = Choices(classes, seed, on_corrupt, max_megapixels, asked)
     wanted = _Wanted(source, holds, choices, resolution)
     # What is asked for by name may have been decoded when it was left open.

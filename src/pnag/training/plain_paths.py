@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from pathlib import Path
 
 _SIGNS = ("::", "$")  # an archive's inner file; a variable of the environment
 
 
-def plain(path: Path, scratch: Path) -> Path:
+def plain(path: Path) -> Path:
     """The path itself, or a link to it if a part of its name means something to `datasets`.
 
-    Args:
-        scratch: a folder for the link, of a plain name.
+    Links are removed when the process ends.
     """
     path = path.absolute()
     if not any(sign in str(path) for sign in _SIGNS):
         return path
-    scratch.mkdir(parents=True, exist_ok=True)
-    links = len(list(scratch.iterdir()))
-    link = scratch / f"{links}{path.suffix}"
+    folder = Path(_links().name)
+    link = folder / f"{len(list(folder.iterdir()))}{path.suffix}"
     link.symlink_to(path)
     return link
+
+
+@functools.cache
+def _links() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="pnag-links-")
