@@ -1,11 +1,16 @@
 """pnag: give it a device and a latency budget, it hands you the best network for it."""
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+from pnag.cpus import settle
 
 if TYPE_CHECKING:
     from pnag.networks import Supernet, build, count
     from pnag.space import Architecture, SearchSpace
+
+settle(os.environ)  # before any module of pnag imports torch
 
 __version__ = "0.1.0"
 __all__ = ["Architecture", "SearchSpace", "Supernet", "__version__", "build", "count"]

@@ -80,7 +80,7 @@ def collected(supernet: Path, out: Path, cache: Path, **options: Any) -> tuple[p
     settings: dict[str, Any] = {
         "images": "digits", "resolution": None, "classes": None, "on_corrupt": None, "part": None,
         "architectures": 2, "validation": 50, "workers": 1, "ray_address": None, "seed": 0,
-        "costs": [], "precision": None, "shared": None,
+        "costs": [], "precision": None, "shared": None, "max_megapixels": None,
     }  # fmt: skip
     settings |= options
     collect_table(supernet, out=out, cache=cache, display=Display(console), **settings)

@@ -211,6 +211,36 @@ def conflicting() -> pd.DataFrame:
     return table
 
 
+def test_it_says_how_well_a_table_is_predicted(table_run: Path) -> None:
+    """Of these rows both are sums over layers, so that the order of unseen ones is nearly right."""
+    metrics = json.loads((table_run / "metrics.json").read_text())
+    accuracy, cost = metrics["predictors"]["accuracy"], metrics["predictors"]["cost"]
+    assert accuracy["rows"] == cost["rows"] == 600
+    assert accuracy["tau"] > 0.9 and cost["tau"] > 0.95
+    assert cost["mean_error"] < 0.1 * cost["deviation"]
+    report = (table_run / "report.html").read_text()
+    assert f"Kendall&#x27;s tau {cost['tau']:.2f}" in report and "a rough guess" not in report
+
+
+def test_no_budget_of_a_cost_that_is_not_told(tmp_path: Path, recipe: Path) -> None:
+    """Costs in the wrong rows got a confident answer; of accuracies there is a warning."""
+    rows, rng = own_table(300), np.random.default_rng(1)
+    rows.assign(ms=rng.permutation(rows["ms"])).to_csv(tmp_path / "cost.csv", index=False)
+    arguments = table_arguments(tmp_path / "cost.csv", tmp_path / "cost", recipe)
+    done = call(*arguments)
+    said = " ".join(done.stderr.split())
+    assert done.exit_code == 2 and "cost.csv: ms cannot be predicted from the arch" in said
+    assert not (tmp_path / "cost" / "architectures.json").exists()
+    assert call(*arguments).exit_code == 2  # what is reused tells it again
+    searched = call("search", *arguments[1:7], "--budgets", 25)
+    assert searched.exit_code == 2 and "ms cannot be predicted" in " ".join(searched.stderr.split())
+
+    rows.assign(top1=rng.permutation(rows["top1"])).to_csv(tmp_path / "a.csv", index=False)
+    done = call(*table_arguments(tmp_path / "a.csv", tmp_path / "a", recipe))
+    assert done.exit_code == 0 and "top1 is predicted badly (tau" in " ".join(done.stdout.split())
+    assert "a rough guess" in (tmp_path / "a" / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("table", "says"),
     [

@@ -372,7 +372,7 @@ def test_the_command_that_exports_an_answer_makes_the_runs_network(tmp_path: Pat
 
     table = {"path": "t.csv", "accuracy": "top1", "cost": "mJ"}
     assert options({}) == ""
-    assert options({"resolution": 192}, resolution=192) == "--resolution 192"
+    assert options({}, resolution=192) == "--resolution 192"
     of_table = options({"source": "table", "table": table}, width_mult=1.2, num_classes=10)
     assert of_table == "--width-mult 1.2 --num-classes 10"
     images = {"source": "my photos", "classes": 5}

@@ -65,6 +65,8 @@ def test_digits_from_images_to_networks(tmp_path: Path, recipe: Path) -> None:
 
     table = pd.read_parquet(out / "table.parquet")
     assert len(table) == 60 and table["accuracy"].between(0, 1).all()
+    told = metrics["predictors"]["accuracy"]
+    assert told["rows"] == 60 and 0 < told["mean_error"] < 2 * told["deviation"]
     assert table["accuracy"].max() > 0.4
 
     # The exported file is the fine-tuned network, and its description makes its input.

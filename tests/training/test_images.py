@@ -23,7 +23,8 @@ import pytest
 from PIL import Image
 
 from pnag.errors import PnagError
-from pnag.training import decoding as module
+from pnag.training import data_files
+from pnag.training import decode_task as module
 from pnag.training.decode import centre_pixels, open_image, to_rgb
 from pnag.training.images import ImageData, load_images
 from pnag.training.parts import PARTS
@@ -230,9 +231,10 @@ def test_images_of_one_colour(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / "i" / name).mkdir(parents=True)
         for i in range(4):
-            Image.new("RGB", (16, 16), (10, 20, 30)).save(tmp_path / "i" / name / f"{i}.png")
+            Image.new("RGB", (16, 16), (10, 20, 30 * i)).save(tmp_path / "i" / name / f"{i}.png")
     data = load(tmp_path / "i", tmp_path / "c")
-    assert data.preprocessing.std == pytest.approx((1 / 255,) * 3)
+    assert data.preprocessing.std[:2] == pytest.approx((1 / 255,) * 2)
+    assert data.preprocessing.std[2] > 0.05
 
 
 # Kinds of image files
@@ -480,10 +482,10 @@ def test_a_decoding_process_that_is_killed(
     root = class_folders({"a": 30, "b": 30})
     parent, decoded = os.getpid(), module.open_image
 
-    def deadly(raw: dict[str, Any] | None, least: int) -> Image.Image:
+    def deadly(*arguments: Any) -> Image.Image:
         if os.getpid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
-        return decoded(raw, least)
+        return decoded(*arguments)
 
     monkeypatch.setattr(module, "_FEW", 1)
     monkeypatch.setattr(module, "open_image", deadly)
@@ -623,7 +625,7 @@ def test_a_disk_too_full_for_the_copy_of_parquet(
     with monkeypatch.context() as patched:
         usage = namedtuple("usage", "total used free")
         patched.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
-        patched.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("copied"))
+        patched.setattr(data_files, "load_parquet", lambda *_, **__: pytest.fail("copied"))
         with pytest.raises(PnagError, match=r"a temporary copy of the Parquet files needs"):
             load(tmp_path / "x.parquet", tmp_path / "c")
 
@@ -631,7 +633,7 @@ def test_a_disk_too_full_for_the_copy_of_parquet(
         cause = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise datasets.exceptions.DatasetGenerationError("An error occurred") from cause
 
-    monkeypatch.setattr(datasets, "load_dataset", full)
+    monkeypatch.setattr(data_files, "load_parquet", full)
     with pytest.raises(PnagError, match=r"cannot write a temporary copy .*No space.*--cache"):
         load(tmp_path / "x.parquet", tmp_path / "c")
 

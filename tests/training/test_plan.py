@@ -75,6 +75,24 @@ def test_too_wide_for_the_memory_is_too_wide(monkeypatch: pytest.MonkeyPatch) ->
         plan.plan_supernet(data_of(6400), settings, minutes=60, accelerator=CPU)
 
 
+def test_widths_that_suit_are_chosen_among(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the time they take; the narrowest of them where that does not suffice for any."""
+
+    def step(data: Any, settings: Any, width: float, accelerator: Any) -> float:
+        return width
+
+    monkeypatch.setattr(plan, "_supernet_step", step)
+    data, settings = data_of(6400), SupernetSettings()
+
+    def width(minutes: float, *widths: float) -> float:
+        found = plan.plan_supernet(data, settings, minutes=minutes, widths=widths, accelerator=CPU)
+        return found.width_mult
+
+    assert plan.plan_supernet(data, settings, minutes=60, accelerator=CPU).width_mult == 0.5
+    assert width(60, 1.0, 0.75) == 0.75 and width(1, 1.0, 0.75) == 0.75
+    assert width(600, 0.5, 0.35) == 0.5
+
+
 def test_another_error_is_not_taken_for_want_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def step(*_: Any) -> float:
         raise RuntimeError("a shape is wrong")

@@ -13,6 +13,7 @@ from rich.markup import escape
 from pnag.cli.options import (
     Classes,
     Json,
+    MaxMegapixels,
     Resolution,
     Seed,
     SizedWidthMult,
@@ -164,6 +165,7 @@ def export(
         ),
     ] = None,
     classes: Classes = None,
+    max_megapixels: MaxMegapixels = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="8-bit weights and activations (openvino).")
     ] = False,
@@ -193,7 +195,7 @@ def export(
     console = Console(soft_wrap=True)
     asked = Asked(
         to, out, budget, weights, images, classes, int8, width_mult, resolution,
-        num_classes, seed or 0,
+        num_classes, seed or 0, max_megapixels,
     )  # fmt: skip
     for line in export_all(what, asked):
         console.print(line, highlight=False)

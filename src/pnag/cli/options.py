@@ -103,6 +103,10 @@ RuntimeName = Annotated[
         help="Where networks run; `pnag measure --list` shows them. [default: onnxruntime]",
     ),
 ]
+Budgets = Annotated[
+    str | None,
+    typer.Option(help="Comma list; ms, or the cost's unit. [default: five over the range]"),
+]
 Adb = Annotated[
     str | None,
     typer.Option(
@@ -113,8 +117,9 @@ Adb = Annotated[
 Images = Annotated[
     str | None,
     typer.Option(
-        help="Your own images: a folder of class folders, Parquet files, a name on the Hugging "
-        "Face hub, or `digits` to try it out."
+        help="Your own images: a folder of class folders, or of images and a list of their "
+        "classes; Parquet or WebDataset's tar files; a name on the Hugging Face hub; or `digits` "
+        "to try it out."
     ),
 ]
 Classes = Annotated[
@@ -122,6 +127,15 @@ Classes = Annotated[
 ]
 OnCorrupt = Annotated[
     str | None, typer.Option(help="Images that cannot be read: refuse or skip. [default: refuse]")
+]
+MaxMegapixels = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0001,
+        callback=finite,
+        help="Million pixels that an image of --images may have; it takes 3 MB of memory for each "
+        "in every process that decodes. [default: 179]",
+    ),
 ]
 JudgedOn = Annotated[
     str | None,
@@ -142,11 +156,16 @@ Minutes = Annotated[
     ),
 ]
 ImageResolution = Annotated[
-    int | None, typer.Option(min=32, help="Of --images in pixels. [default: their own, to 224]")
+    int | None,
+    typer.Option(
+        min=32, help="Of --images in pixels. [default: their own, to 224, or what suits --budgets]"
+    ),
 ]
 WidthMult = Annotated[
     float | None,
-    typer.Option(min=0.1, callback=finite, help="Of the supernet. [default: by --minutes]"),
+    typer.Option(
+        min=0.1, callback=finite, help="Of the supernet. [default: by --minutes and --budgets]"
+    ),
 ]
 Epochs = Annotated[
     int | None, typer.Option(min=1, help="Of the supernet, all phases. [default: by --minutes]")

@@ -13,12 +13,14 @@ from rich.markup import escape
 
 from pnag.cli.options import (
     Adb,
+    Budgets,
     Cache,
     Classes,
     Epochs,
     ImageResolution,
     Images,
     Json,
+    MaxMegapixels,
     Minutes,
     OnCorrupt,
     RayAddress,
@@ -46,10 +48,7 @@ def run(
             "runs/NAME of the table or images]"
         ),
     ] = None,
-    budgets: Annotated[
-        str | None,
-        typer.Option(help="Comma list; ms, or the cost's unit. [default: five over the range]"),
-    ] = None,
+    budgets: Budgets = None,
     table: Annotated[
         Path | None,
         typer.Option(
@@ -61,6 +60,7 @@ def run(
     images: Images = None,
     classes: Classes = None,
     on_corrupt: OnCorrupt = None,
+    max_megapixels: MaxMegapixels = None,
     cache: Cache = None,
     minutes: Minutes = None,
     resolution: ImageResolution = None,
@@ -131,6 +131,7 @@ def run(
         train_method,
         classes=classes,
         on_corrupt=on_corrupt,
+        max_megapixels=max_megapixels,
         cache=cache,
         minutes=minutes,
         resolution=resolution,
@@ -149,15 +150,7 @@ def run(
         values["per_round"] = per_round
     if seed is not None:
         values["seed"] = seed
-    latency = {"runtime": runtime, "threads": threads, "adb": adb}
-    given = {name: value for name, value in latency.items() if value is not None}
-    if given and values.get("source") == "table":
-        raise PnagError(
-            f"--{next(iter(given))} is for measuring a device, and the table has its own costs; "
-            "leave it out"
-        )
-    if given:
-        values["latency"] = _section(values, "latency") | given
+    _latency_values(values, runtime=runtime, threads=threads, adb=adb)
     console = Console(stderr=as_json)
     made = make_recipe(values)
     if ray_address and made.images is None:
@@ -236,6 +229,18 @@ def _section(values: dict[str, Any], name: str) -> dict[str, Any]:
     return dict(section)
 
 
+def _latency_values(values: dict[str, Any], **options: Any) -> None:
+    """Complete a recipe's values by the options that name a device."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if given and values.get("source") == "table":
+        raise PnagError(
+            f"--{next(iter(given))} is for measuring a device, and the table has its own costs; "
+            "leave it out"
+        )
+    if given:
+        values["latency"] = _section(values, "latency") | given
+
+
 def _image_values(
     values: dict[str, Any], images: str | None, train_method: str | None, **options: Any
 ) -> None:
@@ -265,12 +270,17 @@ def train(
     out: Annotated[Path, typer.Option(help="Run directory, for `pnag run` to go on in.")],
     classes: Classes = None,
     on_corrupt: OnCorrupt = None,
+    max_megapixels: MaxMegapixels = None,
     cache: Cache = None,
     minutes: Minutes = None,
     resolution: ImageResolution = None,
     width_mult: WidthMult = None,
     epochs: Epochs = None,
     train_method: TrainMethod = None,
+    budgets: Budgets = None,
+    runtime: RuntimeName = None,
+    threads: Threads = None,
+    adb: Adb = None,
     seed: Seed = None,
     recipe: RecipeFile = None,
 ) -> None:
@@ -280,7 +290,8 @@ def train(
 
     Several CPU processes: torchrun --nproc_per_node 2 -m pnag train --images ... --out RUN
 
-    Then give `pnag run` the same options.
+    Then give `pnag run` the same options. With --budgets its resolution and width suit these, by a
+    few networks that are timed here: on --runtime, if that is told.
     """
     from pnag.pipeline.display import Display
     from pnag.pipeline.recipe import load_recipe, make_recipe
@@ -293,12 +304,20 @@ def train(
         train_method,
         classes=classes,
         on_corrupt=on_corrupt,
+        max_megapixels=max_megapixels,
         cache=cache,
         minutes=minutes,
         resolution=resolution,
         width_mult=width_mult,
         epochs=epochs,
     )
+    if budgets is not None:
+        values["budgets"] = parse_budgets(budgets)
+    device = {"runtime": runtime, "threads": threads, "adb": adb}
+    for name, value in device.items():
+        if value is not None and not values.get("budgets"):
+            raise PnagError(f"--{name} is where networks for --budgets run, which are not given")
+    _latency_values(values, **device)
     if seed is not None:
         values["seed"] = seed
     train_only(make_recipe(values), out, Display())

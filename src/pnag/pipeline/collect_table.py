@@ -15,14 +15,16 @@ from pnag.cost.counted import COUNTED
 from pnag.cost.load import Cost, load_cost, split_name
 from pnag.errors import PnagError
 from pnag.networks.checkpoints import load_noted
+from pnag.pipeline.class_names import in_order_of
 from pnag.pipeline.display import Display
-from pnag.pipeline.image_stages import decode_images
+from pnag.pipeline.image_stages import decode_images, tell_images
 from pnag.pipeline.preprocessing import expected_input, normalised_by, supernet_preprocessing
 from pnag.pipeline.size import Size
 from pnag.pipeline.tables import counted_columns, read_table, write_table
 from pnag.space import SearchSpace, sample_shared
 from pnag.space.sharing import SHARED
 from pnag.training.collect import COLUMNS, collect, collected_precision
+from pnag.training.decode import MEGAPIXELS
 from pnag.training.images import ImageData
 from pnag.training.loop import to_device
 from pnag.training.plan import evaluator_settings
@@ -78,6 +80,28 @@ def normalised_for(supernet: Path, num_classes: int, data: ImageData) -> tuple[I
     )
 
 
+def classes_of(
+    supernet: str,
+    num_classes: int,
+    how: dict[str, Any] | None,
+    data: ImageData,
+    told: TrainedOn | None,
+) -> tuple[ImageData, str]:
+    """The images with their classes numbered as the supernet has them, and what to know.
+
+    Args:
+        supernet: for messages. num_classes: of it. how, told: what its file says of what goes in
+            and comes out, and of what it was trained on.
+
+    Raises:
+        PnagError: if the classes are others, by what the file says.
+    """
+    same = told is not None and told.split == data.split  # images have the same classes
+    if how is None and (same or len(data.classes) != num_classes):  # which is refused later
+        return data, ""
+    return in_order_of(data, how["classes"] if how else None, supernet)
+
+
 def named_costs(texts: list[str]) -> dict[str, str]:
     """Files of devices' costs by the columns that they become, of `NAME=FILE`.
 
@@ -124,6 +148,7 @@ def collect_table(
     cache: Path,
     classes: int | None,
     on_corrupt: str | None,
+    max_megapixels: float | None,
     part: str | None,
     architectures: int,
     validation: int,
@@ -141,7 +166,8 @@ def collect_table(
             Parquet table with counts is written.
         costs: `NAME=FILE` for each further cost column: what the architectures take on a device,
             by any file of `load_cost`.
-        resolution, classes, on_corrupt: as in training if None and the weights say how that was.
+        resolution, classes, on_corrupt, max_megapixels: as in training if None and the weights say
+            how that was.
         part: "validation" or "test"; see `judged_on` if None.
         precision: to judge in: "float32" or "bfloat16"; if None that of the rows in `out`, or else
             this device's fastest.
@@ -172,6 +198,7 @@ def collect_table(
     if note:
         display.note(f"[yellow]note:[/yellow] {escape(note)}")
     told = trained_on(supernet_file)
+    how = supernet_preprocessing(supernet_file, supernet.num_classes)
     pixels = resolution or (told.resolution if told else None)
 
     def devices(resolution: int) -> dict[str, Cost]:
@@ -188,8 +215,12 @@ def collect_table(
         classes=classes or (told.classes if told else None),
         seed=told.seed if told else seed,
         on_corrupt=on_corrupt or (told.on_corrupt if told else "refuse"),
+        max_megapixels=max_megapixels or (told.max_megapixels if told else MEGAPIXELS),
+        levels=how.get("levels") if how else None,
     )
-    for note in data.notes:
+    tell_images(display, data)
+    data, note = classes_of(f"the supernet {supernet_file}", supernet.num_classes, how, data, told)
+    if note:
         display.note(f"[yellow]note:[/yellow] {escape(note)}")
     data, judged = judged_on(data, part, told)
     data, normalised = normalised_for(supernet_file, supernet.num_classes, data)

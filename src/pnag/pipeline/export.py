@@ -18,6 +18,7 @@ from pnag.deploy.export import export_checked, export_int8, write_example, write
 from pnag.deploy.formats import FORMATS, Images
 from pnag.errors import PnagError
 from pnag.files import exists
+from pnag.pipeline.class_names import in_order_of
 from pnag.pipeline.exportable import (
     Exportable,
     FinishedRun,
@@ -32,6 +33,7 @@ from pnag.pipeline.exportable import (
 from pnag.pipeline.given_architecture import given_architecture, unlike
 from pnag.pipeline.preprocessing import imagenet_classes, normalised_by, preprocessing_of
 from pnag.pipeline.size import Size
+from pnag.training.decode import MEGAPIXELS
 from pnag.training.images import ImageData, load_images
 from pnag.training.parts import PartName
 from pnag.training.recalibrate import recalibrate
@@ -56,6 +58,7 @@ class Asked:
     resolution: int | None = None
     num_classes: int | None = None
     seed: int = 0
+    max_megapixels: float | None = None
 
     @property
     def size(self) -> Size:
@@ -89,7 +92,9 @@ def export_all(what: str, asked: Asked) -> Iterator[str]:
     if not run and asked.out and asked.out.suffix != suffix:
         raise PnagError(f"--out is {asked.out}; a file of {asked.to} ends in {suffix}")
     with ExitStack() as stack:
-        data = _images(run, asked, networks[0], stack)
+        data, notes = _images(run, asked, networks[0], stack)
+        for note in notes:
+            yield f"[yellow]note:[/yellow] {escape(note)}"
         if data is not None and networks[0].guessed:  # the images know better
             how = preprocessing_of(data)
             networks = [replace(one, preprocessing=how, guessed=False) for one in networks]
@@ -156,6 +161,7 @@ def _of_run(run: FinishedRun, asked: Asked) -> Iterator[Exportable]:
             "--weights": asked.weights,
             "--images": asked.images,
             "--classes": asked.classes,
+            "--max-megapixels": asked.max_megapixels,
         }
     for option, value in given.items():
         if value is not None:
@@ -172,27 +178,33 @@ def _of_run(run: FinishedRun, asked: Asked) -> Iterator[Exportable]:
 
 def _images(
     run: FinishedRun | None, asked: Asked, one: Exportable, stack: ExitStack
-) -> ImageData | None:
-    """The images that batch norms or 8 bits need; None if neither does."""
+) -> tuple[ImageData | None, list[str]]:
+    """The images that batch norms or 8 bits need, None if neither does; what to know of them."""
     images = run.recipe.images if run else None
     if asked.int8 and images is not None and run is not None:
-        return load_images(
+        data = load_images(
             images.source,
             resolution=images.resolution,
             cache=images.cache or run.files.path / "images",
             classes=images.classes,
             seed=run.recipe.seed,
             on_corrupt=images.on_corrupt,
+            max_megapixels=images.max_megapixels,
         )
+        return data, []  # the run has told
     if asked.images is None:
-        if asked.classes is not None:
-            raise PnagError("--classes goes with --images, which is not given")
+        for option, value in (
+            ("--classes", asked.classes),
+            ("--max-megapixels", asked.max_megapixels),
+        ):
+            if value is not None:
+                raise PnagError(f"{option} goes with --images, which is not given")
         if asked.int8:
             raise PnagError(
                 "--int8 takes the ranges of activations from real images, and there are none: name "
                 "them with --images SOURCE"
             )
-        return None
+        return None, []
     cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pnag-images-")))
     data = load_images(
         asked.images,
@@ -201,31 +213,18 @@ def _images(
         classes=asked.classes,
         seed=asked.seed,
         on_corrupt="skip",  # a few hundred others tell the same statistics
+        max_megapixels=asked.max_megapixels or MEGAPIXELS,
+        levels=one.preprocessing.get("levels"),
     )
-    _check_classes(asked.images, data.classes, one)
-    return data
-
-
-def _check_classes(images: str, found: tuple[str, ...], one: Exportable) -> None:
-    """Refuse images that are not of the network's classes.
-
-    Raises:
-        PnagError: if they are not as many, or are called otherwise.
-    """
     classes = one.preprocessing["classes"]
-    if len(found) != len(classes):
+    if len(data.classes) != len(classes):
         raise PnagError(
-            f"{images} has {len(found)} classes and the network has {len(classes)}; name the "
-            "images that it was trained on"
+            f"{asked.images} has {len(data.classes)} classes and the network has {len(classes)}; "
+            "name the images that it was trained on"
         )
-    if one.guessed or classes == imagenet_classes():  # which are spelled in many ways
-        return
-    for number, (own, other) in enumerate(zip(classes, found, strict=True)):
-        if own != other:
-            raise PnagError(
-                f"class {number} of {images} is {other!r}, and that of the network is {own!r}; "
-                "name the images that it was trained on"
-            )
+    nameless = one.guessed or classes == imagenet_classes()  # which are spelled in many ways
+    data, note = in_order_of(data, None if nameless else classes, "the network")
+    return data, [*data.notes, *filter(None, [note])]
 
 
 def _weights_line(one: Exportable) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from pnag.files import exists, expand_home
 from pnag.pipeline.recipe import load_recipe, make_recipe
 from pnag.pipeline.run_directory import RunDirectory
-from pnag.pipeline.size import Size
+from pnag.training.decode import MEGAPIXELS
 
 
 def export_options(path: Path, size: dict[str, Any]) -> str:
@@ -22,13 +22,13 @@ def export_options(path: Path, size: dict[str, Any]) -> str:
     run = RunDirectory(path, reading=True)
     recipe = make_recipe(load_recipe(run.recipe))
     options: dict[str, Any] = dict(size)
-    if recipe.source == "imagenet" and recipe.resolution != Size().resolution:
-        options = {"resolution": recipe.resolution}
     if recipe.images is not None:
         images = recipe.images
         options = {"weights": run.supernet.resolve(), "images": found_anywhere(images.source)}
         options |= {"classes": images.classes} if images.classes else {}
         options |= {"seed": recipe.seed} if recipe.seed else {}
+        if images.max_megapixels != MEGAPIXELS:
+            options |= {"max_megapixels": images.max_megapixels}
     return " ".join(
         f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in options.items()
     )

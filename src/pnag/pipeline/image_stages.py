@@ -23,6 +23,7 @@ from pnag.errors import PnagError
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.networks import load_checkpoint
 from pnag.networks.supernet import LARGEST, Supernet
+from pnag.pipeline.class_names import some_names
 from pnag.pipeline.display import Display
 from pnag.pipeline.finished_supernet import (
     Asked,
@@ -32,11 +33,14 @@ from pnag.pipeline.finished_supernet import (
     refuse_another_training,
     save_plan,
 )
+from pnag.pipeline.own_labels import accuracy_error, as_json, tell_errors
 from pnag.pipeline.preprocessing import preprocessing_of
 from pnag.pipeline.recipe import ImagesRecipe, Recipe
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.size import Size
+from pnag.pipeline.size_stage import size_stage
 from pnag.pipeline.stages import DEFAULT_BUDGETS
+from pnag.pipeline.suited_size import SuitedSize
 from pnag.pipeline.tables import architecture_table, write_table
 from pnag.pipeline.trained import save_gaussian_process
 from pnag.search.gaussian_process import fit_gaussian_process
@@ -49,7 +53,9 @@ from pnag.training.loop import to_device
 from pnag.training.parts import PARTS
 from pnag.training.phases import PHASES
 from pnag.training.plan import (
+    SHARES,
     VALIDATION,
+    WIDTHS,
     CollectingPlan,
     FinetuningPlan,
     SupernetPlan,
@@ -88,6 +94,7 @@ class ImageRun:
     data: ImageData
     accelerator: Accelerator
     display: Display
+    suited: SuitedSize | None = None  # to the budgets
     ray_address: str | None = None
 
     def stage(
@@ -167,6 +174,18 @@ def decode_images(display: Display, source: str, **options: Any) -> ImageData:
     return data
 
 
+def tell_images(display: Display, data: ImageData) -> None:
+    """Notes on the images, their classes by name, and how many there are."""
+    for note in data.notes:
+        display.note(f"[yellow]note:[/yellow] {escape(note)}")
+    pixels = data.preprocessing.resolution
+    display.note(
+        f"{len(data.classes)} classes ({escape(some_names(data.classes))}) at {pixels}x{pixels}: "
+        f"{len(data.train):,} images to train on, {len(data.validation):,} to choose by, "
+        f"{len(data.test):,} to judge by"
+    )
+
+
 def open_images(
     run: RunDirectory, recipe: Recipe, display: Display, ray_address: str | None = None
 ) -> ImageRun:
@@ -181,24 +200,21 @@ def open_images(
     accelerator = make_accelerator(images, kept_precision(run.supernet, run.supernet_plan))
     if not accelerator.is_main_process:
         display = Display(Console(quiet=True))
+    cache = images.cache or run.path / "images"
+    suited = size_stage(run, recipe, images, cache, accelerator, display)
     with accelerator.local_main_process_first():  # each machine of a cluster has its own cache
         data = decode_images(
             display,
             images.source,
-            resolution=images.resolution,
-            cache=images.cache or run.path / "images",
+            resolution=images.resolution or (suited.resolution if suited else None),
+            cache=cache,
             classes=images.classes,
             seed=recipe.seed,
             on_corrupt=images.on_corrupt,
+            max_megapixels=images.max_megapixels,
         )
-    for note in data.notes:
-        display.note(f"[yellow]note:[/yellow] {escape(note)}")
-    pixels = data.preprocessing.resolution
-    display.note(
-        f"{len(data.classes)} classes at {pixels}x{pixels}: {len(data.train):,} images to train "
-        f"on, {len(data.validation):,} to choose by, {len(data.test):,} to judge by"
-    )
-    return ImageRun(run, recipe, images, data, accelerator, display, ray_address)
+    tell_images(display, data)
+    return ImageRun(run, recipe, images, data, accelerator, display, suited, ray_address)
 
 
 def _asked(run: ImageRun) -> Asked:
@@ -222,7 +238,9 @@ def _about_supernet(run: ImageRun, plan: SupernetPlan) -> dict[str, Any]:
         "asked": asdict(_asked(run)),
         "plan": asdict(plan),
         "preprocessing": preprocessing_of(run.data),
-        "trained_on": asdict(TrainedOn.of(run.data, images.classes, seed, images.on_corrupt)),
+        "trained_on": asdict(
+            TrainedOn.of(run.data, images.classes, seed, images.on_corrupt, images.max_megapixels)
+        ),
     }
 
 
@@ -235,6 +253,7 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
     """
     asked, processes = _asked(run), run.accelerator.num_processes
     settings = run.recipe.supernet
+    widths = run.suited.widths if run.suited else WIDTHS
 
     def look() -> SupernetPlan | None:
         finished = finished_plan(run.run.supernet, asked)
@@ -251,12 +270,14 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
             minutes=asked.minutes,
             accelerator=run.accelerator,
             width_mult=asked.width_mult,
+            widths=widths,
             epochs=asked.epochs,
         )
         save_plan(run.run.supernet_plan, asked, plan)
 
     # Without what the machine or the processes decide: a run goes on elsewhere as it was begun.
-    run.stage("plan of the supernet", asdict(asked), [run.run.supernet_plan], work)
+    inputs = asdict(asked) | {"widths": widths}
+    run.stage("plan of the supernet", inputs, [run.run.supernet_plan], work)
     plan = from_main(run.accelerator, lambda: load_plan(run.run.supernet_plan))
     if plan.batch_size % (2 * processes) and not finished:
         raise PnagError(
@@ -270,6 +291,12 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
         f"{plan.batch_size}, {plan.precision}: about {plan.minutes:.3g} "
         "min [dim](--minutes, --width-mult, --epochs)[/dim]"
     )
+    if run.suited and not finished and plan.minutes > 1.1 * SHARES["supernet"] * asked.minutes:
+        run.display.note(
+            "[yellow]note:[/yellow] no narrower supernet reaches the budgets, and training this "
+            f"one takes longer than --minutes {asked.minutes:g} allows: give more, or smaller "
+            "--budgets"
+        )
     return plan
 
 
@@ -537,5 +564,14 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
         write_table(architecture_table(SPACE, tokens, accuracy, costs, size), files.table)
         process = fit_gaussian_process(SPACE, tokens, accuracy, seed=recipe.seed)
         save_gaussian_process(process, files.accuracy_predictor)
+        errors = {"accuracy": accuracy_error(process, accuracy, recipe.seed)}
+        write_json(files.prediction_errors, as_json(errors))
 
-    run.stage("collecting", inputs, [files.table, files.accuracy_predictor], work)
+    outputs = [files.table, files.accuracy_predictor, files.prediction_errors]
+    run.stage("collecting", inputs, outputs, work)
+    tell_errors(
+        read_json(files.prediction_errors),
+        {"accuracy": "top-1"},
+        run.display,
+        "give more --minutes or judge more --architectures",
+    )

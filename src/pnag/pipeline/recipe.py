@@ -19,6 +19,7 @@ from pnag.search.front import FrontSettings
 from pnag.search.policy_gradient import GeneratorSettings
 from pnag.search.predictor import PredictorSettings
 from pnag.space.sharing import SHARED
+from pnag.training.decode import MEGAPIXELS
 from pnag.training.settings import FinetuneSettings, Precision, SupernetSettings
 
 IMAGENET_RESOLUTION = 224  # of the predictor's top-1
@@ -54,6 +55,7 @@ class ImagesRecipe(_Strict):
     source: str
     classes: Annotated[int, Interval(ge=2, le=1_000_000)] | None = None
     on_corrupt: Literal["refuse", "skip"] = "refuse"
+    max_megapixels: Annotated[float, Interval(gt=0, le=1_000_000)] = MEGAPIXELS
     cache: Path | None = None
     precision: Precision | None = None
     minutes: Annotated[float, Interval(gt=0, le=1_000_000)] = 120.0

@@ -165,6 +165,8 @@ def collect_metrics(
         "front": {"architectures": len(front), "cheapest": float(front["cost"].iloc[0])},
         "answers": [],
     }
+    if recipe.source != "imagenet":
+        metrics["predictors"] = read_json(run.prediction_errors)
     proof = read_json(run.proof) if size else None
     judged = read_json(run.judged) if recipe.images else {}
     for a in answers:

@@ -72,6 +72,7 @@ class RunDirectory:
     table = property(lambda self: self.path / "table.parquet")
     accuracy_predictor = property(lambda self: self.path / "accuracy.safetensors")
     cost_predictor = property(lambda self: self.path / "cost" / "cost.safetensors")
+    prediction_errors = property(lambda self: self.path / "prediction_errors.json")
     # after its training on the table; the other one is what taught the generator
     pretrained_evaluator = property(lambda s: s.path / "logs" / "pretrained_evaluator.safetensors")
     evaluator = property(lambda self: self.path / "evaluator.safetensors")
@@ -87,6 +88,7 @@ class RunDirectory:
     metrics = property(lambda self: self.path / "metrics.json")
     report = property(lambda self: self.path / "report.html")
 
+    size_plan = property(lambda self: self.path / "plan" / "size.json")
     supernet_plan = property(lambda self: self.path / "plan" / "supernet.json")
     collecting_plan = property(lambda self: self.path / "plan" / "collecting.json")
     finetuning_plan = property(lambda self: self.path / "plan" / "fine-tuning.json")

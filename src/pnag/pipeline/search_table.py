@@ -8,8 +8,9 @@ import pandas as pd
 from rich.markup import escape
 
 from pnag.pipeline.display import Display
+from pnag.pipeline.own_labels import as_json, fit_labels, refuse_unknown_cost, tell_errors
 from pnag.pipeline.recipe import make_recipe
-from pnag.pipeline.stages import SPACE, fit_labels
+from pnag.pipeline.stages import SPACE
 from pnag.pipeline.tables import user_table
 from pnag.pipeline.trained import Answer
 from pnag.search.labels import Labels
@@ -28,13 +29,18 @@ def search_table(
     """Fit the predictors that all methods share, then answer each budget by the method.
 
     Raises:
-        PnagError: for a bad table, an unknown method or an infeasible budget.
+        PnagError: for a bad table, one whose cost cannot be predicted, an unknown method or an
+            infeasible budget.
     """
     train = get_method(method)
     frame, notes = user_table(table, accuracy, cost)
     for note in notes:
         display.note(f"[yellow]note:[/yellow] {escape(note)}")
-    labels = Labels(SPACE, *fit_labels(frame, make_recipe({}).predictor, seed, display))
+    fitted = fit_labels(SPACE, frame, make_recipe({}).predictor, seed, display)
+    errors = as_json(fitted.errors)
+    tell_errors(errors, {"accuracy": accuracy, "cost": cost}, display)
+    refuse_unknown_cost(errors, cost, str(table))
+    labels = Labels(SPACE, fitted.accuracy, fitted.cost)
     problem = problem_of(frame, labels)
     with display.bar(method) as bar:
         searcher = train(problem, seed, bar.update)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from pnag.files import (
     writing,
 )
 from pnag.pipeline.display import Display
+from pnag.pipeline.own_labels import as_json, fit_labels, refuse_unknown_cost, tell_errors
 from pnag.pipeline.recipe import Recipe, TableRecipe
 from pnag.pipeline.run_directory import RunDirectory, answer_name
 from pnag.pipeline.size import Size
@@ -45,8 +46,7 @@ from pnag.pipeline.trained import (
     save_gaussian_process,
 )
 from pnag.search.front import Front, pareto_front
-from pnag.search.gaussian_process import GaussianProcess, fit_gaussian_process
-from pnag.search.predictor import Predictor, PredictorSettings, fit_predictor
+from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.rounds import propose
 from pnag.space import SearchSpace, Tokens
 
@@ -184,12 +184,16 @@ def user_table_stage(
         # A latency model left from another use of the directory would be taken for the cost.
         run.latency_model.unlink(missing_ok=True)
         write_table(frame, run.table)
-        process, cost = fit_labels(frame, recipe.predictor, recipe.seed, display)
-        cost.save(run.cost_predictor)
-        save_gaussian_process(process, run.accuracy_predictor)
+        labels = fit_labels(SPACE, frame, recipe.predictor, recipe.seed, display)
+        labels.cost.save(run.cost_predictor)
+        save_gaussian_process(labels.accuracy, run.accuracy_predictor)
+        write_json(run.prediction_errors, as_json(labels.errors))
 
-    outputs = [run.table, run.accuracy_predictor, run.cost_predictor]
+    outputs = [run.table, run.accuracy_predictor, run.cost_predictor, run.prediction_errors]
     run.stage("table and predictors", inputs, outputs, work, display.reused)
+    errors = read_json(run.prediction_errors)
+    tell_errors(errors, {"accuracy": table.accuracy, "cost": table.cost}, display)
+    refuse_unknown_cost(errors, table.cost, str(table.path))
     return done
 
 
@@ -200,27 +204,6 @@ def _asked_for(table: TableRecipe) -> dict[str, str]:
         "accuracy": table.accuracy,
         "cost": table.cost,
     }
-
-
-def fit_labels(
-    frame: pd.DataFrame, settings: PredictorSettings, seed: int, display: Display
-) -> tuple[GaussianProcess, Predictor]:
-    """The predictors of accuracy and cost, fitted to a table that `user_table` has checked."""
-    tokens = SPACE.encode(frame["arch"])
-    with display.bar("fitting the cost predictor") as bar:
-        cost = fit_predictor(
-            SPACE,
-            tokens,
-            frame["cost"].to_numpy(),
-            settings=settings,
-            seed=seed,
-            progress=bar.update,
-        )
-    with display.bar("fitting the accuracy predictor") as bar:
-        process = fit_gaussian_process(
-            SPACE, tokens, frame["accuracy"].to_numpy(), seed=seed, progress=bar.update
-        )
-    return replace(process, factor=None), cost  # a gigabyte that only `spread` needs
 
 
 def ask_stage(

@@ -34,7 +34,8 @@ def what_accuracy_means(metrics: dict[str, Any]) -> str:
     """What the accuracies of a run's answers are, in a sentence or two."""
     if metrics["source"] == "images":
         return (
-            "Top-1 (predicted): with the supernet's own weights, on the validation part. Top-1 "
+            "Top-1 (predicted): with the supernet's own weights, on the validation part"
+            f"{how_well_predicted(metrics)}. Top-1 "
             f"(test): of the fine-tuned network, which is the exported one, on "
             f"{metrics['answers'][0]['test_images']:,} test images."
         )
@@ -44,7 +45,22 @@ def what_accuracy_means(metrics: dict[str, Any]) -> str:
             "weights before fine-tuning, predicted; cross-validated mean error 0.05 points. The "
             "exported networks have fresh weights."
         )
-    return "Accuracy and cost are predicted from the table."
+    return f"Accuracy and cost are predicted from the table{how_well_predicted(metrics)}."
+
+
+def how_well_predicted(metrics: dict[str, Any]) -> str:
+    """The errors of the predictors that were fitted to a run's table, as the end of a sentence."""
+    errors = metrics.get("predictors")  # runs of before did not find them out
+    if not errors:
+        return ""
+    rows = next(iter(errors.values()))["rows"]
+    parts = [
+        f"{name} with a mean error of {error['mean_error']:.3g} (their standard deviation is "
+        f"{error['deviation']:.3g}) and Kendall's tau {error['tau']:.2f}"
+        f"{': a rough guess' if error['rough'] else ''}"
+        for name, error in errors.items()
+    ]
+    return f"; of {rows:,} rows left out, " + ", ".join(parts)
 
 
 def measured_cell(timed: dict[str, Any]) -> str:

@@ -82,6 +82,28 @@ class GaussianProcess:
         prior = kernel_table(len(self.space.tokens))[sizes, sizes, sizes]
         return np.asarray((prior - known).clamp(min=0).sqrt().double().numpy() * self.unit)
 
+    def without(self, rows: NDArray[np.int64], targets: Floats) -> Floats:
+        """What the process would predict for n of its own rows, had it not been fitted to them.
+
+        In closed form (Sundararajan and Keerthi 2001), with the noise, mean and unit of all rows:
+        with the inverse Q of the kernel matrix and the weights w = Q y, what the others say of a
+        block S of rows is y_S - (Q_SS)^-1 w_S.
+
+        Args:
+            rows: (n,) of `tokens`. targets: (n,) theirs.
+
+        Returns:
+            (n,) predictions.
+        """
+        if self.factor is None:
+            raise ValueError("a Gaussian process that was loaded from a file has no factor")
+        chosen = torch.from_numpy(rows)
+        unit_vectors = torch.zeros(len(self.tokens), len(rows))
+        unit_vectors[chosen, torch.arange(len(rows))] = 1
+        half = torch.linalg.solve_triangular(self.factor, unit_vectors, upper=False)
+        surprise = torch.linalg.solve((half.T @ half).double(), self.weights[chosen].double())
+        return np.asarray(targets - surprise.numpy() * self.unit)
+
     def extended(self, tokens: Tokens, targets: Floats) -> GaussianProcess:
         """The process that knows n further rows as well: what a new fit with its noise would give.
 
@@ -180,10 +202,8 @@ def fit_gaussian_process(
             the other rows best.
     """
     rng = np.random.default_rng(seed)
-    if len(tokens) > MOST_ROWS:
-        first = rng.permutation(len(tokens) - LAST_ROWS)[: MOST_ROWS - LAST_ROWS]
-        chosen = np.concatenate([np.sort(first), np.arange(len(tokens) - LAST_ROWS, len(tokens))])
-        tokens, targets = tokens[chosen], targets[chosen]
+    used = rows_used(len(tokens), rng)
+    tokens, targets = tokens[used], targets[used]
     mean, unit = float(targets.mean()), max(float(targets.std()), 1e-12)
     standard = torch.tensor((targets - mean) / unit).float()
     steps = 1 + len(NOISES) * (noise is None)
@@ -203,6 +223,14 @@ def fit_gaussian_process(
     weights, factor = _solve(kernel, standard, noise)
     progress(steps, steps)
     return GaussianProcess(space, tokens, weights, mean, unit, noise, factor)
+
+
+def rows_used(rows: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Indices of the rows that a fit takes: all, or so many that the kernel fits into memory."""
+    if rows <= MOST_ROWS:
+        return np.arange(rows)
+    first = rng.permutation(rows - LAST_ROWS)[: MOST_ROWS - LAST_ROWS]
+    return np.concatenate([np.sort(first), np.arange(rows - LAST_ROWS, rows)])
 
 
 def _solve(kernel: Tensor, targets: Tensor, noise: float) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from pnag.search.evaluator import Evaluator, Progress
 from pnag.search.generator import Generator, Rollout
 from pnag.search.ranking_loss import ranking_loss
 from pnag.space import SearchSpace, Tokens
+from pnag.threads import threads_for
 
 Describe = Callable[[Tokens], tuple[Tensor, Tensor, Tensor]]
 """Tokens (N, T) to the evaluator's features (N, F), accuracy (N,) and cost (N,)."""
@@ -132,7 +133,8 @@ def train_generator(
     baseline = Baseline()
     for iteration in range(settings.iterations):
         drawn = jittered(budgets, random).repeat_interleave(n)
-        rollout = generator(drawn, random)
+        with threads_for(k * n):
+            rollout = generator(drawn, random)
         with torch.no_grad():
             tokens = rollout.tokens.to(torch.int8).cpu().numpy()
             features, accuracy, cost = (x.to(device) for x in describe(tokens))
@@ -167,10 +169,11 @@ def ascend(
         advantage: (N,) reward less its baseline. entropy: weight of the entropy, lambda in (A).
     """
     objective = (rollout.log_probability * advantage + entropy * rollout.entropy).mean()
-    optimizer.zero_grad()
-    (-objective).backward()
-    nn.utils.clip_grad_norm_(generator.parameters(), 1.0)
-    optimizer.step()
+    with threads_for(len(advantage)):
+        optimizer.zero_grad()
+        (-objective).backward()
+        nn.utils.clip_grad_norm_(generator.parameters(), 1.0)
+        optimizer.step()
 
 
 def _refine(

@@ -1,127 +1,143 @@
-"""Folders of class folders."""
+"""Folders of class folders: which class each image is of, and what is no class."""
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from pnag.errors import PnagError
-from pnag.training.part_names import exact_part
-from pnag.training.rows import Listed, Opened, Rows, Source, all_rows
+from pnag.training.image_files import by_suffix, files_below, files_of, has_images, subfolders
+from pnag.training.part_names import part_of
+
+# Folders that hold a class's, a part's or a whole data set's images, and are no class.
+CONTAINERS = frozenset([
+    "images", "image", "imgs", "img", "jpegimages", "jpegs", "jpg", "png", "pictures", "pics",
+    "photos",
+])  # fmt: skip
+_BESIDE = frozenset([
+    "annotations", "annotation", "labels", "label", "masks", "mask", "bboxes", "boxes", "xml",
+    "xmls", "json", "segmentation", "segmentations", "segmentationclass", "segmentationobject",
+    "groundtruth", "ground_truth", "gt",
+])  # fmt: skip
+_SHOWN = 4
 
 
-def class_folders(root: Path) -> Source:
-    """A folder of class folders, or one of parts with class folders in them."""
-    folders = _subfolders(root)
-    parts = _parts(folders)
-    if "train" not in parts:
-        if parts:
+@dataclass
+class Labelled:
+    """Images with the names of their classes.
+
+    Attributes:
+        classes: all of them, also those without an image here.
+        unused: files that are no image of a class.
+    """
+
+    samples: list[tuple[Path, str]] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    unused: list[Path] = field(default_factory=list)
+
+
+def some(names: Sequence[object]) -> str:
+    """The first few names, and how many there are."""
+    shown = ", ".join(map(str, names[:_SHOWN]))
+    return f"{shown}, ... ({len(names)})" if len(names) > _SHOWN else shown
+
+
+def read_class_folders(folder: Path, part: str) -> Labelled:
+    """The images of a folder's class folders, and of the folders in these.
+
+    Args:
+        part: of a part to train on every class needs images.
+
+    Raises:
+        PnagError: if the folders are not those of classes, or without images.
+    """
+    folders = subfolders(folder)
+    refuse_images_beside(folder, folders)
+    _refuse_nested(folder, folders)
+    found = Labelled(classes=[f.name for f in folders], unused=_stray(folder))
+    for class_folder in folders:
+        files = files_below(class_folder)
+        found.samples += [(path, class_folder.name) for path in files.images]
+        found.unused += files.others
+    counts = Counter(name for _, name in found.samples)
+    if not counts:
+        raise PnagError(
+            f"there are no images in {folder}; it needs a folder of images for each class, for "
+            f"example {folder}/cat/1.jpg{_seen(found.unused)}"
+        )
+    for name in found.classes:
+        if not counts[name] and part == "train":
+            empty = [path for path in found.unused if (folder / name) in path.parents]
             raise PnagError(
-                f"{root} has {', '.join(sorted(f.name for f in parts.values()))} but no folder "
-                "train; put the images to train on into a folder train of class folders"
+                f"the class folder {folder / name} has no images; remove it or add "
+                f"images{_seen(empty)}"
             )
-        parts = {"train": root}
-    notes = []
-    if parts["train"] != root and (others := [f.name for f in folders if f not in parts.values()]):
-        notes.append(f"not used: {', '.join(others)} in {root} (neither train, test nor val)")
-    classes = _class_names(parts["train"])
-    listed = {part: _list_part(folder, classes, part) for part, folder in parts.items()}
-    for part, samples in listed.items():
-        missing = set(range(len(classes))) - {label for _, label in samples}
-        if missing and part != "train":
-            names = ", ".join(classes[label] for label in sorted(missing)[:5])
-            notes.append(f"{len(missing)} class(es) have no images in {parts[part]}: {names}")
-
-    def open_folder(_: Path) -> Opened:
-        return Opened(
-            tuple(classes), {p: _file_rows(samples) for p, samples in listed.items()}, notes
-        )
-
-    files = {
-        part: [(path.relative_to(root).as_posix(), path) for path, _ in samples]
-        for part, samples in listed.items()
-    }
-    return Source("folder", files, open_folder)
+    return found
 
 
-def has_train(root: Path) -> bool:
-    """Whether one of its folders is the part to train on."""
-    return "train" in _parts(_subfolders(root))
+def _stray(folder: Path) -> list[Path]:
+    files = files_of(folder)
+    return [*files.images, *files.others]
 
 
-def _parts(folders: list[Path]) -> dict[str, Path]:
-    # A folder `train` of images only is a class (cars, planes, trains); one of folders is a part.
-    return {part: f for f in folders if (part := exact_part(f.name)) and _subfolders(f)}
+def _seen(files: list[Path]) -> str:
+    return f" (its files: {by_suffix(files)})" if files else ""
 
 
-def _subfolders(root: Path) -> list[Path]:
-    """Sorted by name, without hidden ones such as .ipynb_checkpoints."""
-    with _reading(root):
-        return sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
+def refuse_images_beside(folder: Path, folders: list[Path]) -> None:
+    """See that a folder has not images in one folder and, in others, what is known about them.
 
-
-@contextlib.contextmanager
-def _reading(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
+    Raises:
+        PnagError: if it has.
+    """
+    holding = [f for f in folders if f.name.lower() in CONTAINERS]
+    others = [f for f in folders if f not in holding]
+    if not holding or not others:
+        return
+    if any(f.name.lower() not in _BESIDE for f in others) and any(map(has_images, others)):
+        return  # a class may be called photos
+    names = some([f.name for f in folders])
+    inner = subfolders(holding[0])
+    if inner and not has_images(holding[0]):
         raise PnagError(
-            f"cannot read the folder {error.filename or folder}: {error.strerror or error}; let "
-            "this user read it, or name another"
-        ) from error
-
-
-def _class_names(folder: Path) -> list[str]:
-    names = [f.name for f in _subfolders(folder)]
-    if not names:
-        raise PnagError(
-            f"{folder} has no folders in it; give each class a folder of its images, for example "
-            f"{folder}/cat/1.jpg"
+            f"{folder} has the folders {names}, which are not classes: the images are in "
+            f"{holding[0]}, in folders ({some([f.name for f in inner])}); if these are the "
+            f"classes or the parts, name {holding[0]}"
         )
-    return names
-
-
-def _list_part(folder: Path, classes: list[str], part: str) -> list[tuple[Path, int]]:
-    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
-
-    unknown = sorted(set(_class_names(folder)) - set(classes))
-    if unknown:
-        raise PnagError(
-            f"{folder} has a class {unknown[0]!r} that the training images do not have "
-            f"({len(unknown)} such class(es)); remove it, or add images of it to train"
-        )
-    index = {name: label for label, name in enumerate(classes) if (folder / name).is_dir()}
-    for name in index:
-        with _reading(folder / name):  # what lists the images passes such a folder over
-            next((folder / name).iterdir(), None)
-    samples = make_dataset(
-        str(folder),
-        index,
-        # "._cat.jpg" is what macOS leaves next to cat.jpg.
-        is_valid_file=lambda file: (
-            file.lower().endswith(IMG_EXTENSIONS) and not Path(file).name.startswith(".")
-        ),
-        allow_empty=True,
+    raise PnagError(
+        f"{folder} has the folders {names}: images in one and, in others, what is known about "
+        "them, as for detection or segmentation; these are not classes: put the images of each "
+        f"class into a folder, for example {folder}/cat/1.jpg, or write {folder}/labels.csv with "
+        "the columns file_name,label"
     )
-    counts = Counter(label for _, label in samples)
-    if not samples:
+
+
+def _refuse_nested(folder: Path, folders: list[Path]) -> None:
+    """Folders that hold only folders are not classes, unless each holds one for its images."""
+    nested = {}
+    for f in folders:
+        inner = [] if has_images(f) else [g for g in subfolders(f) if files_below(g).images]
+        if inner and not _is_container(f, inner):
+            nested[f] = inner
+    names = {tuple(g.name for g in inner) for inner in nested.values()}
+    if not nested or (len(nested) == len(folders) > 1 and len(names) == 1 == len(min(names))):
+        return
+    first, inner = next(iter(nested.items()))
+    seen = f"{first} holds no images but folders ({some([g.name for g in inner])})"
+    if all(part_of(g.name) for g in inner):
         raise PnagError(
-            f"there are no images in {folder}; it needs a folder of images for each class "
-            f"({', '.join(IMG_EXTENSIONS)})"
+            f"{seen}, which are parts; put the parts first and the classes into them, for example "
+            f"{folder}/{inner[0].name}/{first.name}/1.jpg"
         )
-    for name, label in index.items():
-        if not counts[label] and part == "train":
-            raise PnagError(
-                f"the class folder {folder / name} has no images; remove it or add images "
-                f"({', '.join(IMG_EXTENSIONS)})"
-            )
-    return [(Path(file), label) for file, label in samples]
+    raise PnagError(
+        f"{seen}, and a class folder holds its images: if {inner[0].name} is a class, name "
+        f"{first} or put all classes' folders into one folder; if {first.name} is, move the images "
+        "out of the folders in it"
+    )
 
 
-def _file_rows(samples: list[tuple[Path, int]]) -> Rows:
-    labels = np.array([label for _, label in samples], np.int64)
-    return all_rows(Listed([str(path) for path, _ in samples]), labels)
+def _is_container(folder: Path, inner: list[Path]) -> bool:
+    return len(inner) == 1 and inner[0].name.lower() in {*CONTAINERS, folder.name.lower()}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from pnag.errors import PnagError
+from pnag.training.part_names import part_of
 from pnag.training.rows import Column, Opened, all_rows
 
 if TYPE_CHECKING:
@@ -33,8 +35,49 @@ def quiet() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def from_columns(parts: dict[str, Dataset], name: str) -> Opened:
-    """Parts from data sets with an image column and a label column."""
+def from_splits(splits: dict[str, Dataset], name: str) -> Opened:
+    """As `from_columns`, of splits by whatever they are called.
+
+    Raises:
+        PnagError: also if none of them is to train on.
+    """
+    parts, notes = by_part(splits, name)
+    opened = from_columns(parts, name)
+    return Opened(opened.classes, opened.parts, notes + opened.notes)
+
+
+def by_part(splits: dict[str, Dataset], name: str) -> tuple[dict[str, Dataset], list[str]]:
+    """The splits that are parts, and what a user should know of the others.
+
+    Raises:
+        PnagError: if none of them is to train on.
+    """
+    notes: list[str] = []
+    parts: dict[str, Dataset] = {}
+    for split, rows in splits.items():
+        part = part_of(split)
+        if part is None or part in parts:
+            notes.append(f"not used: the split {split} of {name}")
+        else:
+            parts[part] = rows
+    if "train" not in parts:
+        raise PnagError(
+            f"the data set {name!r} has no split train; it has: {', '.join(splits)}; name another"
+        )
+    return parts, notes
+
+
+def from_columns(
+    parts: dict[str, Dataset], name: str, folders: Mapping[str, Sequence[Path]] | None = None
+) -> Opened:
+    """Parts from data sets with an image column and a label column.
+
+    Args:
+        folders: from which images are found that a part's rows name instead of holding.
+
+    Raises:
+        PnagError: if one of the columns is not clear, or holds something else.
+    """
     import datasets
 
     features = parts["train"].features
@@ -116,7 +159,11 @@ def from_columns(parts: dict[str, Dataset], name: str) -> Opened:
         )
         labels = {part: np.searchsorted(present, found) for part, found in labels.items()}
         classes = [classes[label] for label in present]
-    return Opened(tuple(classes), {p: all_rows(Column(kept[p]), labels[p]) for p in kept}, notes)
+    return Opened(
+        tuple(classes),
+        {p: all_rows(Column(kept[p], tuple((folders or {}).get(p, ()))), labels[p]) for p in kept},
+        notes,
+    )
 
 
 def _column(features: Any, names: tuple[str, ...], typed: list[str]) -> str | None:

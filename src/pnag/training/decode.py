@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import math
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+
+from pnag.training.levels import SIXTEEN_BITS, Levels, is_wide, wide_values
 
 Pixels = NDArray[np.uint8]
 
@@ -17,25 +23,27 @@ RESIZE = 8 / 7
 _RESAMPLE = Image.Resampling.BICUBIC
 # What shows through transparent pixels: logos and product shots are drawn for white pages.
 BACKGROUND = (255, 255, 255)
-_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+# Million pixels beyond which an image is more likely a mistake or an attack; Pillow's own limit.
+MEGAPIXELS = 179.0
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image, levels: Levels = SIXTEEN_BITS) -> Image.Image:
     """Any image as 8-bit RGB, turned upright as its EXIF orientation says.
 
-    Transparent pixels are laid over white, 16-bit grey keeps its upper 8 bits, CMYK, palette and
-    grey images are converted by Pillow.
+    Transparent pixels are laid over white, CMYK, palette and grey images are converted by Pillow.
+
+    Args:
+        image: open and not yet loaded, if it has more than 8 bits.
+        levels: which values of more than 8 bits become black and white.
 
     Raises:
-        ValueError: for floating-point pixels, whose range no file states.
+        ValueError: for floating-point pixels, and for more than 8 bits where Pillow drops them.
     """
-    image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError("has floating-point pixels; convert it to 8 bits")
-    if image.mode in _SIXTEEN_BITS:
-        # Pillow's own conversion to RGB clips at 255, which leaves such images white.
-        grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB")
+    if is_wide(image):
+        image = _eight_bits(image, levels)
+    image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         under = Image.new("RGBA", image.size, (*BACKGROUND, 255))
@@ -43,35 +51,69 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def open_image(raw: dict[str, Any] | None, least: int) -> Image.Image:
+def _eight_bits(image: Image.Image, levels: Levels) -> Image.Image:
+    values, exif = wide_values(image), image.getexif()
+    pixels = levels.eight_bits(values)
+    if image.mode in ("RGBA", "LA"):  # its transparency is no brightness
+        pixels[..., -1] = SIXTEEN_BITS.eight_bits(values[..., -1])
+    converted = Image.fromarray(pixels)
+    converted.getexif().update(exif)
+    return converted
+
+
+def open_image(
+    raw: dict[str, Any] | None,
+    least: int,
+    levels: Levels | None = SIXTEEN_BITS,
+    megapixels: float = MEGAPIXELS,
+) -> Image.Image:
     """The image of a row of a `datasets` image column that was not decoded (`bytes` or `path`).
 
     Args:
         least: pixels that each side is needed for; a larger JPEG may be decoded at half its size
             or less, down to twice that, which is several times faster.
+        levels: which values of more than 8 bits become black and white; None if it is not known.
+        megapixels: that it may have at most.
 
     Raises:
-        ValueError, OSError and others of Pillow's: if it cannot be decoded.
+        WideError: for more than 8 bits, if levels are not known.
+        ValueError, OSError and others of Pillow's: if it cannot be decoded, or is too large.
     """
-    with _open(raw) as image:
+    with opened(raw, megapixels) as image:
+        if levels is None and is_wide(image):
+            raise WideError("has more than 8 bits")
         image.draft(None, (2 * least, 2 * least))
-        return to_rgb(image)
+        return to_rgb(image, levels or SIXTEEN_BITS)
 
 
-def shorter_side(raw: dict[str, Any] | None) -> int:
-    """In pixels, from the file's header alone.
+class WideError(ValueError):
+    """An image of more than 8 bits, of which it is not known what is white."""
+
+
+@contextlib.contextmanager
+def opened(raw: dict[str, Any] | None, megapixels: float = MEGAPIXELS) -> Iterator[Image.Image]:
+    """An image that is open and not yet loaded.
 
     Raises:
-        ValueError, OSError and others of Pillow's: if it cannot be read.
+        ValueError, OSError and others of Pillow's: if it cannot be read, or is too large.
     """
-    with _open(raw) as image:
-        return min(image.size)
-
-
-def _open(raw: dict[str, Any] | None) -> Image.Image:
     if raw is None or (raw["bytes"] is None and raw["path"] is None):
         raise ValueError("there is no image in this row")
-    return Image.open(raw["path"] if raw["bytes"] is None else io.BytesIO(raw["bytes"]))
+    file = raw["path"] if raw["bytes"] is None else io.BytesIO(raw["bytes"])
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours names the option
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd tags and the like, without a file's name
+            with Image.open(file) as image:
+                width, height = image.size
+                if width * height > megapixels * 1e6:
+                    raise ValueError(
+                        f"has {width} x {height} pixels, more than {megapixels:g} million; allow "
+                        f"it with --max-megapixels {math.ceil(width * height / 1e6)}"
+                    )
+                yield image
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def centre_pixels(image: Image.Image, resolution: int, shorter: int) -> Pixels:

@@ -5,187 +5,275 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
 
 from pnag.errors import PnagError
 from pnag.files import write_json, writing
-from pnag.training.decode import (
-    INTERPOLATION,
-    RESIZE,
-    centre_pixels,
-    open_image,
-    shorter_side,
-    squeezed_pixels,
-)
-from pnag.training.parts import PARTS, choose_classes, split_parts
-from pnag.training.rows import Rows, Source
+from pnag.training.alike import Alike
+from pnag.training.decode import INTERPOLATION, MEGAPIXELS, RESIZE, opened
+from pnag.training.decode_task import DecodeTask, ExtentTask
+from pnag.training.image_files import by_suffix
+from pnag.training.levels import Extent, Levels, is_wide, levels_of
+from pnag.training.parts import PARTS, PartName, choose_classes, split_parts
+from pnag.training.rows import Opened, Rows, Source
 
 TRAIN_MARGIN = 1.25
 _PROBED = 200
-_BATCH_BYTES = 4 << 20
-_FEW = 1000
 OTHER_FOLDER = "choose another folder for the decoded images with --cache"
+Show = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What decides, besides the resolution, what becomes of a source's images.
+
+    Attributes:
+        classes: this many, drawn by `seed`; all of them if None.
+        on_corrupt: refuse or skip.
+        megapixels: that an image may have at most.
+        levels: which values of more than 8 bits become black and white; if None, the images say it.
+    """
+
+    classes: int | None = None
+    seed: int = 0
+    on_corrupt: str = "refuse"
+    megapixels: float = MEGAPIXELS
+    levels: Levels | None = None
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """How images become squares; see `pnag.training.images`.
+
+    Attributes:
+        margin: pixels of a square to train on.
+    """
+
+    resolution: int
+    small: bool
+    shorter: int
+    margin: int
+
+    @classmethod
+    def of(cls, typical: int, resolution: int | None) -> _Sizes:
+        resolution = resolution or suited_resolution(typical)
+        if typical <= resolution * RESIZE:
+            return cls(resolution, True, resolution, resolution)
+        return cls(resolution, False, round(resolution * RESIZE), round(resolution * TRAIN_MARGIN))
+
+    def side(self, part: str) -> int:
+        """Of the squares that are kept."""
+        return self.margin if part == "train" else self.resolution
 
 
 def decode_parts(
     found: Source,
     source: str,
     resolution: int | None,
-    classes: int | None,
-    seed: int,
-    on_corrupt: str,
+    choices: Choices,
     workers: int | None,
     partial: Path,
-    progress: Callable[[int, int], None],
+    progress: Show,
 ) -> None:
-    """Decode a source into the folder `partial`; arguments as of `load_images`."""
+    """Decode a source into the folder `partial`.
+
+    Raises:
+        PnagError: names what is wrong with the source or an image.
+    """
     scratch = partial / "scratch"
     _check_space(partial, found.scratch_bytes, "a temporary copy of the Parquet files needs")
-    opened = choose_classes(found.open(scratch), classes, seed, source)
-    parts, notes = split_parts(opened, seed, source)
-    notes = [*opened.notes, *notes]
-    typical = _typical_size(parts["train"])
-    resolution = resolution or suited_resolution(typical)
-    small = typical <= resolution * RESIZE
-    shorter = resolution if small else round(resolution * RESIZE)
-    margin = resolution if small else round(resolution * TRAIN_MARGIN)
-    if typical < resolution:
+    chosen = choose_classes(found.open(scratch), choices.classes, choices.seed, source)
+    parts, notes = split_parts(chosen, choices.seed, source)
+    notes = [*chosen.notes, *notes]
+    probed = _probe(parts["train"], choices.megapixels)
+    sizes = _Sizes.of(probed.typical, resolution)
+    if probed.typical < sizes.resolution:
         notes.append(
-            f"images are typically {typical} pixels, smaller than the resolution {resolution}: "
-            "they are enlarged, which costs time and adds no detail"
+            f"images are typically {probed.typical} pixels, smaller than the resolution "
+            f"{sizes.resolution}: they are enlarged, which costs time and adds no detail"
         )
-    sizes = {"train": margin, "validation": resolution, "test": resolution}
-    total = sum(map(len, parts.values()))
-    needed = sum(3 * sizes[name] ** 2 * len(rows) for name, rows in parts.items())
+    needed = sum(3 * sizes.side(name) ** 2 * len(rows) for name, rows in parts.items())
     _check_space(partial, needed, "the decoded images need")
-    skipped: list[str] = []
-    histogram = np.zeros((3, 256), np.int64)
-    counts = {}
-    done = 0
-    for name in PARTS:
-        task = _Task(parts[name], sizes[name], shorter, whole=name == "train" and not small)
-        labels: list[NDArray[np.int64]] = []
-        aspects: list[NDArray[np.float32]] = []
-        with writing(partial, OTHER_FOLDER), (partial / f"{name}.u8").open("wb") as file:
-            for batch in _batches(task, workers):
-                for position, reason in batch.failed:
-                    text = f"{parts[name].name(position)}: {reason}"
-                    if on_corrupt == "refuse":
-                        raise PnagError(
-                            f"cannot decode an image of {source}: {text}; replace or remove it, "
-                            "or leave such images out with --on-corrupt skip"
-                        )
-                    skipped.append(text)
-                _write(file, batch.pixels)
-                labels.append(parts[name].labels[batch.positions])
-                aspects.append(batch.aspect)
-                if name == "train":
-                    for channel in range(3):
-                        histogram[channel] += np.bincount(
-                            batch.pixels[:, channel].ravel(), minlength=256
-                        )
-                done += len(batch.positions) + len(batch.failed)
-                progress(done, total)
-            _to_disk(file)
-        counts[name] = sum(map(len, labels))
-        _check_classes(name, labels, opened.classes, source)
-        with writing(partial, OTHER_FOLDER):
-            for what, arrays in (("labels", labels), ("aspect", aspects)):
-                with (partial / f"{name}-{what}.npy").open("wb") as file:
-                    np.save(file, np.concatenate(arrays))
-                    _to_disk(file)
-    if skipped:
-        notes.append(f"{len(skipped)} image(s) could not be decoded and are left out")
-    mean, std = _moments(histogram)
+    work = _Decoding(source, chosen, parts, sizes, choices, workers, partial, progress)
+    levels = choices.levels
+    more: list[str] = []
+    if levels is None and probed.wide:
+        levels, more = work.find_levels()
+    try:
+        decoded = work.decode(levels)
+    except _UnknownLevelsError:  # none of those probed was wide
+        levels, more = work.find_levels()
+        decoded = work.decode(levels)
     shutil.rmtree(scratch, ignore_errors=True)
+    mean, std = _moments(decoded.histogram)
     description = {
-        "classes": opened.classes,
-        "parts": {name: {"count": counts[name], "size": sizes[name]} for name in PARTS},
+        "classes": chosen.classes,
+        "parts": {
+            name: {"count": decoded.counts[name], "size": sizes.side(name)} for name in PARTS
+        },
         "preprocessing": {
-            "resolution": resolution,
-            "shorter": shorter,
+            "resolution": sizes.resolution,
+            "shorter": sizes.shorter,
             "mean": mean,
             "std": std,
             "interpolation": INTERPOLATION,
+            "levels": [levels.low, levels.high] if levels else None,
         },
-        "small": small,
+        "small": sizes.small,
         "mirror": found.mirror,
-        "notes": notes,
-        "skipped": skipped,
+        "notes": [*notes, *more, *decoded.notes],
+        "skipped": decoded.skipped,
     }
     write_json(partial / "images.json", description)
 
 
+@dataclass
+class _Decoded:
+    """What came of all parts.
+
+    Attributes:
+        counts: images by part.
+        histogram: (3, 256) counts of the train part's values.
+        skipped: images that could not be decoded, each with the reason; their files.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros((3, 256), np.int64))
+    skipped: list[str] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class _UnknownLevelsError(Exception):
+    """An image has more than 8 bits, and it is not known which values are black and white."""
+
+
 @dataclass(frozen=True)
-class _Batch:
-    """Decoded images (B, 3, S, S), their positions and aspect ratios (B,); what failed and why."""
+class _Decoding:
+    """All parts of a source, and how and where they are decoded."""
 
-    pixels: NDArray[np.uint8]
-    positions: NDArray[np.int64]
-    aspect: NDArray[np.float32]
-    failed: list[tuple[int, str]]
+    source: str
+    chosen: Opened
+    parts: dict[str, Rows]
+    sizes: _Sizes
+    choices: Choices
+    workers: int | None
+    partial: Path
+    progress: Show
+
+    def find_levels(self) -> tuple[Levels, list[str]]:
+        """One range for the wide images of all parts, and what to say about it.
+
+        Raises:
+            PnagError: if there is none that suits all.
+        """
+        tasks = [ExtentTask(self.parts[name], self.choices.megapixels) for name in PARTS]
+        narrow, wide = zip(*(task.found(self.workers) for task in tasks), strict=True)
+        found = {"narrow": Extent.together(narrow), "wide": Extent.together(wide)}
+        levels, note = levels_of(found, self.source)
+        return levels, [note]
+
+    def decode(self, levels: Levels | None) -> _Decoded:
+        """Write the files of all parts.
+
+        Raises:
+            _UnknownLevelsError: for an image of more than 8 bits without levels.
+            PnagError: for an image that cannot be decoded, if these are refused, a class that
+                none is left of, or images that are all the same.
+        """
+        decoded = _Decoded()
+        for name in PARTS:
+            self._decode_part(name, levels, decoded)
+        if decoded.skipped:
+            decoded.notes.append(
+                f"{len(decoded.skipped)} image(s) could not be decoded and are left out"
+            )
+        if decoded.files:
+            decoded.notes.append(f"left out, by suffix: {by_suffix(decoded.files)}")
+        return decoded
+
+    def _decode_part(self, name: PartName, levels: Levels | None, decoded: _Decoded) -> None:
+        rows, classes = self.parts[name], self.chosen.classes
+        task = DecodeTask(
+            rows,
+            self.sizes.side(name),
+            self.sizes.shorter,
+            whole=name == "train" and not self.sizes.small,
+            levels=levels,
+            megapixels=self.choices.megapixels,
+        )
+        alike = Alike(rows) if name == "train" else None
+        labels: list[NDArray[np.int64]] = []
+        aspects: list[NDArray[np.float32]] = []
+        before = sum(decoded.counts.values()) + len(decoded.skipped)
+        with writing(self.partial, OTHER_FOLDER), self._file(f"{name}.u8") as file:
+            for batch in task.batches(self.workers):
+                if batch.wide:
+                    raise _UnknownLevelsError
+                self._skip(rows, batch.failed, decoded)
+                _write(file, batch.pixels)
+                labels.append(rows.labels[batch.positions])
+                aspects.append(batch.aspect)
+                if alike is not None:
+                    alike.add(batch.pixels, batch.positions)
+                    _count(batch.pixels, decoded.histogram)
+                before += len(batch.positions) + len(batch.failed)
+                self.progress(before, sum(map(len, self.parts.values())))
+            _to_disk(file)
+        decoded.counts[name] = sum(map(len, labels))
+        _check_classes(name, labels, classes, self.source)
+        if alike is not None:
+            decoded.notes += alike.notes(classes, self.source)
+        with writing(self.partial, OTHER_FOLDER):
+            for what, arrays in (("labels", labels), ("aspect", aspects)):
+                with self._file(f"{name}-{what}.npy") as file:
+                    np.save(file, np.concatenate(arrays))
+                    _to_disk(file)
+
+    def _file(self, name: str) -> BinaryIO:
+        return (self.partial / name).open("wb")
+
+    def _skip(self, rows: Rows, failed: list[tuple[int, str]], decoded: _Decoded) -> None:
+        for position, reason in failed:
+            text = f"{rows.name(position)}: {reason}"
+            if self.choices.on_corrupt == "refuse":
+                raise PnagError(
+                    f"cannot decode an image of {self.source}: {text}; replace or remove it, or "
+                    "leave such images out with --on-corrupt skip"
+                )
+            decoded.skipped.append(text)
+            if file := rows.file(position):
+                decoded.files.append(Path(file))
 
 
-class _Task(Dataset[Any]):
-    """What a decoding process works on: all images of one part, one size."""
+@dataclass(frozen=True)
+class _Probed:
+    """Of images spread over a part.
 
-    def __init__(self, rows: Rows, size: int, shorter: int, whole: bool) -> None:
-        self.rows = rows
-        self.size = size
-        self.shorter = shorter
-        self.whole = whole
+    Attributes:
+        typical: their median shorter side, in pixels; 0 if none can be read.
+        wide: whether one of them has more than 8 bits.
+    """
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitems__(self, positions: list[int]) -> _Batch:
-        pixels, good, aspect, failed = [], [], [], []
-        for position, raw in zip(positions, self.rows.raw(positions), strict=True):
-            try:
-                image = open_image(raw, self.size if self.whole else self.shorter)
-                if self.whole:
-                    pixels.append(squeezed_pixels(image, self.size))
-                else:
-                    pixels.append(centre_pixels(image, self.size, self.shorter))
-            # Pillow raises OSError, ValueError, SyntaxError, struct.error and more on damaged
-            # files; whichever it is, the user learns the file and the reason.
-            except Exception as error:
-                failed.append((position, str(error) or type(error).__name__))
-                continue
-            good.append(position)
-            aspect.append(image.width / image.height)
-        stacked = np.stack(pixels) if pixels else np.zeros((0, 3, self.size, self.size), np.uint8)
-        return _Batch(stacked, np.array(good, np.int64), np.array(aspect, np.float32), failed)
+    typical: int
+    wide: bool
 
 
-def _same(batch: Any) -> Any:
-    """Not made tensors: these would need shared memory, of which containers have little."""
-    return batch
-
-
-def _batches(task: _Task, workers: int | None) -> Iterator[_Batch]:
-    if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    if workers == 1 or len(task) < _FEW:
-        workers = 0  # in this process: others take longer to start than they save
-    size = max(1, min(256, _BATCH_BYTES // (3 * task.size**2)))
-    loader: DataLoader[Any] = DataLoader(
-        task, batch_size=size, num_workers=workers, collate_fn=_same
-    )
-    try:
-        yield from loader
-    except (OSError, RuntimeError) as error:  # the latter when a process was killed
-        raise PnagError(
-            f"cannot decode the images: {error}; this may be for want of memory: close other "
-            "programs or take smaller images"
-        ) from error
+def _probe(rows: Rows, megapixels: float) -> _Probed:
+    spread = np.unique(np.linspace(0, len(rows) - 1, _PROBED).astype(int))
+    sides, wide = [], False
+    for raw in rows.raw(spread):
+        # Damaged images are reported when they are decoded.
+        with contextlib.suppress(Exception), opened(raw, megapixels) as image:
+            sides.append(min(image.size))
+            wide = wide or is_wide(image)
+    return _Probed(int(np.median(sides)) if sides else 0, wide)
 
 
 def suited_resolution(shorter: int) -> int:
@@ -196,14 +284,17 @@ def suited_resolution(shorter: int) -> int:
     return min(224, max(32, -(-shorter // 32) * 32))
 
 
-def _typical_size(rows: Rows) -> int:
-    """The median shorter side, in pixels, of images spread over the part; 0 if none can be read."""
-    spread = np.unique(np.linspace(0, len(rows) - 1, _PROBED).astype(int))
-    sides = []
-    for raw in rows.raw(spread):
-        with contextlib.suppress(Exception):  # damaged images are reported when they are decoded
-            sides.append(shorter_side(raw))
-    return int(np.median(sides)) if sides else 0
+def own_resolution(found: Source, source: str, choices: Choices, scratch: Path) -> tuple[int, int]:
+    """The resolution that `decode_parts` takes where none is given, and how many classes there are.
+
+    Args:
+        scratch: a folder for temporary files.
+    """
+    _check_space(scratch, found.scratch_bytes, "a temporary copy of the Parquet files needs")
+    chosen = choose_classes(found.open(scratch), choices.classes, choices.seed, source)
+    parts, _ = split_parts(chosen, choices.seed, source)
+    probed = _probe(parts["train"], choices.megapixels)
+    return suited_resolution(probed.typical), len(chosen.classes)
 
 
 def _check_classes(
@@ -215,6 +306,11 @@ def _check_classes(
         raise PnagError(
             f"{source}: no image {which} in part {part} can be decoded; replace the damaged files"
         )
+
+
+def _count(pixels: NDArray[np.uint8], histogram: NDArray[np.int64]) -> None:
+    for channel, counts in enumerate(histogram):
+        counts += np.bincount(pixels[:, channel].ravel(), minlength=256)
 
 
 def _moments(

@@ -14,8 +14,8 @@ so that deployment has one rule for all images):
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,15 +25,11 @@ from numpy.typing import NDArray
 
 from pnag.errors import PnagError
 from pnag.files import fingerprint, read_json, writing
-from pnag.training.contents import contents
-from pnag.training.decode import INTERPOLATION
-from pnag.training.decoding import OTHER_FOLDER, decode_parts
+from pnag.training.decode import INTERPOLATION, MEGAPIXELS
+from pnag.training.decoding import OTHER_FOLDER, Choices, decode_parts
+from pnag.training.levels import Levels
+from pnag.training.look import looked_at, split_hash
 from pnag.training.parts import PartName
-from pnag.training.sources import find_source
-
-# The layout of the cache; raise it when the same source and settings give other pixels, or what
-# tells sources apart changes.
-_LAYOUT = 2
 
 
 @dataclass(frozen=True)
@@ -45,6 +41,8 @@ class Preprocessing:
         shorter: ... after the shorter side was resized to this many pixels, which is at least R.
         interpolation: of the resizing.
         mean, std: per channel (R, G, B) of the train part, on a scale where white is 1.
+        levels: values of images of more than 8 bits that become black and white; None if all have
+            8 bits.
     """
 
     resolution: int
@@ -52,6 +50,7 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: str = INTERPOLATION
+    levels: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +134,8 @@ def load_images(
     classes: int | None = None,
     seed: int = 0,
     on_corrupt: Literal["refuse", "skip"] = "refuse",
+    max_megapixels: float = MEGAPIXELS,
+    levels: Sequence[float] | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     reading: Callable[[int, int], None] = lambda done, total: None,
@@ -157,6 +158,9 @@ def load_images(
         classes: this many classes, drawn by `seed`; all of them if None.
         on_corrupt: what to do with an image that cannot be decoded: stop and name it, or leave it
             out and count it.
+        max_megapixels: million pixels; an image of more cannot be decoded.
+        levels: the values of images of more than 8 bits that become black and white, as other
+            images of their kind have them; the least and the greatest there are, if None.
         workers: processes that decode; one for each CPU if None.
         progress: told how many images of how many are decoded.
         reading: told how many files of how many are read, where it must be seen what they hold.
@@ -168,22 +172,22 @@ def load_images(
         raise PnagError(f"the resolution is {resolution}, needs at least 8 pixels")
     if classes is not None and classes < 2:
         raise PnagError(f"classes is {classes}, needs at least 2 to tell apart")
-    found = find_source(source)
-    with writing(cache, OTHER_FOLDER):
-        cache.mkdir(parents=True, exist_ok=True)
-        holds = [_LAYOUT, found.kind, contents(found.files, cache, reading)]
-    wanted = _Wanted(source, holds, classes, seed, on_corrupt)
+    found, holds = looked_at(source, cache, reading)
+    asked = Levels(*map(float, levels)) if levels else None
+    choices = Choices(classes, seed, on_corrupt, max_megapixels, asked)
+    wanted = _Wanted(source, holds, choices, resolution)
     # What is asked for by name may have been decoded when it was left open.
-    data = wanted.read(cache, None) if resolution else None
-    if data is not None and data.preprocessing.resolution == resolution:
-        return data
-    key = wanted.key(resolution)
+    for other in wanted.left_open():
+        data = other.read(cache)
+        if data is not None and wanted.suits(data.preprocessing):
+            return data
+    key = wanted.key()
     folder = cache / key
     with writing(cache, OTHER_FOLDER):
         lock = FileLock(cache / f".{key}.lock")
         lock.acquire()
     try:
-        data = wanted.read(cache, resolution)
+        data = wanted.read(cache)
         if data is None:
             partial = cache / f".{key}.partial"
             for stale in (partial, folder):  # of a run that was stopped, or damaged later
@@ -191,14 +195,12 @@ def load_images(
             try:
                 with writing(partial, OTHER_FOLDER):
                     partial.mkdir()
-                decode_parts(
-                    found, source, resolution, classes, seed, on_corrupt, workers, partial, progress
-                )
+                decode_parts(found, source, resolution, choices, workers, partial, progress)
                 with writing(folder, OTHER_FOLDER):
                     partial.replace(folder)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
-            data = wanted.read(cache, resolution)
+            data = wanted.read(cache)
             if data is None:
                 raise PnagError(
                     f"the decoded images {folder} are damaged as soon as they are written; check "
@@ -211,46 +213,69 @@ def load_images(
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Images to decode, or that have been, at any resolution.
+    """Images to decode, or that have been.
 
     Attributes:
         holds: what tells the source's images from others.
+        resolution: None is for one that the images decide, as is None for levels.
     """
 
     source: str
     holds: list[Any]
-    classes: int | None
-    seed: int
-    on_corrupt: str
+    choices: Choices
+    resolution: int | None
 
-    def key(self, resolution: int | None) -> str:
-        """The name of their folder; None is for a resolution that the images decide."""
-        return fingerprint([*self.holds, resolution, self.classes, self.seed, self.on_corrupt])
+    def left_open(self) -> list[_Wanted]:
+        """The same images, where they decide something that is asked for here."""
+        open_levels = replace(self.choices, levels=None)
+        others = (
+            replace(self, resolution=None),
+            replace(self, choices=open_levels),
+            replace(self, resolution=None, choices=open_levels),
+        )
+        return [other for other in others if other != self]
 
-    def read(self, cache: Path, resolution: int | None) -> ImageData | None:
+    def suits(self, how: Preprocessing) -> bool:
+        """Whether that is what is asked for."""
+        levels = self.choices.levels
+        return self.resolution in (None, how.resolution) and (
+            levels is None or how.levels == (levels.low, levels.high)
+        )
+
+    def key(self, how: Preprocessing | None = None) -> str:
+        """The name of their folder, or, by what was decided, their identity."""
+        resolution, choices = self.resolution, self.choices
+        if how is not None:
+            levels = Levels(*how.levels) if how.levels else None
+            resolution, choices = how.resolution, replace(choices, levels=levels)
+        return fingerprint([*self.holds, resolution, asdict(choices)])
+
+    def read(self, cache: Path) -> ImageData | None:
         """What was decoded into their folder; None if it is not there, or damaged."""
-        folder = cache / self.key(resolution)
+        folder = cache / self.key()
         if not (folder / "images.json").exists():
             return None
         try:
             text = read_json(folder / "images.json")
             parts = {name: _read_part(folder, name, part) for name, part in text["parts"].items()}
             how = text["preprocessing"]
+            preprocessing = Preprocessing(
+                how["resolution"],
+                how["shorter"],
+                tuple(how["mean"]),
+                tuple(how["std"]),
+                how["interpolation"],
+                tuple(how["levels"]) if how["levels"] else None,
+            )
             return ImageData(
-                self.key(how["resolution"]),
-                fingerprint([*self.holds, self.classes, self.seed]),
+                self.key(preprocessing),
+                split_hash(self.holds, self.choices.classes, self.choices.seed),
                 self.source,
                 tuple(text["classes"]),
                 parts["train"],
                 parts["validation"],
                 parts["test"],
-                Preprocessing(
-                    how["resolution"],
-                    how["shorter"],
-                    tuple(how["mean"]),
-                    tuple(how["std"]),
-                    how["interpolation"],
-                ),
+                preprocessing,
                 text["small"],
                 text["mirror"],
                 tuple(text["notes"]),

@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
-# How parts are called, in folders, in Parquet files and on the hub.
-_PARTS = {"train": "train", "test": "test", "val": "validation"}
+import re
+
+PARTS_LIKE = "train, training, val, valid, validation, dev, test, testing or eval"
+_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+    "trainval": "train",
+}
+_ENDINGS = ("set", "data", "images", "image", "imgs", "img", "split", "dir", "folder")
+# Words in any case and, where the case changes, without a separator: seg_train, trainA, TestSet.
+_TOKENS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_RUNS = re.compile(r"[^\W\d_]+")
+_ENDS = re.compile(
+    r"^(train|valid|val|test|eval)|(train|training|valid|validation|val|test|testing|eval)$", re.I
+)
 
 
 def part_of(name: str) -> str | None:
-    """The part that a file or a split is of, whose name begins with it."""
-    return next((part for key, part in _PARTS.items() if name.lower().startswith(key)), None)
+    """The part that a folder, a file or a split of this name is of, if it is of one.
+
+    The words of `PARTS_LIKE` in any case, with whatever stands before and after them; both parts
+    that are trained on together, as in Pascal VOC's trainval, are train.
+    """
+    tokens = {*_TOKENS.findall(name), *_RUNS.findall(name)}
+    found = {part for token in tokens if (part := _word(token.lower()))}
+    if found == {"train", "validation"}:
+        return "train"
+    if found == {"test", "validation"}:  # test-dev of COCO
+        return "test"
+    return found.pop() if len(found) == 1 else None
 
 
-def exact_part(name: str) -> str | None:
-    """The part that a folder is of."""
-    names = {"train": "train", "test": "test"} | dict.fromkeys(
-        ("val", "valid", "validation"), "validation"
-    )
-    return names.get(name.lower())
+def like_a_part(name: str) -> bool:
+    """Whether a name only begins or ends with such a word, as mytrain or strain do."""
+    return part_of(name) is not None or _ENDS.search(name) is not None
+
+
+def _word(token: str) -> str | None:
+    if token in _WORDS:
+        return _WORDS[token]
+    for ending in _ENDINGS:
+        if token.endswith(ending) and token.removesuffix(ending) in _WORDS:
+            return _WORDS[token.removesuffix(ending)]
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -156,16 +156,18 @@ def plan_supernet(
     minutes: float,
     accelerator: Accelerator,
     width_mult: float | None = None,
+    widths: Sequence[float] = WIDTHS,
     epochs: int | None = None,
 ) -> SupernetPlan:
     """Time a few steps of each width; take the widest that gets enough epochs in the time.
 
     A width for which the memory does not suffice is too wide. Where the recipe leaves the batch
-    open, a smaller batch is tried first.
+    open, a smaller batch is tried first. If none gets enough epochs, it is the narrowest.
 
     Args:
         minutes: for the whole run.
         width_mult, epochs: what the user has decided already.
+        widths: to choose among, widest first.
 
     Raises:
         PnagError: if the memory does not suffice for the least width.
@@ -173,7 +175,7 @@ def plan_supernet(
     seconds = SHARES["supernet"] * minutes * 60
     suited = suited_batch(settings.fit, data, accelerator.num_processes, accelerator.device)
     check_parts(suited, accelerator)
-    for width in (width_mult,) if width_mult else WIDTHS:
+    for width in (width_mult,) if width_mult else widths:
         fit, step = _largest_batch(data, settings, suited.batch_size, width, accelerator)
         per_epoch = steps_per_epoch(data, fit.batch_size)
         if step is not None and (epochs or ENOUGH_EPOCHS) * per_epoch * step <= seconds:

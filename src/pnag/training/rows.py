@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pnag.training.contents import Files
+from pnag.training.linked_images import find_linked
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -29,13 +30,22 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Column:
-    """The image column of a data set."""
+    """The image column of a data set.
+
+    Attributes:
+        folders: from which images are found that rows name instead of holding.
+    """
 
     rows: Dataset
+    folders: tuple[Path, ...] = ()
 
     def __call__(self, ids: list[int]) -> list[Raw | None]:
         """Undecoded images."""
-        return list(self.rows[ids]["image"])
+        found: list[Raw | None] = list(self.rows[ids]["image"])
+        for raw in found:
+            if raw and raw.get("bytes") is None and raw.get("path"):
+                raw["path"] = find_linked(raw["path"], self.folders)
+        return found
 
 
 @dataclass(frozen=True)
@@ -82,12 +92,16 @@ class Rows:
         """Undecoded images."""
         return self.images(self.ids[positions].tolist())
 
+    def file(self, position: int) -> str | None:
+        """The file of an image, if it has one of its own."""
+        raw = self.raw([position])[0] or {}
+        return str(raw["path"]) if raw.get("path") and raw.get("bytes") is None else None
+
     def name(self, position: int) -> str:
         """What a user finds an image by: its file, or its row."""
-        raw = self.raw([position])[0] or {}
-        path = raw.get("path")
-        if path and raw.get("bytes") is None:
-            return str(path)
+        if file := self.file(position):
+            return file
+        path = (self.raw([position])[0] or {}).get("path")
         return f"row {self.ids[position]} (counted from 0)" + (f", {path}" if path else "")
 
 

@@ -1,4 +1,4 @@
-"""Where images come from: class folders, Parquet files, the Hugging Face hub, or the digits.
+"""Where images come from: folders, Parquet files and archives, the Hugging Face hub, the digits.
 
 Each kind of source is looked at first (`find_source`: its files, by which a cache knows it) and
 opened only when its images are needed, as rows of undecoded images for each part.
@@ -7,6 +7,7 @@ opened only when its images are needed, as rows of undecoded images for each par
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,26 @@ from PIL import Image
 
 from pnag.errors import PnagError
 from pnag.files import exists, expand_home
-from pnag.training.class_folders import class_folders, has_train
+from pnag.near_names import meant
+from pnag.training.data_files import SUFFIXES, data_files, find_data_files
+from pnag.training.folders import folder_source, look_at
 from pnag.training.hub import hub
-from pnag.training.parquet import parquet, parquet_parts
 from pnag.training.rows import Listed, Opened, Source, all_rows
+
+# What a user or a data set of the hub may be called.
+_HUB_NAME = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?", re.ASCII)
+# First folders of paths, and no users of the hub.
+_FOLDERS = frozenset([
+    "data", "dataset", "datasets", "image", "images", "imgs", "pictures", "photos", "home", "mnt",
+    "media", "tmp", "var", "srv", "scratch", "train", "test", "val", "runs", "downloads", "desktop",
+    "documents",
+])  # fmt: skip
+_FILES = (*SUFFIXES, ".zip", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".csv", ".txt")
 
 
 def find_source(source: str) -> Source:
-    """Look at a folder, a Parquet file, a hub name or `digits` (scikit-learn's; `./digits` is a
-    folder of that name).
+    """Look at a folder, a file, a hub name or `digits` (scikit-learn's; `./digits` is a folder of
+    that name).
 
     Raises:
         PnagError: if there is no such thing, or nothing to train on in it.
@@ -30,25 +42,28 @@ def find_source(source: str) -> Source:
     if source == "digits":
         return Source("digits", {}, _open_digits, mirror=False)
     path = expand_home(source)
-    there = exists(path)
-    if there and path.is_file():
-        if path.suffix.lower() != ".parquet":
+    if not exists(path):
+        if _like_a_path(source):
             raise PnagError(
-                f"{path} is a file but no .parquet; name a folder of class folders, a folder of "
-                "Parquet files, a Parquet file or a data set of the Hugging Face hub"
+                f"there is no folder or file {source}{meant(path)}; check the path of the images"
             )
-        return parquet({"train": [path]})
-    if there:
-        files = [] if has_train(path) else sorted(path.rglob("*.parquet"))
-        return parquet(parquet_parts(path, files)) if files else class_folders(path)
-    if (
-        path.is_absolute()
-        or source.startswith((".", "~"))
-        or source.count("/") > 1
-        or path.suffix == ".parquet"
-    ):
-        raise PnagError(f"there is no folder or file {source}; check the path of the images")
-    return hub(source)
+        return hub(source)
+    if path.is_file():
+        return data_files({"train": [path]})
+    layout = look_at(path)
+    found = None if layout.has_train else find_data_files(path)
+    return found or folder_source(layout)
+
+
+def _like_a_path(source: str) -> bool:
+    """Whether a name can be none of the hub, or is much more likely a path."""
+    first, slash, _ = source.partition("/")
+    return (
+        not _HUB_NAME.fullmatch(source)
+        or source.startswith(".")
+        or source.lower().endswith(_FILES)
+        or (bool(slash) and (first.lower() in _FOLDERS or Path(first).is_dir()))
+    )
 
 
 def _open_digits(_: Path) -> Opened:

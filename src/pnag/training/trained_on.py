@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pnag.training.decode import MEGAPIXELS
 from pnag.training.images import ImageData
 from pnag.training.weights import described
 
@@ -16,7 +17,7 @@ class TrainedOn:
     Attributes:
         source: as it was named.
         split: of `ImageData`: which image was in which part.
-        classes, seed, on_corrupt, resolution: for `load_images`.
+        classes, seed, on_corrupt, resolution, max_megapixels: for `load_images`.
     """
 
     source: str
@@ -25,12 +26,20 @@ class TrainedOn:
     seed: int
     on_corrupt: str
     resolution: int
+    max_megapixels: float = MEGAPIXELS
 
     @classmethod
-    def of(cls, data: ImageData, classes: int | None, seed: int, on_corrupt: str) -> TrainedOn:
+    def of(
+        cls,
+        data: ImageData,
+        classes: int | None,
+        seed: int,
+        on_corrupt: str,
+        max_megapixels: float = MEGAPIXELS,
+    ) -> TrainedOn:
         """Images that were loaded so."""
         resolution = data.preprocessing.resolution
-        return cls(data.source, data.split, classes, seed, on_corrupt, resolution)
+        return cls(data.source, data.split, classes, seed, on_corrupt, resolution, max_megapixels)
 
 
 def trained_on(weights: Path) -> TrainedOn | None:

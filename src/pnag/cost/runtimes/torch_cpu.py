@@ -40,13 +40,16 @@ class TorchCpu:
 
     def identity(self) -> dict[str, str | int]:
         """What a measured time depends on, besides the network."""
-        return {
+        identity: dict[str, str | int] = {
             "device": cpu_name(),
             "runtime": self.name,
             "version": torch.__version__,
             "threads": self.threads,
             "batch": self.batch,
         }
+        if self.threads > 1:  # which wait for each other
+            identity["omp_wait_policy"] = os.environ.get("OMP_WAIT_POLICY", "not set")
+        return identity
 
     def prepare(self, network: nn.Module, input_shape: tuple[int, ...]) -> Open:
         """Keep the network; what is returned copies it for calls that run on random images."""

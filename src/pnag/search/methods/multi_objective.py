@@ -30,6 +30,7 @@ from pnag.search.generator import Generator
 from pnag.search.methods.problem import Problem, Progress, infeasible, silent
 from pnag.search.policy_gradient import GeneratorSettings, ascend
 from pnag.space import Tokens
+from pnag.threads import threads_for
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ def train_for_budget(
         optimizer, s.iterations, s.learning_rate / 30
     )
     for iteration in range(s.iterations):
-        rollout = generator(budgets, random)
+        with threads_for(s.samples):
+            rollout = generator(budgets, random)
         accuracy, cost = problem.label(rollout.tokens.to(torch.int8).numpy())
         reward = mnasnet_reward(accuracy, cost, budget, settings)
         # Rewards differ by little more than a hundredth: centred and in units of their deviation.

@@ -1,0 +1,39 @@
+"""What a user may have meant by a path that does not exist."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+
+_SHOWN = 4
+
+
+def meant(path: Path) -> str:
+    """Names that are like the missing one, or else what there is; as the end of a message.
+
+    Returns:
+        Such as `; there is data/flowers`, or nothing where the folder is empty or closed.
+    """
+    missing = path
+    while not os.path.lexists(missing.parent) and missing.parent != missing:
+        missing = missing.parent
+    folder = missing.parent
+    names = _names(folder)
+    lower = {name.casefold(): name for name in reversed(names)}
+    near = difflib.get_close_matches(missing.name.casefold(), lower, _SHOWN, 0.6)
+    if near:
+        shown = [str(folder / lower[name]) for name in near]
+        return f"; there is {' or '.join(shown)}"
+    if names and missing.name:
+        more = ", ..." if len(names) > _SHOWN else ""
+        place = "here" if folder == Path() else f"in {folder}"
+        return f"; {place} is {', '.join(names[:_SHOWN])}{more}"
+    return ""
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(f.name for f in folder.iterdir() if not f.name.startswith("."))
+    except OSError:
+        return []

@@ -1,0 +1,167 @@
+"""Folders that are parts, classes, both or neither."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_images import call, class_folders, said, write
+
+Collect = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("seg_train", "seg_test"),
+        ("Train", "VALIDATION"),
+        ("training_set", "testing_set"),
+        ("my-train", "my-dev"),
+        ("train2017", "val2017"),
+        ("TrainImages", "EvalImages"),
+        ("seg_train/seg_train", "seg_test/seg_test"),
+    ],
+)
+def test_the_usual_names_of_parts(
+    train: str, test: str, tmp_path: Path, collect: Collect, decoded: Collect
+) -> None:
+    root = tmp_path / "set"
+    class_folders(root / train, "x", "y", count=5)
+    class_folders(root / test, "x", "y", count=2, first=50)
+    result, text = collect(root, 2)
+    assert result.exit_code == 0, text
+    assert "2 classes (x, y) at 32x32: 8 images to train on, 2 to choose by, 4 to judge by" in text
+    data = decoded(root)
+    assert data.classes == ("x", "y") and data.test.labels.tolist() == [0, 0, 1, 1]
+
+
+def test_a_class_may_be_called_like_a_part(tmp_path: Path, collect: Collect) -> None:
+    for number, names in enumerate((("car", "plane", "train"), ("test_tube", "beaker", "funnel"))):
+        result, text = collect(class_folders(tmp_path / f"set{number}", *names), 3)
+        assert result.exit_code == 0, text
+        assert f"3 classes ({', '.join(sorted(names))})" in text
+
+
+def test_many_classes_are_shortened(tmp_path: Path, collect: Collect) -> None:
+    names = [f"c{number:02}" for number in range(12)]
+    result, text = collect(class_folders(tmp_path / "set", *names, count=3), 12)
+    assert result.exit_code == 0, text
+    assert "12 classes (c00, c01, c02, c03, c04, ... c11)" in text
+
+
+def test_an_archive_s_own_folder(tmp_path: Path, collect: Collect) -> None:
+    root = tmp_path / "archive"
+    class_folders(root / "flowers" / "train", "x", "y")
+    (root / "__MACOSX" / "flowers").mkdir(parents=True)
+    result, text = collect(root, 2)
+    assert result.exit_code == 0 and "2 classes (x, y)" in text
+
+
+def test_each_class_may_keep_its_images_in_a_folder(tmp_path: Path, collect: Collect) -> None:
+    root = tmp_path / "set"
+    for number, name in enumerate("xy"):
+        write(root / name / "images", 6, 100 * number)
+        (root / name / f"{name}_boxes.txt").write_text("0.png 1 2 3 4\n")
+    result, text = collect(root, 2)
+    assert result.exit_code == 0 and "2 classes (x, y)" in text
+    assert "2 file(s) in" in text and "are not used (.txt 2)" in text
+
+
+def parts_with_images(root: Path) -> None:
+    write(root / "train")
+    write(root / "test", first=50)
+
+
+def parts_without_a_separator(root: Path) -> None:
+    write(root / "mytrain")
+    write(root / "mytest", first=50)
+
+
+def folders_of_folders(root: Path) -> None:
+    class_folders(root / "animals", "cat", "dog")
+    class_folders(root / "vehicles", "car", "bus")
+
+
+def one_folder_of_folders(root: Path) -> None:
+    class_folders(root, "cat")
+    class_folders(root / "dogs", "poodle", "husky")
+
+
+def classes_with_parts(root: Path) -> None:
+    for name in ("cat", "dog"):
+        class_folders(root / name, "train", "test")
+
+
+def images_beside_annotations(root: Path) -> None:
+    write(root / "images")
+    (root / "annotations").mkdir()
+    (root / "annotations" / "0.xml").write_text("<a/>")
+
+
+def images_beside_masks(root: Path) -> None:
+    write(root / "Images")
+    write(root / "masks", first=50)
+
+
+def classes_beside_annotations(root: Path) -> None:
+    class_folders(root / "images", "cat", "dog")
+    (root / "annotations").mkdir()
+
+
+def two_parts_to_train_on(root: Path) -> None:
+    class_folders(root / "train1", "cat", "dog")
+    class_folders(root / "train2", "cat", "dog", first=50)
+
+
+def no_part_to_train_on(root: Path) -> None:
+    class_folders(root / "seg_test", "cat", "dog")
+
+
+def nothing_at_all(root: Path) -> None:
+    root.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("make", "seen", "expected"),
+    [
+        (parts_with_images, "the folders test, train, which are parts and hold images",
+         "train/cat/1.jpg, or a list such as"),
+        (parts_without_a_separator, "only folders that are called like parts (mytest, mytrain)",
+         "mytest/cat/1.jpg"),
+        (folders_of_folders, "animals holds no images but folders (cat, dog)", "if cat is a class"),
+        (one_folder_of_folders, "dogs holds no images but folders (husky, poodle)", "if husky is"),
+        (classes_with_parts, "cat holds no images but folders (test, train), which are parts",
+         "put the parts first"),
+        (images_beside_annotations, "the folders annotations, images: images in one",
+         "write {root}/labels.csv with the columns file_name,label"),
+        (images_beside_masks, "the folders Images, masks: images in one", "{root}/cat/1.jpg"),
+        (classes_beside_annotations, "the folders annotations, images, which are not classes",
+         "name {root}/images"),
+        (two_parts_to_train_on, "2 folders for the part train: train1, train2", "leave one there"),
+        (no_part_to_train_on, "has seg_test but no folder train", "into a folder train"),
+        (nothing_at_all, "there are no images in", "{root}/cat/1.jpg"),
+    ],
+)  # fmt: skip
+def test_what_is_no_folder_of_classes(
+    make: Callable[[Path], None], seen: str, expected: str, tmp_path: Path, collect: Collect
+) -> None:
+    root = tmp_path / "set"
+    make(root)
+    result, text = collect(root, 2)
+    assert result.exit_code == 2, text
+    assert seen in text and expected.format(root=root) in text
+    assert not list((tmp_path / "cache").glob("*/images.json"))
+
+
+def test_a_run_says_what_it_learns(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "set" / "seg_train", "x", "y").parent
+    class_folders(root / "seg_test", "x", "y", count=2, first=50)
+    result = call("train", "--images", root, "--out", tmp_path / "run", "--width-mult", 0.1,
+                  "--epochs", 2, "--resolution", 32)  # fmt: skip
+    assert result.exit_code == 0, said(result)
+    assert "2 classes (x, y) at 32x32" in said(result)
+    plan = json.loads((tmp_path / "run" / "plan" / "supernet.json").read_text())
+    assert plan["plan"]["epochs"] == 2
