@@ -48,6 +48,12 @@ VARIANTS: dict[str, tuple[int, EvaluatorSettings, GeneratorSettings]] = {
         10, EVALUATOR, replace(GENERATOR, entropy=1e-3, final_entropy=1e-3)
     ),
     "entropy weight 0.1 all along": (10, EVALUATOR, replace(GENERATOR, final_entropy=0.1)),
+    "budgets not jittered": (
+        10, replace(EVALUATOR, jitter=False), replace(GENERATOR, jitter=False)
+    ),
+    "R as it is, nothing clipped": (
+        10, EVALUATOR, replace(GENERATOR, scale_rewards=False, clip=None)
+    ),
     "N = 8 (a tenth of the draws)": (10, EVALUATOR, replace(GENERATOR, samples=8)),
     "K = 5": (5, EVALUATOR, GENERATOR),
     "K = 20": (20, EVALUATOR, GENERATOR),

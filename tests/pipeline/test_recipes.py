@@ -23,6 +23,8 @@ def test_the_papers_settings() -> None:
     assert (evaluator.learning_rate, evaluator.final_learning_rate) == (0.1, 1e-3)
     assert (generator.iterations, generator.samples, generator.learning_rate) == (120_000, 1, 3e-4)
     assert generator.entropy == generator.final_entropy == 1e-3
+    assert not (evaluator.jitter or generator.jitter or generator.scale_rewards)
+    assert generator.clip is None and generator.refine_steps == 0
     on_images = make_recipe(values | {"source": "images", "images": images | {"source": "x"}})
     assert on_images.images is not None and on_images.images.classes == 100
     assert (on_images.images.epochs, on_images.images.finetune_epochs) == (90, 75)

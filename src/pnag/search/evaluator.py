@@ -97,6 +97,9 @@ class EvaluatorSettings:
     The paper has 512 neurons, 250 epochs and a learning rate from 0.1 to 1e-3, with an optimiser
     that it does not name. With the whole loss a step, Adam needs fewer; 256 neurons reach the same
     loss within 0.01 in half the time (`benchmarks/README.md`).
+
+    Attributes:
+        jitter: draw each step's budgets from around the trained ones.
     """
 
     steps: Annotated[int, Interval(ge=1, le=1_000_000)] = 60
@@ -104,6 +107,7 @@ class EvaluatorSettings:
     final_learning_rate: Annotated[float, Interval(ge=0, le=1)] = 1e-4
     hidden: Annotated[int, Interval(ge=1, le=8192)] = 256
     embedding: Annotated[int, Interval(ge=1, le=8192)] = 64
+    jitter: bool = True
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -121,8 +125,8 @@ def train_evaluator(
 ) -> tuple[Evaluator, list[float]]:
     """Minimise the ranking loss (F) over a table.
 
-    Each step uses K budgets, one drawn from around each trained one, so that the scores are right
-    between the trained budgets too.
+    Each step uses K budgets, unless `jitter` is off drawn from around the trained ones, so that
+    the scores are right between the trained budgets too.
 
     Args:
         features: (M, F), accuracy: (M,), cost: (M,), budgets: (K,).
@@ -142,7 +146,7 @@ def train_evaluator(
     )
     losses: list[float] = []
     for step in range(settings.steps):
-        drawn = jittered(budgets, generator)
+        drawn = jittered(budgets, generator) if settings.jitter else budgets
         loss = ranking_loss(evaluator(features, drawn), dominance_ranks(accuracy, cost, drawn))
         optimizer.zero_grad()
         loss.backward()

@@ -34,6 +34,12 @@ class GeneratorSettings:
     loss among the `refine_pool` latest architectures generated for each budget, labelled by the
     predictors: of uniform samples hardly any lie near a small budget (0.1 % in the paper's
     space), so the loss over them alone leaves R nearly blind just where the generator works.
+
+    Attributes:
+        jitter: draw each budget from around a trained one, so that f learns those between them.
+        scale_rewards: divide a budget's advantages by their deviation, and clip them at 4; without
+            it they are R less its baseline, in R's own scale.
+        clip: the gradient's largest norm; None does not clip.
     """
 
     iterations: Annotated[int, Interval(ge=1, le=100_000_000)] = 400
@@ -47,6 +53,9 @@ class GeneratorSettings:
     refine_steps: Annotated[int, Interval(ge=0, le=1_000_000)] = 10
     refine_pool: Annotated[int, Interval(ge=2, le=1_000_000)] = 768
     refine_learning_rate: Annotated[float, Interval(gt=0, le=1)] = 2e-3
+    jitter: bool = True
+    scale_rewards: bool = True
+    clip: Annotated[float, Interval(gt=0)] | None = 1.0
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -65,11 +74,11 @@ class GeneratorSettings:
 
 
 class Baseline:
-    """Centres rewards on what is usual for their budget, in units of their usual deviation.
+    """What is usual for a budget: subtracted, it lowers the policy gradient's variance.
 
-    Of several samples that is their own mean and deviation. Of the paper's one it is the running
-    mean and deviation of the budget's earlier samples, as in ENAS: the policy gradient's mean stays
-    the same, for what is subtracted does not depend on the sample.
+    For one of several samples that is the mean of the others. For the paper's one it is the running
+    mean of the budget's earlier samples, as in ENAS. The gradient's mean stays the same, for what
+    is subtracted does not depend on the sample.
     """
 
     DECAY = 0.95
@@ -78,19 +87,27 @@ class Baseline:
         self._mean: Tensor | None = None
         self._square: Tensor | None = None
 
-    def advantage(self, rewards: Tensor) -> Tensor:
-        """(K, N) rewards of K budgets to (K, N) advantages, of at most 4 deviations."""
-        if rewards.shape[1] > 1:
-            centred = rewards - rewards.mean(1, keepdim=True)
-            deviation = centred.std(1, keepdim=True)
-        else:
-            if self._mean is None or self._square is None:  # nothing is usual yet
-                self._mean, self._square = rewards.clone(), torch.ones_like(rewards)
-            centred = rewards - self._mean
-            deviation = self._square.sqrt()
-            self._mean = self._mean + (1 - self.DECAY) * centred
-            self._square = self._square + (1 - self.DECAY) * (centred**2 - self._square)
-        return (centred / (deviation + 1e-3)).clamp(-4, 4)
+    def advantage(self, values: Tensor, *, scaled: bool = True) -> Tensor:
+        """(K, N) values of K budgets less what is usual for theirs.
+
+        Args:
+            scaled: in usual deviations, of which they are 4 at most.
+        """
+        surplus, deviation = self._surplus(values)
+        return (surplus / (deviation + 1e-3)).clamp(-4, 4) if scaled else surplus
+
+    def _surplus(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """(K, N) values less what is usual, and (K, 1) their usual deviation."""
+        n = values.shape[1]
+        if n > 1:
+            centred = values - values.mean(1, keepdim=True)
+            return centred * (n / (n - 1)), centred.std(1, keepdim=True)
+        if self._mean is None or self._square is None:  # nothing is usual yet
+            self._mean, self._square = values.clone(), torch.ones_like(values)
+        centred, deviation = values - self._mean, self._square.sqrt()
+        self._mean = self._mean + (1 - self.DECAY) * centred
+        self._square = self._square + (1 - self.DECAY) * (centred**2 - self._square)
+        return centred, deviation
 
 
 def train_generator(
@@ -106,11 +123,12 @@ def train_generator(
     """Maximise Eqn. (A), the expected R plus entropy, by its policy gradient (B).
 
     R's scale differs from budget to budget, so the reward is centred on the mean of the budget's
-    samples (the baseline) and divided by their deviation.
+    samples (the baseline) and, unless `scale_rewards` is off, divided by their deviation.
 
     Args:
         evaluator: refined in place, unless `refine_steps` is 0.
-        budgets: (K,) trained budgets; each iteration draws one from around each.
+        budgets: (K,) trained budgets; unless `jitter` is off, each iteration draws one from around
+            each.
 
     Returns:
         The generator and, for each iteration, the mean true-or-predicted accuracy of the sampled
@@ -127,73 +145,119 @@ def train_generator(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimizer, settings.iterations, settings.learning_rate / 30
     )
-    refiner = torch.optim.Adam(evaluator.parameters(), lr=settings.refine_learning_rate)
-    latest: list[tuple[Tensor, Tensor, Tensor]] = []  # per iteration: (K, N, F), (K, N), (K, N)
-    rewards: list[float] = []
-    baseline = Baseline()
+    refinement = _Refinement(evaluator, budgets, settings, random)
+    usual_score, usual_entropy = Baseline(), Baseline()
+    accuracies: list[float] = []
     for iteration in range(settings.iterations):
-        drawn = jittered(budgets, random).repeat_interleave(n)
+        drawn = _budgets_of_a_step(budgets, settings, random).repeat_interleave(n)
         with threads_for(k * n):
             rollout = generator(drawn, random)
         with torch.no_grad():
             tokens = rollout.tokens.to(torch.int8).cpu().numpy()
             features, accuracy, cost = (x.to(device) for x in describe(tokens))
             scores = evaluator.paired(features, drawn).view(k, n)
-            advantage = baseline.advantage(scores).view(-1)
+            advantage = usual_score.advantage(scores, scaled=settings.scale_rewards)
+            variety = usual_entropy.advantage(rollout.entropy.view(k, n), scaled=False)
         weight = settings.entropy_weight(iteration / settings.iterations)
-        ascend(generator, optimizer, rollout, advantage, weight)
+        objective = surrogate(rollout, advantage.view(-1), variety.view(-1), weight)
+        with threads_for(k * n):
+            ascend(generator, optimizer, objective, settings.clip)
         schedule.step()
-
-        latest.append((features.view(k, n, -1), accuracy.view(k, n), cost.view(k, n)))
-        latest = latest[-max(1, settings.refine_pool // n) :]
-        due = settings.refine_steps and (iteration + 1) % settings.refine_every == 0
-        if due and len(latest) * n > 1:  # a single one has nothing to be ranked among
-            _refine(evaluator, refiner, latest, budgets, settings.refine_steps, random)
+        refinement.after(iteration, features, accuracy, cost)
         held = cost <= drawn
-        rewards.append(float(accuracy[held].mean()) if bool(held.any()) else float("nan"))
-        progress(iteration + 1, settings.iterations, rewards[-1])
+        accuracies.append(float(accuracy[held].mean()) if bool(held.any()) else float("nan"))
+        progress(iteration + 1, settings.iterations, accuracies[-1])
     generator.calibrate(lambda tokens: describe(tokens)[2], seed)
-    return generator.eval(), rewards
+    return generator.eval(), accuracies
+
+
+def _budgets_of_a_step(
+    budgets: Tensor, settings: GeneratorSettings, random: torch.Generator
+) -> Tensor:
+    """(K,) the trained budgets, or one from around each."""
+    return jittered(budgets, random) if settings.jitter else budgets
+
+
+def surrogate(rollout: Rollout, advantage: Tensor, variety: Tensor, weight: float) -> Tensor:
+    """A number whose gradient is an unbiased estimate of (B), from a rollout of N architectures.
+
+    The policy's entropy is the mean, over the architectures that f draws, of the sum h of their
+    decisions' entropies. So its gradient has two parts: the mean of h's own gradient, and, since f
+    draws them, that of grad log pi times h, which makes architectures likelier whose decisions are
+    open.
+
+    Args:
+        advantage: (N,) reward less its baseline. variety: (N,) h less its baseline.
+        weight: of the entropy, lambda in (A).
+    """
+    gain = (advantage + weight * variety).detach()
+    return (rollout.log_probability * gain + weight * rollout.entropy).mean()
 
 
 def ascend(
     generator: Generator,
     optimizer: torch.optim.Optimizer,
-    rollout: Rollout,
-    advantage: Tensor,
-    entropy: float,
+    objective: Tensor,
+    clip: float | None,
 ) -> None:
-    """One step along the policy gradient (B) of a rollout of N architectures.
+    """One step of the generator along the gradient of an objective.
 
     Args:
-        advantage: (N,) reward less its baseline. entropy: weight of the entropy, lambda in (A).
+        clip: the gradient's largest norm; None does not clip.
     """
-    objective = (rollout.log_probability * advantage + entropy * rollout.entropy).mean()
-    with threads_for(len(advantage)):
-        optimizer.zero_grad()
-        (-objective).backward()
-        nn.utils.clip_grad_norm_(generator.parameters(), 1.0)
-        optimizer.step()
+    optimizer.zero_grad()
+    (-objective).backward()
+    if clip is not None:
+        nn.utils.clip_grad_norm_(generator.parameters(), clip)
+    optimizer.step()
 
 
-def _refine(
-    evaluator: Evaluator,
-    optimizer: torch.optim.Optimizer,
-    latest: list[tuple[Tensor, Tensor, Tensor]],
-    budgets: Tensor,
-    steps: int,
-    random: torch.Generator,
-) -> None:
-    """Rank the latest architectures of each budget among each other, by the same loss (F)."""
-    features, accuracy, cost = (torch.cat(part, 1) for part in zip(*latest, strict=True))
-    k, pool, _ = features.shape
-    for _ in range(steps):
-        drawn = jittered(budgets, random)
-        ranks = torch.cat(
-            [dominance_ranks(accuracy[i], cost[i], drawn[i : i + 1]) for i in range(k)]
-        )
-        scores = evaluator.paired(features.flatten(0, 1), drawn.repeat_interleave(pool))
-        loss = ranking_loss(scores.view(k, pool), ranks)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+class _Refinement:
+    """Keeps the latest draws of each budget, and trains R on them from time to time.
+
+    Args:
+        evaluator: trained in place. budgets: (K,) trained budgets.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        budgets: Tensor,
+        settings: GeneratorSettings,
+        random: torch.Generator,
+    ) -> None:
+        self.evaluator, self.budgets = evaluator, budgets
+        self.settings, self.random = settings, random
+        rate = settings.refine_learning_rate
+        self.optimizer = torch.optim.Adam(evaluator.parameters(), lr=rate)
+        # per iteration: (K, N, F), (K, N), (K, N)
+        self.latest: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def after(self, iteration: int, features: Tensor, accuracy: Tensor, cost: Tensor) -> None:
+        """Take an iteration's draws, and train where it is time for that.
+
+        Args:
+            iteration: from 0. features: (K N, F), accuracy, cost: (K N,).
+        """
+        s, k = self.settings, len(self.budgets)
+        draws = features.view(k, s.samples, -1), accuracy.view(k, -1), cost.view(k, -1)
+        self.latest = [*self.latest, draws][-max(1, s.refine_pool // s.samples) :]
+        due = s.refine_steps and (iteration + 1) % s.refine_every == 0
+        if due and len(self.latest) * s.samples > 1:  # a single one cannot be ranked
+            self._train()
+
+    def _train(self) -> None:
+        """Rank the latest architectures of each budget among each other, by the same loss (F)."""
+        parts = zip(*self.latest, strict=True)
+        features, accuracy, cost = (torch.cat(part, 1) for part in parts)
+        k, pool, _ = features.shape
+        for _ in range(self.settings.refine_steps):
+            drawn = _budgets_of_a_step(self.budgets, self.settings, self.random)
+            ranks = torch.cat(
+                [dominance_ranks(accuracy[i], cost[i], drawn[i : i + 1]) for i in range(k)]
+            )
+            scores = self.evaluator.paired(features.flatten(0, 1), drawn.repeat_interleave(pool))
+            loss = ranking_loss(scores.view(k, pool), ranks)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()

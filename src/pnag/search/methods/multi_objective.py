@@ -28,7 +28,7 @@ import torch
 from pnag.search.front import Floats
 from pnag.search.generator import Generator
 from pnag.search.methods.problem import Problem, Progress, infeasible, silent
-from pnag.search.policy_gradient import GeneratorSettings, ascend
+from pnag.search.policy_gradient import GeneratorSettings, ascend, surrogate
 from pnag.space import Tokens
 from pnag.threads import threads_for
 
@@ -145,8 +145,11 @@ def train_for_budget(
         # Rewards differ by little more than a hundredth: centred and in units of their deviation.
         standard = (reward - reward.mean()) / (reward.std() + 1e-9)
         advantage = torch.from_numpy(standard.clip(-4, 4)).float()
+        variety = rollout.entropy.detach() - rollout.entropy.detach().mean()
         weight = s.entropy_weight(iteration / s.iterations)
-        ascend(generator, optimizer, rollout, advantage, weight)
+        objective = surrogate(rollout, advantage, variety, weight)
+        with threads_for(s.samples):
+            ascend(generator, optimizer, objective, s.clip)
         schedule.step()
         progress(iteration + 1, s.iterations)
     return generator.eval()
