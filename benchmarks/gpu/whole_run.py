@@ -42,7 +42,7 @@ def measure(options: Options) -> Rows:
         if options.tiny:
             command += [
                 "--resolution", "32", "--width-mult", "0.1", "--epochs", "1",
-                "--finetune-epochs", "1", "--architectures", "30", "--per-round", "5",
+                "--finetune-epochs", "1", "--architectures", "20", "--per-round", "2",
             ]  # fmt: skip
         else:
             command += ["--resolution", "64", "--width-mult", "1.0"]
