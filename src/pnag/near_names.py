@@ -28,7 +28,7 @@ def meant(path: Path) -> str:
     if names and missing.name:
         more = ", ..." if len(names) > _SHOWN else ""
         place = "here" if folder == Path() else f"in {folder}"
-        return f"; {place} is {', '.join(names[:_SHOWN])}{more}"
+        return f"; {place} are {', '.join(names[:_SHOWN])}{more}"
     return ""
 
 

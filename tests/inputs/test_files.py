@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import runpy
 import struct
 import warnings
 import zlib
@@ -20,7 +22,7 @@ from pnag.training.decode import centre_pixels, open_image, opened
 from pnag.training.images import load_images
 from pnag.training.levels import Levels
 
-Collect = Callable[..., Any]
+Call = Callable[..., Any]
 
 
 def png16(values: NDArray[Any]) -> bytes:
@@ -91,10 +93,10 @@ def eight_bits(values: NDArray[Any], low: int, high: int) -> bytes:
 )
 def test_the_range_of_16_bits_is_that_of_the_set(
     low: int, high: int, white: tuple[int, int], says: str,
-    tmp_path: Path, collect: Collect, decoded: Collect,
+    tmp_path: Path, look: Call, decoded: Call,
 ) -> None:  # fmt: skip
     made = write_wide(tmp_path / "set", low, high, brighter=(high - low) // 4)
-    result, text = collect(tmp_path / "set", 2)
+    result, text = look(tmp_path / "set")
     assert result.exit_code == 0, text
     assert f"8 of 8 images have more than 8 bits a channel, {says}" in text
     data = decoded(tmp_path / "set")
@@ -102,7 +104,12 @@ def test_the_range_of_16_bits_is_that_of_the_set(
     assert pixels_of(data) == {eight_bits(values, *white) for values in made.values()}
 
 
-def test_training_on_16_bits_and_judging_other_images(tmp_path: Path) -> None:
+ARCH = "2,2,2,2,2:" + ",".join(["3,3,0,0"] * 5) + ":" + ",".join(["3,3,0,0"] * 5)
+
+
+def test_training_on_16_bits_judging_and_deploying(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_wide(tmp_path / "set", 0, 4095)
     run = tmp_path / "run"
     result = call("train", "--images", tmp_path / "set", "--out", run, "--width-mult", 0.1,
@@ -123,6 +130,18 @@ def test_training_on_16_bits_and_judging_other_images(tmp_path: Path) -> None:
         progress=lambda *_: pytest.fail("decoded anew"),
     )
     assert pixels_of(data) == {eight_bits(values, 0, 4095) for values in made.values()}
+    model = tmp_path / "n.onnx"
+    result = call("export", ARCH, "--weights", run / "supernet.safetensors", "--images",
+                  tmp_path / "set", "--out", model)  # fmt: skip
+    assert result.exit_code == 0, said(result)
+    beside = tmp_path / "n.preprocessing.json"
+    how = json.loads(beside.read_text())
+    path, values = next(iter(made.items()))
+    monkeypatch.setattr("sys.argv", ["", str(model), str(beside), str(path)])
+    images = runpy.run_path(str(tmp_path / "load_onnx.py"))["images"]
+    pixels = np.frombuffer(eight_bits(values, 0, 4095), np.uint8).reshape(3, 32, 32) / 255
+    mean, std = (np.array(how[name])[:, None, None] for name in ("mean", "std"))
+    assert np.abs(images[0] - (pixels - mean) / std).max() < 1e-5
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, "tiff"])
@@ -138,27 +157,25 @@ def test_no_bit_of_any_16_bit_file_is_dropped(channels: Any) -> None:
     assert np.array_equal(ours, wanted)
 
 
-def test_a_few_16_bit_images_among_others(
-    tmp_path: Path, collect: Collect, decoded: Collect
-) -> None:
+def test_a_few_16_bit_images_among_others(tmp_path: Path, look: Call, decoded: Call) -> None:
     root = class_folders(tmp_path / "set", "a", "b", count=120)  # more than are probed
     values = np.random.default_rng(0).integers(0, 65536, (24, 24, 3))
     (root / "b" / "7.png").write_bytes(png16(values))
-    result, text = collect(root, 2)
+    result, text = look(root)
     assert result.exit_code == 0, text
     assert "1 of 240 images have more than 8 bits a channel" in text and "65535 white" in text
     eight = Image.fromarray(np.rint(values / 257).astype(np.uint8))
     assert centre_pixels(eight, 32, 32).tobytes() in pixels_of(decoded(root))
     (root / "b" / "7.png").write_bytes(png16(values // 16))  # 12 bits: how bright is it?
-    result, text = collect(root, 2)
+    result, text = look(root)
     assert result.exit_code == 2
     assert f"such as {root}/b/7.png, and others have 8 bits, such as" in text
 
 
-def test_more_bits_that_cannot_be_read(tmp_path: Path, collect: Collect) -> None:
+def test_more_bits_that_cannot_be_read(tmp_path: Path, look: Call) -> None:
     root = class_folders(tmp_path / "set", "a", "b")
     Image.new("F", (24, 24), 0.5).save(root / "b" / "float.tif")
-    result, text = collect(root, 2)
+    result, text = look(root)
     assert result.exit_code == 2 and "float.tif: has floating-point pixels" in text
 
 
@@ -174,13 +191,13 @@ def test_images_that_are_all_alike(tmp_path: Path) -> None:
     assert "set/a/" in text
 
 
-def test_some_images_that_show_nothing(tmp_path: Path, collect: Collect) -> None:
+def test_some_images_that_show_nothing(tmp_path: Path, look: Call) -> None:
     root = class_folders(tmp_path / "set", "a", "b", "c", count=10)
     for number in range(10):
         Image.new("RGB", (24, 24), "blue").save(root / "b" / f"{number}.png")
         if number:
             (root / "c" / f"{number}.png").write_bytes((root / "c" / "0.png").read_bytes())
-    result, text = collect(root, 3)
+    result, text = look(root)
     assert result.exit_code == 0, text
     assert "all images of a class are alike: b, c" in text
     assert f"6 image(s) are of one colour, such as {root}/b/" in text
@@ -189,7 +206,7 @@ def test_some_images_that_show_nothing(tmp_path: Path, collect: Collect) -> None
 # Files by their content
 
 
-def test_suffixes_do_not_matter(tmp_path: Path, collect: Collect, decoded: Collect) -> None:
+def test_suffixes_do_not_matter(tmp_path: Path, look: Call, decoded: Call) -> None:
     root = class_folders(tmp_path / "set", "a", "b", count=3)
     for number, name in enumerate("ab"):
         write(root / name / "jfif", 4, 20 + 100 * number, ".jfif")
@@ -197,7 +214,7 @@ def test_suffixes_do_not_matter(tmp_path: Path, collect: Collect, decoded: Colle
         write(root / name / "gif", 2, 40 + 100 * number, ".gif")
         picture(50 + number).save(root / name / "right.jpg", "png")
         picture(60 + number).save(root / name / "x.dat", "webp")
-    result, text = collect(root, 2)
+    result, text = look(root)
     assert result.exit_code == 0, text
     data = decoded(root)
     assert sum(map(len, (data.train, data.validation, data.test))) == 30
@@ -207,14 +224,14 @@ def test_suffixes_do_not_matter(tmp_path: Path, collect: Collect, decoded: Colle
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(range(256))
 
 
-def test_what_is_not_used_is_counted(tmp_path: Path, collect: Collect, decoded: Collect) -> None:
+def test_what_is_not_used_is_counted(tmp_path: Path, look: Call, decoded: Call) -> None:
     root = class_folders(tmp_path / "set", "a", "b")
     for name in ("readme.txt", "boxes.xml", "more.xml", "notes", "LICENSE"):
         (root / "a" / name).write_text("what this is\n")
     (root / "b" / "Thumbs.db").write_bytes(bytes(100))
     picture(0).save(root / "stray.png")
     (root / "b" / "more.zip").write_bytes(b"PK\x03\x04" + bytes(100))
-    result, text = collect(root, 2)
+    result, text = look(root)
     assert result.exit_code == 0, text
     assert f"7 file(s) in {root} are not used (" in text
     for part in (".xml 2", "without a suffix 2", ".txt 1", ".png 1", ".zip 1"):
@@ -223,9 +240,9 @@ def test_what_is_not_used_is_counted(tmp_path: Path, collect: Collect, decoded: 
         (root / "b" / f"{number}.heic").write_bytes(HEIC)
     (root / "a" / "9.jpg").write_bytes(b"GIF? no")
     (root / "a" / "drawing.svg").write_text("<svg/>")
-    result, text = collect(root, 2)
+    result, text = look(root)
     assert result.exit_code == 2 and "--on-corrupt skip" in text
-    result, text = collect(root, 2, "--on-corrupt", "skip")
+    result, text = look(root, "--on-corrupt", "skip")
     assert result.exit_code == 0, text
     assert "5 image(s) could not be decoded and are left out" in text
     assert "left out, by suffix: .heic 3, " in text and ".svg 1" in text and ".jpg 1" in text
@@ -245,22 +262,22 @@ def large(width: int, height: int) -> bytes:
     return file.getvalue()
 
 
-def test_very_large_images(tmp_path: Path, collect: Collect, decoded: Collect) -> None:
+def test_very_large_images(tmp_path: Path, look: Call, decoded: Call) -> None:
     root = class_folders(tmp_path / "set", "a", "b", count=5)
     (root / "a" / "large.png").write_bytes(large(14_000, 13_000))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        result, text = collect(root, 2)
+        result, text = look(root)
         assert result.exit_code == 2
         assert "large.png: has 14000 x 13000 pixels, more than 179 million" in text
         assert "--max-megapixels 182" in text and "bomb" not in text.lower()
-        result, text = collect(root, 2, "--on-corrupt", "skip")
+        result, text = look(root, "--on-corrupt", "skip")
         assert result.exit_code == 0, text
         assert "1 image(s) could not be decoded" in text
     (root / "a" / "large.png").write_bytes(large(2000, 1000))
-    result, text = collect(root, 2, "--max-megapixels", 1)
+    result, text = look(root, "--max-megapixels", 1)
     assert result.exit_code == 2 and "--max-megapixels 2" in text
-    result, text = collect(root, 2, "--max-megapixels", 2)
+    result, text = look(root, "--max-megapixels", 2)
     assert result.exit_code == 0, text
     data = decoded(root, max_megapixels=2)
     assert sum(map(len, (data.train, data.validation, data.test))) == 11

@@ -17,7 +17,7 @@ from made_images import call, class_folders, encoded, said, write_tar
 from pnag import Supernet
 from pnag.training.weights import save_described
 
-Collect = Callable[..., Any]
+Call = Callable[..., Any]
 STRANGE = ["p [1]", "p*?{p,q}", "a::b", "$HOME", "-p#1%20;&", "~p ü"]
 
 
@@ -27,22 +27,18 @@ def write_parquet(path: Path, labels: list[str], first: int = 0) -> None:
     pq.write_table(pa.table({"image": images, "label": labels}), path)
 
 
-def test_a_folder_is_not_a_pattern_of_another(
-    tmp_path: Path, collect: Collect, decoded: Collect
-) -> None:
+def test_a_folder_is_not_a_pattern_of_another(tmp_path: Path, look: Call, decoded: Call) -> None:
     write_parquet(tmp_path / "p [1]" / "train.parquet", ["a", "b"] * 6)
     write_parquet(tmp_path / "p 1" / "train.parquet", ["c", "d", "e"] * 6, 50)
     for source in (tmp_path / "p [1]", tmp_path / "p [1]" / "train.parquet"):
-        result, text = collect(source, 2)
+        result, text = look(source)
         assert result.exit_code == 0, text
         assert "2 classes (a, b)" in text
         assert decoded(source).classes == ("a", "b")
 
 
 @pytest.mark.parametrize("name", STRANGE)
-def test_every_character_is_itself(
-    name: str, tmp_path: Path, collect: Collect, decoded: Collect
-) -> None:
+def test_every_character_is_itself(name: str, tmp_path: Path, look: Call, decoded: Call) -> None:
     other = class_folders(tmp_path / "p 1", "c", "d", "e")
     assert other.is_dir()
     write_parquet(tmp_path / name / f"{name}.parquet", ["a", "b"] * 6)
@@ -51,7 +47,7 @@ def test_every_character_is_itself(
         members |= {f"{number}.png": encoded(number), f"{number}.cls": b"ab"[number % 2 :][:1]}
     write_tar(tmp_path / "tar" / name / f"{name}.tar", members)
     class_folders(tmp_path / "classes" / name, "a", "b")
-    result, text = collect(tmp_path / name, 2, "--cache", tmp_path / f"cache {name}")
+    result, text = look(tmp_path / name, "--cache", tmp_path / f"cache {name}")
     assert result.exit_code == 0, text
     assert "2 classes (a, b)" in text
     for source in (tmp_path / "tar" / name, tmp_path / "classes" / name):
@@ -88,7 +84,7 @@ def test_run_directories_and_tables_too(tmp_path: Path) -> None:
         ("data/nosuch", "there is data/nosuchs"),
         ("pictures/nosuch", "there is no folder or file pictures/nosuch; "),
         ("dta/flowers", "there is no folder dta/flowers here; there is data"),
-        ("./nosuch", "there is no folder or file ./nosuch; here is data, flower"),
+        ("./nosuch", "there is no folder or file ./nosuch; here are data, flower"),
         ("data\\nosuch", "there is no folder or file data\\nosuch"),
         ("flowers/", "there is no folder or file flowers/; there is flower"),
         ("my flowers", "there is no folder or file my flowers; there is flower"),
@@ -193,7 +189,7 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "t.csv").exists()
 
 
-def test_weights_without_names_say_the_assumed_order(tmp_path: Path, collect: Collect) -> None:
+def test_weights_without_names_say_the_assumed_order(tmp_path: Path, collect: Call) -> None:
     result, text = collect(class_folders(tmp_path / "set", "boat", "cat", "plane"), 3)
     assert result.exit_code == 0, text
     assert "does not name its classes: number 0 is taken for 'boat', number 2 for 'plane'" in text

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pnag.errors import PnagError
-from pnag.training.image_files import by_suffix, files_below, files_of, has_images, subfolders
+from pnag.training.image_files import (
+    ARCHIVES,
+    by_suffix,
+    files_below,
+    files_of,
+    has_images,
+    subfolders,
+)
 from pnag.training.part_names import part_of
 
 # Folders that hold a class's, a part's or a whole data set's images, and are no class.
@@ -84,7 +91,8 @@ def _stray(folder: Path) -> list[Path]:
 
 
 def _seen(files: list[Path]) -> str:
-    return f" (its files: {by_suffix(files)})" if files else ""
+    archives = any(path.suffix.lower() in ARCHIVES for path in files)
+    return f" (its files: {by_suffix(files)}{'; unpack them' if archives else ''})" if files else ""
 
 
 def refuse_images_beside(folder: Path, folders: list[Path]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pnag.errors import PnagError
 from pnag.training.columns import from_columns, from_splits, quiet
+from pnag.training.image_files import ARCHIVES
 from pnag.training.linked_images import linked_images
 from pnag.training.part_names import PARTS_LIKE, part_of
 from pnag.training.plain_paths import plain
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import datasets
 
 SUFFIXES = (".parquet", ".tar")
-_ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 _LISTS = (".csv", ".tsv", ".txt", ".json", ".jsonl")
 _SAVED = ("dataset_dict.json", "state.json")
 _LIST = "metadata.parquet"  # of images beside it
@@ -62,7 +62,7 @@ def data_files(parts: Parts) -> Source:
         "name a folder of class folders, a folder of Parquet files, a Parquet file, WebDataset's "
         "tar files or a data set of the Hugging Face hub"
     )
-    if suffix in _ARCHIVES:
+    if suffix in ARCHIVES:
         remedy = "unpack it and name the folder"
     elif suffix in _LISTS:
         remedy = f"of a list name the folder that it and the images are in, {first.parent}"

@@ -17,7 +17,7 @@ from pnag.training.class_folders import (
 )
 from pnag.training.image_files import by_suffix, has_images, subfolders
 from pnag.training.image_lists import Flat, FromList, UnclearError, read_list
-from pnag.training.part_names import PARTS_LIKE, like_a_part, part_of
+from pnag.training.part_names import PARTS_LIKE, like_a_part, only_a_part, part_of
 from pnag.training.rows import Listed, Opened, Rows, Source, all_rows
 from pnag.training.unlabelled import refuse_unlabelled
 
@@ -69,8 +69,7 @@ def look_at(root: Path) -> Layout:
             layout.classed[part] = inner
         else:
             layout.flat.append(Flat.of(part, folder, flat))
-    if not layout.classed and layout.flat and layout.other and not _lists_in(root, layout):
-        # Folders of images only are classes, whatever they are called: cars, planes, train.
+    if _are_classes(layout) and not _lists_in(root, layout):
         return Layout(root, other=folders)
     for part, several in named.items():
         if len(several) > 1:
@@ -80,6 +79,13 @@ def look_at(root: Path) -> Layout:
                 "into one"
             )
     return layout
+
+
+def _are_classes(layout: Layout) -> bool:
+    """Whether folders are classes though one is called like a part: cars, planes, train."""
+    sure = {flat.part for flat in layout.flat if only_a_part(flat.named.name)}
+    others = any(map(has_images, layout.other)) or len(layout.flat) > len(sure)
+    return bool(layout.flat) and not layout.classed and others and len(sure) < 2
 
 
 def _lists_in(root: Path, layout: Layout) -> bool:
@@ -218,7 +224,7 @@ def _of_metadata(root: Path) -> FromList | None:
     if not any((root / f"metadata.{kind}").is_file() for kind in ("csv", "jsonl", "parquet")):
         return None
     try:
-        return read_list(root, Flat.of("train", root, root), None)
+        return read_list(root, Flat.of("train", root, root), None, sure=True)
     except UnclearError:  # it says something else
         return None
 

@@ -17,9 +17,10 @@ SUFFIXES = frozenset([
     ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k", ".ico", ".tga", ".pcx",
 ])  # fmt: skip
 _TEXT_IMAGES = (".svg",)  # an image that is text; it cannot be decoded, which is to be seen
+ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 _NO_IMAGES = frozenset([
     ".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".md", ".html", ".yaml", ".yml", ".parquet",
-    ".arrow", ".tar", ".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar",
+    ".arrow", ".tar", *ARCHIVES,
 ])  # fmt: skip
 # What systems and programs leave behind.
 _LEFT_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini")

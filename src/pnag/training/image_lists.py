@@ -85,6 +85,8 @@ def read_list(
     flat: Flat,
     classes: Sequence[str] | None,
     taken: Mapping[Path, Set[tuple[str, ...]]] | None = None,
+    *,
+    sure: bool = False,
 ) -> FromList | None:
     """What the list says that names most of a folder's images; None if there is none.
 
@@ -92,6 +94,7 @@ def read_list(
         root: of the whole data set; lists are sought there, in the folder, and between.
         classes: those of the training images, if they are known.
         taken: rows of lists that are of the images of another part, which may have the same names.
+        sure: whether only a column counts that is called like one of classes.
 
     Raises:
         UnclearError: if such a list does not say of which class the images are.
@@ -113,7 +116,8 @@ def read_list(
     if best is None:
         return None
     _, path, table, column = best
-    return _labelled(root, path, table, column, names, flat, classes)
+    labels, notes = _labels(path, table, column, classes, sure=sure)
+    return _labelled(root, path, table, column, names, flat, labels, notes)
 
 
 def _candidates(root: Path, flat: Flat) -> Iterator[Path]:
@@ -179,7 +183,9 @@ def _convincing(table: Table, column: int, hits: int, files: int) -> bool:
     if suffixed:
         return hits > 0 and hits >= _ENOUGH * min(files, len(cells))
     named = table.columns[column].lower() in _FILES
-    return hits >= (_ENOUGH if named else _NEARLY_ALL) * files > 0
+    if named:
+        return hits >= _ENOUGH * files > 0
+    return hits >= _NEARLY_ALL * max(files, len(cells)) > 0
 
 
 def _labelled(
@@ -189,9 +195,9 @@ def _labelled(
     file_column: int,
     names: _Names,
     flat: Flat,
-    classes: Sequence[str] | None,
+    labels: list[str],
+    notes: list[str],
 ) -> FromList:
-    labels, notes = _labels(path, table, file_column, classes)
     split = _split_column(table) if flat.named == root else None
     samples: dict[Path, str] = {}
     parts: dict[Path, str] = {}
@@ -246,7 +252,7 @@ def _split_column(table: Table) -> list[str] | None:
 
 
 def _labels(
-    path: Path, table: Table, file_column: int, classes: Sequence[str] | None
+    path: Path, table: Table, file_column: int, classes: Sequence[str] | None, *, sure: bool
 ) -> tuple[list[str], list[str]]:
     """The class of each row, and what was assumed to know it.
 
@@ -270,13 +276,35 @@ def _labels(
     titles = [title.lower() for title in table.columns]
     named = [titles.index(title) for title in LABELS if title in titles]
     named = [number for number in named if number in others]
-    if not named and len(others) != 1:
+    if not named and not sure and len(others) == 1:
+        named = others if classes is not None or _few(table.column(others[0])) else []
+    if not named:
         raise UnclearError(
             f"{path} names the images and has the columns {some(table.columns)}; which of them "
             "holds the classes is not clear: call it label"
         )
-    cells = table.column(named[0] if named else others[0])
+    cells = [_whole(cell) for cell in table.column(named[0])]
+    if fraction := next((cell for cell in cells if _is_fraction(cell)), None):
+        raise UnclearError(
+            f"{path}: the column {table.columns[named[0]]!r} holds {fraction}, needs names or "
+            "whole numbers of classes, one for each image"
+        )
     return _numbered(path, cells, classes) if classes is not None else (cells, [])
+
+
+def _few(cells: list[str]) -> bool:
+    """Whether a column of any name may be one of classes, not of captions or measurements."""
+    return len(set(cells)) <= len(cells) / 2
+
+
+def _whole(cell: str) -> str:
+    """1 of 1.0, as numbers are written where some are missing."""
+    return cell.removesuffix(".0") if cell.removesuffix(".0").isdecimal() else cell
+
+
+def _is_fraction(cell: str) -> bool:
+    whole, point, rest = cell.partition(".")
+    return bool(point) and whole.removeprefix("-").isdecimal() and rest.isdecimal()
 
 
 def _one_hot(table: Table, others: list[int]) -> list[str] | None:

@@ -103,7 +103,7 @@ def _of_json(text: str, lines: bool) -> Table | None:
         pairs = list(value.items())
         if not pairs or any(isinstance(label, (dict, list)) for _, label in pairs):
             return None
-        return Table(["file_name", "label"], [[name, _text(label)] for name, label in pairs])
+        return Table(["key", "label"], [[name, _text(label)] for name, label in pairs])
     if not isinstance(value, list) or not value or not all(isinstance(v, dict) for v in value):
         return None
     columns = list(dict.fromkeys(name for row in value for name in row))

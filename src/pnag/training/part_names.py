@@ -35,6 +35,12 @@ def part_of(name: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
+def only_a_part(name: str) -> bool:
+    """Whether a name says a part and nothing else, as train or test_images do, not test_tube."""
+    tokens = [token.lower() for token in _RUNS.findall(name)]
+    return part_of(name) is not None and all(_word(t) or t in _ENDINGS for t in tokens)
+
+
 def like_a_part(name: str) -> bool:
     """Whether a name only begins or ends with such a word, as mytrain or strain do."""
     return part_of(name) is not None or _ENDS.search(name) is not None

@@ -19,6 +19,7 @@ from pnag.near_names import meant
 from pnag.training.data_files import SUFFIXES, data_files, find_data_files
 from pnag.training.folders import folder_source, look_at
 from pnag.training.hub import hub
+from pnag.training.image_files import ARCHIVES
 from pnag.training.rows import Listed, Opened, Source, all_rows
 
 # What a user or a data set of the hub may be called.
@@ -29,7 +30,7 @@ _FOLDERS = frozenset([
     "media", "tmp", "var", "srv", "scratch", "train", "test", "val", "runs", "downloads", "desktop",
     "documents",
 ])  # fmt: skip
-_FILES = (*SUFFIXES, ".zip", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".csv", ".txt")
+_FILES = (*SUFFIXES, *ARCHIVES, ".csv", ".txt")
 
 
 def find_source(source: str) -> Source:
@@ -62,7 +63,7 @@ def _like_a_path(source: str) -> bool:
         not _HUB_NAME.fullmatch(source)
         or source.startswith(".")
         or source.lower().endswith(_FILES)
-        or (bool(slash) and (first.lower() in _FOLDERS or Path(first).is_dir()))
+        or (first.lower() in _FOLDERS or (bool(slash) and Path(first).is_dir()))
     )
 
 

@@ -9,8 +9,15 @@ import torch
 from PIL import Image, ImageOps
 
 model, how = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
-image = ImageOps.exif_transpose(Image.open(sys.argv[3]))  # upright
-image = image.point(lambda v: v / 256).convert("L") if image.mode[0] == "I" else image  # 16 bits
+image: Image.Image = Image.open(sys.argv[3])
+low, high = how.get("levels") or (0, 65535)  # what is black and white of 16 bits
+if high < 65535 and image.mode[:3] == "RGB" and ";16" in str(getattr(image, "tile", "")):
+    sys.exit("Pillow drops the lower bits of 16-bit colour: convert it to 8 bits by the levels")
+if image.mode[0] == "I":
+    grey = (np.asarray(image, np.float32) - low) * (255 / (high - low))
+    exif, image = image.getexif(), Image.fromarray(np.rint(grey.clip(0, 255)).astype(np.uint8))
+    image.getexif().update(exif)
+image = ImageOps.exif_transpose(image)  # upright
 white = Image.new("RGBA", image.size, "white")  # under what is transparent
 image = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
 size, side = how["resolution"], min(image.size) * how["resolution"] / how["shorter"]
