@@ -1,7 +1,7 @@
 """A runtime whose times follow from a network's multiply-adds, at once and without noise.
 
-For whole runs in tests: as a fixture (`conftest.py`), or as a process of its own with
-`python stub_runtime.py run --runtime stub ...`.
+For whole runs in tests: the fixture `stub` (`conftest.py`) registers it, and so do the processes of
+`stopped_runs.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from pnag.cost.runtimes import RUNTIMES, Entry
+from pnag.cost.runtimes import Entry
 from pnag.cost.timing import Open
 
 FIXED = 0.02  # ms of a call
@@ -53,10 +53,3 @@ class Stub:
     def prepare(self, network: nn.Module, input_shape: tuple[int, ...]) -> Open:
         took = milliseconds(network, input_shape)
         return lambda: lambda runs: [took] * runs
-
-
-if __name__ == "__main__":
-    from pnag.__main__ import main
-
-    RUNTIMES["stub"] = ENTRY
-    main()

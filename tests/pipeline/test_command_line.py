@@ -1,19 +1,16 @@
-"""`pnag` as a user runs it: a real small run, reuse, stops, and every mistake we can think of."""
+"""`pnag` as a user runs it on a table: reuse, and every mistake we can think of."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
-import resource
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +18,12 @@ import onnxruntime
 import pandas as pd
 import pytest
 import typer
-import yaml
-from typer.testing import CliRunner, Result
+from small_runs import SPACE, call, own_table, table_arguments
+from stopped_runs import with_a_full_disk
 
 import pnag
 import pnag.__main__
-from pnag.cli.main import app, mistakes_are_messages
+from pnag.cli.main import mistakes_are_messages
 from pnag.cli.run import default_out
 from pnag.errors import PnagError
 from pnag.networks import count_batch
@@ -38,86 +35,7 @@ from pnag.search.methods.pnag_method import pnag as pnag_method
 from pnag.search.pnag import PnagSettings
 from pnag.search.policy_gradient import GeneratorSettings
 
-SPACE = pnag.SearchSpace()
 ARCH = "2,2,2,2,2:" + ",".join(["3,3,0,0"] * 5) + ":" + ",".join(["3,3,0,0"] * 5)
-QUICK = {
-    "architectures": 400,
-    "latency": {"rounds": 3, "calibration": 8, "check": 6},
-    "predictor": {"members": 2, "hidden": 16, "epochs": 4, "batch": 64},
-    "evaluator": {"steps": 10, "hidden": 32},
-    "generator": {"iterations": 40, "samples": 16, "refine_steps": 2, "hidden": 16},
-    "front": {"budgets": 16, "draws": 16, "rounds": 8, "children": 256},
-}
-
-
-def call(*arguments: object) -> Result:
-    """Of this process: where importing torch anew takes longer than what is asked for."""
-    return CliRunner().invoke(app, [str(a) for a in arguments])
-
-
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("recipe") / "quick.yaml"
-    path.write_text(yaml.safe_dump(QUICK))
-    return path
-
-
-def own_table(rows: int = 600) -> pd.DataFrame:
-    tokens = SPACE.sample_unique(rows, np.random.default_rng(0))
-    macs = count_batch(SPACE, tokens, resolution=64).macs / 1e6
-    quality = SPACE.features(tokens) @ np.linspace(0, 1, SPACE.num_features)
-    return pd.DataFrame({"arch": SPACE.text(tokens), "top1": 0.5 + quality / 100, "ms": macs})
-
-
-@pytest.fixture(scope="module")
-def table_run(tmp_path_factory: pytest.TempPathFactory, recipe: Path) -> Path:
-    folder = tmp_path_factory.mktemp("own")
-    own_table().to_csv(folder / "t.csv", index=False)
-    done = call(*table_arguments(folder / "t.csv", folder / "run", recipe))
-    assert done.exit_code == 0, done.stderr
-    return folder / "run"
-
-
-def table_arguments(table: Path, out: Path, recipe: Path) -> list[object]:
-    return ["run", "--table", table, "--accuracy", "top1", "--cost", "ms", "--out", out,
-            "--recipe", recipe]  # fmt: skip
-
-
-def test_this_machine_from_nothing_to_a_proof(tmp_path: Path, recipe: Path) -> None:
-    out = tmp_path / "run"
-    done = call("run", "--out", out, "--recipe", recipe, "--json")
-    assert done.exit_code == 0, done.stderr
-    metrics = json.loads(done.stdout)
-    answers = metrics["answers"]
-    assert len(answers) == 5
-    assert all(a["cost"] <= a["budget"] for a in answers)
-    assert all(x["accuracy"] <= y["accuracy"] for x, y in pairwise(answers))
-    assert all(0.65 < a["accuracy"] < 0.78 for a in answers)
-    assert metrics["known"][0]["name"] == "MobileNetV2 1.0"
-    for a in answers:
-        session = onnxruntime.InferenceSession(out / a["onnx"])
-        assert session.get_inputs()[0].shape == [1, 3, 224, 224]
-        assert a["onnx_difference"] <= 1e-4
-        assert a["params"] == pnag.count(a["arch"]).params
-    page = (out / "report.html").read_text()
-    assert "MobileNetV2 1.0" in page and all(a["arch"] in page for a in answers)
-    assert len(pd.read_parquet(out / "table.parquet")) == 400
-
-    answers_before = (out / "architectures.json").read_text()
-    again = call("run", "--out", out, "--recipe", recipe)
-    assert again.exit_code == 0, again.stderr
-    assert again.stdout.count("reused") == 7
-    assert (out / "architectures.json").read_text() == answers_before
-
-    # the same latency table and seed, all else anew: the same architectures
-    table = (out / "cost" / "latency_table.json").read_bytes()
-    other = tmp_path / "other"
-    (other / "cost").mkdir(parents=True)
-    (other / "cost" / "latency_table.json").write_bytes(table)
-    done = call("run", "--out", other, "--recipe", recipe)
-    assert done.exit_code == 0, done.stderr
-    fronts = [pd.read_parquet(run / "front.parquet") for run in (out, other)]
-    assert fronts[0].equals(fronts[1])
 
 
 def test_brackets_in_names_are_shown(tmp_path: Path, recipe: Path) -> None:
@@ -423,32 +341,6 @@ def heed_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_stops_in_every_stage_then_completes(tmp_path: Path, recipe: Path, table_run: Path) -> None:
-    table, out = table_run.parent / "t.csv", tmp_path / "run"
-    command = [sys.executable, "-m", "pnag", *map(str, table_arguments(table, out, recipe))]
-    # A stop before each of these files exists is a stop in the stage that writes it.
-    for file, sign in (
-        ("recipe.yaml", signal.SIGINT),
-        ("table.parquet", signal.SIGKILL),
-        ("logs/pretrained_evaluator.safetensors", signal.SIGINT),
-        ("generator.safetensors", signal.SIGKILL),
-        ("front.parquet", signal.SIGINT),
-    ):
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=heed_ctrl_c
-        )
-        while process.poll() is None and not (out / file).exists():
-            time.sleep(0.01)
-        process.send_signal(sign)
-        _, message = process.communicate(timeout=60)
-        assert b"Traceback" not in message
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert pd.read_parquet(out / "front.parquet").equals(
-        pd.read_parquet(table_run / "front.parquet")
-    )
-
-
 @pytest.mark.parametrize(
     "swallowed",
     [
@@ -486,49 +378,14 @@ except Exception as error:
     assert "Traceback" not in done.stderr
 
 
-def test_stops_while_measuring_and_proving_then_completes(tmp_path: Path, recipe: Path) -> None:
-    out = tmp_path / "run"
-    command = [sys.executable, "-m", "pnag", "run", "--out", str(out), "--recipe", str(recipe)]
-    signs = (signal.SIGINT, signal.SIGKILL)
-    for stop, file in enumerate(
-        (
-            "cost/latency_table.json",  # between blocks and networks
-            "cost/latency_model.json",
-            "table.parquet",
-            "front.parquet",  # while the ladder is timed
-            "cost/front_calibration.json",
-            "models",  # while exporting
-        )
-    ):
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=heed_ctrl_c
-        )
-        while process.poll() is None and not (out / file).exists():
-            time.sleep(0.01)
-        process.send_signal(signs[stop % 2])
-        _, message = process.communicate(timeout=60)
-        assert b"Traceback" not in message, message
-        if stop == 1:
-            measured = (out / "cost" / "latency_table.json").read_bytes()
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (out / "cost" / "latency_table.json").read_bytes() == measured
-    answers = json.loads((out / "architectures.json").read_text())
-    models = sorted(path.name for path in (out / "models").glob("*.onnx"))
-    assert models == sorted(f"pnag-{a['budget']:g}ms.onnx" for a in answers)
-
-
 @pytest.mark.parametrize("limit", [5_000, 60_000])
 def test_a_full_disk_is_a_message_and_loses_nothing(
     tmp_path: Path, table_run: Path, recipe: Path, limit: int
 ) -> None:
     arguments = table_arguments(table_run.parent / "t.csv", tmp_path / "run", recipe)
-    full = subprocess.run(
-        [sys.executable, "-m", "pnag", *map(str, arguments)], capture_output=True, text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )  # fmt: skip
-    assert full.returncode == 2
-    assert "cannot write" in full.stderr and "Traceback" not in full.stderr
+    said = tmp_path / "said"
+    assert with_a_full_disk(arguments, limit, said) == 2
+    assert "cannot write" in said.read_text() and "Traceback" not in said.read_text()
     assert call(*arguments).exit_code == 0
     front = pd.read_parquet(tmp_path / "run" / "front.parquet")
     assert front.equals(pd.read_parquet(table_run / "front.parquet"))

@@ -168,7 +168,7 @@ def test_a_latency_table_of_other_settings_is_kept_and_taken_back(
 
     def measured(threads: int) -> bytes:
         latency = {"rounds": 3, "calibration": 8, "check": 6, "threads": threads}
-        latency_stage(run, make_recipe({"latency": latency}), Size(), Display())
+        latency_stage(run, make_recipe({"latency": latency}), Size(32, 0.25, 10), Display())
         return run.latency_table.read_bytes()
 
     one = measured(1)

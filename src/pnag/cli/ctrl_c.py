@@ -6,7 +6,6 @@ that is not always what comes out: some ignore it, some raise an error of their 
 
 from __future__ import annotations
 
-import _thread
 import signal
 import sys
 import threading
@@ -37,8 +36,10 @@ def _press(number: int, frame: FrameType | None) -> None:
 
 def _repeat(unraisable: sys.UnraisableHookArgs) -> None:
     if unraisable.exc_type is KeyboardInterrupt:
-        # A little later and from outside: at once, it would fall into the same callback.
-        again = threading.Timer(0.05, _thread.interrupt_main)
+        # A little later and from outside: at once, it would fall into the same callback. As a
+        # signal, which ends a wait of the system's, too.
+        main = threading.main_thread().ident
+        again = threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT))
         again.daemon = True
         again.start()
     else:
