@@ -31,6 +31,7 @@ from pnag import SearchSpace
 from pnag.cost.latency_model import fit_latency_model, prediction_error
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.measure import measure_device
+from pnag.cost.proof import timed
 from pnag.cost.runtimes import RUNTIMES, make_runtime, why_not
 from pnag.files import read_json, write_json, write_text
 from pnag.pipeline.display import Display
@@ -98,15 +99,15 @@ def compared(space: SearchSpace, table: LatencyTable) -> dict[str, dict[str, Any
         return np.array([table.milliseconds(samples) for samples in of.values()])
 
     known, known_ms = space.encode(table.calibration), times(table.calibration)
-    unseen, unseen_ms = space.encode(table.check), times(table.check)
+    unseen = space.encode(table.check)
+    timings = [timed(samples, table.reference_ms) for samples in table.check.values()]
     models: dict[str, Predict] = {
         "ours": fit_latency_model(space, table).predict,
         "one-hot": one_hot_regression(space, known, known_ms),
         "3-layer": three_layers(space, known, known_ms),
     }
     return {
-        name: asdict(prediction_error(predict(unseen), unseen_ms))
-        for name, predict in models.items()
+        name: asdict(prediction_error(predict(unseen), timings)) for name, predict in models.items()
     }
 
 

@@ -35,8 +35,11 @@ SPACE = SearchSpace()
 COST = LatencyModel(1.0, np.linspace(0.2, 0.8, 90))
 
 
-def make_experiment(path: Path, device: str) -> tuple[Study, dict[str, Any]]:
+def make_experiment(path: Path, device: str, unsteady: int = 0) -> tuple[Study, dict[str, Any]]:
     """Fill the run directory `path`, and its folder of the experiment.
+
+    Args:
+        unsteady: disturbed turns, on a machine whose speed moved by 31 %.
 
     Returns:
         The study, and what its `experiment.json` holds.
@@ -73,5 +76,6 @@ def make_experiment(path: Path, device: str) -> tuple[Study, dict[str, Any]]:
     keys = [network.key for network in zoo_networks(device)]
     timed |= dict(zip(keys, np.geomspace(scaled[0] * 0.8, scaled[-1] * 2, len(keys)), strict=True))
     times = {"networks": {name: {"milliseconds": ms, "spread": 0.01} for name, ms in timed.items()},
-             "speed": 1.0, "drift": 0.01, "remeasured": 0, "unsteady": 0}  # fmt: skip
+             "speed": 1.0, "drift": 0.31 if unsteady else 0.01, "remeasured": 0,
+             "unsteady": unsteady}  # fmt: skip
     return study, save_results(study, answers, times, Display(Console(quiet=True)))

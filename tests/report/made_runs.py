@@ -27,8 +27,13 @@ DEVICE = {"device": "A <processor> & more", "runtime": "onnxruntime", "version":
           "threads": 1, "rounds": 3}  # fmt: skip
 
 
-def make_run(path: Path, source: str, *, scale: float = 1.0, steps: int = 12) -> dict[str, Any]:
+def make_run(
+    path: Path, source: str, *, scale: float = 1.0, steps: int = 12, unsteady: int = 0
+) -> dict[str, Any]:
     """Fill `path` with a finished run whose device needs `scale` times the usual time.
+
+    Args:
+        unsteady: disturbed turns of all that was timed; the machine's speed then moved by 31 %.
 
     Returns:
         Its metrics.
@@ -76,7 +81,7 @@ def make_run(path: Path, source: str, *, scale: float = 1.0, steps: int = 12) ->
         names = ("accuracy", "cost") if source == "table" else ("accuracy",)
         write_json(run.prediction_errors, dict.fromkeys(names, told))
     if source != "table":
-        _timed(run, size, answers, known=source == "imagenet", scale=scale)
+        _timed(run, size, answers, known=source == "imagenet", scale=scale, unsteady=unsteady)
     if source == "images":
         _trained(run, answers)
     metrics = collect_metrics(run, recipe, None if source == "table" else size, answers)
@@ -85,8 +90,15 @@ def make_run(path: Path, source: str, *, scale: float = 1.0, steps: int = 12) ->
 
 
 def _timed(
-    run: RunDirectory, size: Size, answers: list[Answer], *, known: bool, scale: float
+    run: RunDirectory,
+    size: Size,
+    answers: list[Answer],
+    *,
+    known: bool,
+    scale: float,
+    unsteady: int,
 ) -> None:
+    speed = 0.31 if unsteady else 0.02
     sizes = {"resolution": size.resolution, "width_mult": size.width_mult,
              "num_classes": size.num_classes}  # fmt: skip
     write_json(run.latency_table, {"identity": DEVICE | sizes})
@@ -94,7 +106,9 @@ def _timed(
     error = {"networks": 50, "mape": 0.012, "within_5": 0.98, "within_10": 1.0, "tau": 0.97,
              "measured_ms": (costs * (1 + 0.02 * np.sin(np.arange(50)))).tolist(),
              "predicted_ms": costs.tolist(),
-             "drift": {"spread": 0.02, "levels": 99, "remeasured": 3, "unsteady": 0}}  # fmt: skip
+             "measured_spread": [0.01] * 50,
+             "drift": {"spread": speed, "levels": 99, "remeasured": 3, "unsteady": unsteady}
+             }  # fmt: skip
     write_json(run.latency_error, error)
     times = {model_name(a): 0.99 * a.cost for a in answers}
     times[model_name(answers[0])] = 1.05 * answers[0].budget  # one that does not hold
@@ -103,7 +117,7 @@ def _timed(
         times |= {n.name: scale * ms for n, ms in zip(KNOWN_NETWORKS, speeds, strict=True)}
     proof = {"networks": {name: {"milliseconds": ms, "spread": 0.01} for name, ms in times.items()},
              "onnx_difference": {model_name(a): 1e-6 for a in answers},
-             "speed": 1.01, "drift": 0.02, "remeasured": 0, "unsteady": 0}  # fmt: skip
+             "speed": 1.01, "drift": speed, "remeasured": 0, "unsteady": unsteady}  # fmt: skip
     write_json(run.proof, proof)
 
 

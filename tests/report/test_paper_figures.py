@@ -52,7 +52,9 @@ def test_histograms_tell_the_share_within_each_budget(tmp_path: Path) -> None:
 
 
 def test_the_rest_is_drawn(tmp_path: Path) -> None:
-    points = [Point("pnag", "PNAG-30", 5.0, 0.76), Point("comparator", "ResNet-18", 20.0, 0.698)]
+    points = [
+        Point("pnag", "PNAG-30", 5.0, 0.76, 0.1), Point("comparator", "ResNet-18", 20.0, 0.698, 0.3)
+    ]  # fmt: skip
     for number, figure in enumerate(
         (
             convergence([1.0, 0.5, 0.2], [None, 0.7, 0.75]),

@@ -62,6 +62,7 @@ def measure(
     from pnag.cost.measure import measure_device
     from pnag.cost.runtimes import DEFAULT, make_runtimes
     from pnag.pipeline.display import Display
+    from pnag.pipeline.timing import Steadiness
     from pnag.report.terminal import latency_errors_table
     from pnag.space import SearchSpace
 
@@ -88,6 +89,9 @@ def measure(
         error = check_latency_model(space, fit_latency_model(space, table), table)
         results.append(_result(table, error))
         display.note(_steadiness(table))
+        Steadiness(
+            "blocks and networks", paths[name], table.drift.unsteady, table.drift.spread
+        ).tell(display)
     if as_json:
         typer.echo(json.dumps(results if len(runtimes) > 1 else results[0]))
     else:
@@ -113,10 +117,15 @@ def _result(table: LatencyTable, error: ModelError) -> dict[str, Any]:
     """What a script gets of a measured device."""
     from dataclasses import asdict
 
+    from pnag.cost.steadiness import why_unsure
+
     return {
         **table.identity,
         **asdict(error),
         "drift": table.drift.spread,
+        "remeasured": table.drift.remeasured,
+        "unsteady": table.drift.unsteady,
+        "busy": why_unsure(table.drift.unsteady, table.drift.spread),
         "minutes": round(table.seconds / 60, 2),
     }
 

@@ -108,6 +108,7 @@ def measure(
 ) -> None:
     """Time networks on this machine, all in one interleaved run, each at its own resolution."""
     from pnag.cost.runtimes import DEFAULT, make_runtime
+    from pnag.cost.steadiness import why_unsure
     from pnag.deploy.zoo import check_makers, select
     from pnag.deploy.zoo.measure import measure_zoo
     from pnag.files import check_writable, write_json
@@ -141,6 +142,7 @@ def measure(
         "drift": times.drift.spread,
         "remeasured": times.drift.remeasured,
         "unsteady": times.drift.unsteady,
+        "busy": why_unsure(times.drift.unsteady, times.drift.spread),
         "measured_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "networks": {
             network.key: {
@@ -155,6 +157,11 @@ def measure(
         typer.echo(json.dumps(result))
     else:
         display.console.print(_times_table(place, networks, times))
+    if result["busy"]:
+        display.note(
+            f"[yellow]The times are unsure: {result['busy']}. Close other programs and time them "
+            "again.[/yellow]"
+        )
     if out:  # after the times have been shown: it can fail
         write_json(out, result)
 

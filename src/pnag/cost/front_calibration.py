@@ -25,12 +25,15 @@ class FrontCalibration:
 
     Attributes:
         predicted_ms, measured_ms: of the ladder that it was fitted to.
+        unsteady, spread: of the machine while that was timed, as `timing.Drift` has them.
     """
 
     offset: float
     scale: float
     predicted_ms: list[float]
     measured_ms: list[float]
+    unsteady: int = 0
+    spread: float = 0.0
 
     def __call__(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N,) corrected latencies."""

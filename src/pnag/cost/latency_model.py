@@ -12,6 +12,7 @@ was busy; choosing among them for each table anew by leaving networks out did wo
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pnag.cost.latency_table import LatencyTable
+from pnag.cost.proof import Timed, timed
 from pnag.errors import PnagError
 from pnag.files import read_json, write_json
 from pnag.networks.blocks import block_ids, block_specs
@@ -128,6 +130,7 @@ class ModelError:
         mape: mean absolute error as a fraction of the measured time.
         within_5, within_10: share of networks within 5 % and 10 %.
         tau: Kendall's rank correlation.
+        measured_spread: of each, half the middle 50 % of its turns, as a fraction of the median.
     """
 
     networks: int
@@ -137,18 +140,20 @@ class ModelError:
     tau: float
     predicted_ms: list[float]
     measured_ms: list[float]
+    measured_spread: list[float]
 
 
 def check_latency_model(space: SearchSpace, model: LatencyModel, table: LatencyTable) -> ModelError:
     """The model's error on the table's check networks."""
-    measured = np.array([table.milliseconds(samples) for samples in table.check.values()])
-    return prediction_error(model.predict(space.encode(table.check)), measured)
+    timings = [timed(samples, table.reference_ms) for samples in table.check.values()]
+    return prediction_error(model.predict(space.encode(table.check)), timings)
 
 
-def prediction_error(predicted: Floats, measured: Floats) -> ModelError:
-    """The error of (N,) predicted against (N,) measured latencies in ms."""
+def prediction_error(predicted: Floats, timings: Sequence[Timed]) -> ModelError:
+    """The error of (N,) predicted latencies in ms against N measured ones."""
     from scipy.stats import kendalltau
 
+    measured = np.array([timing.milliseconds for timing in timings])
     error = np.abs(predicted / measured - 1)
     return ModelError(
         networks=len(measured),
@@ -158,4 +163,5 @@ def prediction_error(predicted: Floats, measured: Floats) -> ModelError:
         tau=float(kendalltau(predicted, measured).statistic),
         predicted_ms=predicted.round(4).tolist(),
         measured_ms=measured.round(4).tolist(),
+        measured_spread=[round(timing.spread, 4) for timing in timings],
     )

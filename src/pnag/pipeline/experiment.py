@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from pnag.cost.front_calibration import FrontCalibration
 from pnag.cost.latency_table import LatencyTable
@@ -23,12 +22,13 @@ from pnag.deploy.zoo.network import PNAG, Ours
 from pnag.errors import PnagError
 from pnag.files import file_fingerprint, read_json, write_json, write_text
 from pnag.pipeline.display import Display
+from pnag.pipeline.experiment_times import steadiness, time_networks
 from pnag.pipeline.recipe import Recipe, load_recipe, make_recipe
 from pnag.pipeline.run_directory import RunDirectory, finished_run, held_run
 from pnag.pipeline.search_table import problem_of
 from pnag.pipeline.size import Size
 from pnag.pipeline.tables import read_table
-from pnag.pipeline.timing import runtime_of, time_in_turns
+from pnag.pipeline.timing import runtime_of
 from pnag.pipeline.trained import (
     answer,
     load_calibrated_front,
@@ -259,38 +259,6 @@ def zoo_networks(device: str) -> list[Network]:
     return [ZOO[key] for key in keys]
 
 
-def time_networks(
-    study: Study, answers: dict[str, list[dict[str, Any]]], display: Display
-) -> dict[str, Any]:
-    """Every distinct network timed in turns, each at its own resolution.
-
-    Returns:
-        A `Proof` as JSON, its networks by architecture text or the zoo's key.
-    """
-    file = study.folder / "times.json"
-    archs = sorted({row["arch"] for found in answers.values() for row in found})
-    zoo = zoo_networks(study.device)
-    resolutions = {network.key: network.resolution for network in zoo}
-    inputs = {
-        "latency": file_fingerprint(study.run.latency_table),
-        "networks": archs,
-        "zoo": resolutions,
-        "rounds": study.recipe.latency.rounds,
-    }
-
-    def work() -> None:
-        torch.manual_seed(study.recipe.seed)
-        networks: dict[str, nn.Module] = {arch: study.size.build(arch) for arch in archs}
-        networks |= {network.key: network.build() for network in zoo}
-        what = "timing all networks in turns"
-        proof = time_in_turns(study.run, study.recipe, networks, resolutions, what, display)
-        write_json(file, asdict(proof))
-
-    study.run.stage(f"experiment {study.device}: times", inputs, [file], work, display.reused)
-    times: dict[str, Any] = read_json(file)
-    return times
-
-
 def rows_of_table(
     study: Study, answers: dict[str, list[dict[str, Any]]], times: dict[str, Any]
 ) -> list[dict[str, Any]]:
@@ -392,7 +360,9 @@ def run_experiment(study: Study, display: Display) -> dict[str, Any]:
         What `experiment.json` in the study's folder holds.
     """
     answers = answers_of_methods(study, display)
-    return save_results(study, answers, time_networks(study, answers, display), display)
+    archs = sorted({row["arch"] for found in answers.values() for row in found})
+    times = time_networks(study, archs, zoo_networks(study.device), display)
+    return save_results(study, answers, times, display)
 
 
 def save_results(
@@ -411,16 +381,18 @@ def save_results(
         "budgets": study.budgets,
         "rows": rows,
         "drift": {k: times[k] for k in ("speed", "drift", "remeasured", "unsteady")},
+        "busy": steadiness(study, times).warning,
         "within": {
             method: [_share_within(row) for row in answers[method]] for method in DRAWN
         },
     }  # fmt: skip
     write_json(study.folder / "experiment.json", found)
     title, about = _title(study), _about(study, found)
-    text = "\n\n".join([f"# {title}", *about, markdown_table(rows)])
+    unsure = [f"**{found['busy']}**"] if found["busy"] else []
+    text = "\n\n".join([f"# {title}", *unsure, *about, markdown_table(rows)])
     write_text(study.folder / "table.md", text)
     networks = _networks_with_accuracy(rows)
-    draw_figures(study, answers, networks, display)
+    draw_figures(study, answers, networks, found, display)
     shown = Experiment(
         title=title,
         about=about,
@@ -459,7 +431,8 @@ def _about(study: Study, found: dict[str, Any]) -> list[str]:
     return [
         f"Here: {device['device']}, {device['runtime']} {device['version']}, "
         f"{device['threads']} thread(s), batch {device['batch']}, {size} where no "
-        f"note says otherwise, all networks timed in turns. Budgets (ms): {budgets}.",
+        f"note says otherwise, all networks timed in turns; ± is half the middle 50 % of a "
+        f"network's turns. Budgets (ms): {budgets}.",
         "Top-1 (%) of the paper is printed there: its own networks have width 1.2 and were "
         "fine-tuned on ImageNet. Top-1 here is predicted: of the published Once-for-All supernet "
         "of width 1.0 with its own weights, before fine-tuning. So columns compare down, not "
@@ -471,6 +444,7 @@ def draw_figures(
     study: Study,
     answers: dict[str, list[dict[str, Any]]],
     networks: list[dict[str, Any]],
+    found: dict[str, Any],
     display: Display,
 ) -> None:
     """Figures A to H as SVG and PNG into `figures`; `networks` are the points of D and E."""
@@ -493,7 +467,8 @@ def draw_figures(
         ),
         f"{over_latency}-accuracy-over-latency".lstrip("-"): lambda: figures.accuracy_over_latency(
             [_point(row) for row in networks],
-            f"{study.paper.title} in the paper; here {_machine(study)}",
+            f"{study.paper.title} in the paper; here {_machine(study)}"
+            + (f"\n{found['busy']}" if found["busy"] else ""),
         ),
         f"{pictures}-found-here": lambda: architecture_columns(
             [(f"{b} ms", row["arch"]) for b, row in zip(budgets, answers["pnag"], strict=True)]
@@ -533,4 +508,4 @@ def _networks_with_accuracy(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _point(row: dict[str, Any]) -> figures.Point:
-    return figures.Point(row["group"], row["name"], row["milliseconds"], row["top1"])
+    return figures.Point(row["group"], row["name"], row["milliseconds"], row["top1"], row["spread"])

@@ -27,7 +27,12 @@ from pnag.pipeline.stages import (
     user_table_stage,
 )
 from pnag.pipeline.tables import read_table
-from pnag.pipeline.timing import runtime_of
+from pnag.pipeline.timing import (
+    runtime_of,
+    steadiness_of_ladder,
+    steadiness_of_proof,
+    steadiness_of_table,
+)
 from pnag.pipeline.trained import Answer
 
 
@@ -195,6 +200,8 @@ def collect_metrics(
         metrics["latency"] = read_json(run.latency_error)
         metrics["device"] = read_json(run.latency_table)["identity"]
         metrics["proof"] = {k: proof[k] for k in ("speed", "drift", "remeasured", "unsteady")}
+        timings = (steadiness_of_table(run), steadiness_of_ladder(run), steadiness_of_proof(run))
+        metrics["busy"] = [timing.warning for timing in timings if timing.warning]
         metrics["known"] = [
             {
                 "name": network.name,

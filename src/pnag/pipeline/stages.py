@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,13 @@ from pnag.pipeline.recipe import Recipe, TableRecipe
 from pnag.pipeline.run_directory import RunDirectory, answer_name
 from pnag.pipeline.size import Size
 from pnag.pipeline.tables import add_rounds, architecture_table, read_table, user_table, write_table
-from pnag.pipeline.timing import runtime_of, time_in_turns
+from pnag.pipeline.timing import (
+    runtime_of,
+    steadiness_of_ladder,
+    steadiness_of_proof,
+    steadiness_of_table,
+    time_in_turns,
+)
 from pnag.pipeline.trained import (
     IMAGENET_WEIGHTS,
     Answer,
@@ -98,12 +104,7 @@ def latency_stage(run: RunDirectory, recipe: Recipe, size: Size, display: Displa
         f"tau {error['tau']:.3f}; machine speed ±{error['drift']['spread']:.1%}, "
         f"{error['drift']['remeasured']} disturbed turn(s) taken again"
     )
-    if error["drift"]["unsteady"]:
-        display.note(
-            f"  [yellow]the machine was busy: {error['drift']['unsteady']} disturbed turns had to "
-            f"be kept; close other programs, delete "
-            f"{escape(str(run.latency_table))} and run again[/yellow]"
-        )
+    steadiness_of_table(run).tell(display)
 
 
 def _change_latency_table(run: RunDirectory, settings: dict[str, Any], display: Display) -> None:
@@ -271,9 +272,11 @@ def front_calibration_stage(
         networks = {text: size.build(text) for text in texts}
         proof = time_in_turns(run, recipe, networks, {}, "timing the front", display)
         measured = np.array([proof.networks[text].milliseconds for text in texts])
-        fit_front_calibration(front.cost[rungs], measured).save(run.front_calibration)
+        fitted = fit_front_calibration(front.cost[rungs], measured)
+        replace(fitted, unsteady=proof.unsteady, spread=proof.drift).save(run.front_calibration)
 
     run.stage("front calibration", inputs, [run.front_calibration], work, display.reused)
+    steadiness_of_ladder(run).tell(display)
 
 
 def spread_budgets(front: Front, n: int = DEFAULT_BUDGETS) -> list[float]:
@@ -364,6 +367,7 @@ def proof_stage(
         )
 
     run.stage("proof", inputs, [run.proof, *models.values()], work, display.reused)
+    steadiness_of_proof(run).tell(display)
 
 
 def model_name(a: Answer) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pnag.report.experiment_table import html_table
 from pnag.report.markup import escape, inline_svg, page
-from pnag.report.page import size_options
+from pnag.report.page import size_options, unsure_times
 from pnag.report.paper_figures import METHOD_NAMES, TABLE_BINS, Floats, draw_edges
 from pnag.report.series import curve, short
 
@@ -55,7 +55,8 @@ def experiment_page(shown: Experiment) -> str:
         "experiment.js",
         _data(shown),
         title=escape(shown.title),
-        about="".join(f"<p>{escape(text)}</p>" for text in shown.about),
+        about=unsure_times([shown.found["busy"]])
+        + "".join(f"<p>{escape(text)}</p>" for text in shown.about),
         table=html_table(shown.found["rows"], "The paper's table, and here"),
         over_latency=f"Figure {over_latency}: accuracy over latency".removeprefix("Figure : "),
         figure=escape(pictures),
@@ -99,6 +100,7 @@ def _network(row: dict[str, Any], measured_on: dict[str, Any]) -> dict[str, Any]
         "group": row["group"],
         "name": row["name"],
         "cost": row["milliseconds"],
+        "spread": round(row["spread"], 4),
         "accuracy": row["top1"],
         "params": round(row["params_m"] * 1e6),
         "macs": round(row["macs_m"] * 1e6),

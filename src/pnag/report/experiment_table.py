@@ -14,7 +14,7 @@ COLUMNS = (
     "here: budget", "ms", "top-1", "params", "MAdds",
 )  # fmt: skip
 # What a terminal of less than so many characters shows: names, milliseconds, top-1, budgets.
-WIDE, NARROW = 125, (0, 1, 2, 6, 7, 8)
+WIDE, NARROW = 132, (0, 1, 2, 6, 7, 8)
 
 
 def experiment_cells(row: dict[str, Any]) -> list[str]:
@@ -36,11 +36,18 @@ def experiment_cells(row: dict[str, Any]) -> list[str]:
         number(printed.get("macs_m"), 0),
         printed.get("search_gpu_days") or "-",
         number(row.get("budget"), 2),
-        number(row.get("milliseconds"), 2),
+        _milliseconds(row),
         number(row.get("top1"), 2, 100),
         number(row.get("params_m"), 1),
         number(row.get("macs_m"), 0),
     ]
+
+
+def _milliseconds(row: dict[str, Any]) -> str:
+    """The measured time with its spread."""
+    if row.get("milliseconds") is None:
+        return "-"
+    return f"{row['milliseconds']:.2f} ±{row['spread']:.1%}"
 
 
 def _is_ours(row: dict[str, Any]) -> bool:

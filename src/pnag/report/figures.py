@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pandas as pd
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
@@ -22,6 +24,7 @@ from pnag.space.architecture import MAX_DEPTH, UNITS
 
 ANSWER, KNOWN, FRONT, CLOUD = "#d6336c", "#1c7ed6", "#2b8a3e", "#ced4da"
 KERNEL_COLOURS = {3: "#6cbcf2", 5: "#f2a94b", 7: "#e584c0"}  # those of the page
+LINES = "lines: the middle half of the turns"  # through measured points
 WIDTH_LENGTHS = {3: 0.5, 4: 2 / 3, 6: 1.0}
 
 
@@ -98,9 +101,12 @@ def accuracy_over_cost(metrics: dict[str, Any], table: pd.DataFrame, front: pd.D
     axes.plot(front["cost"], front["accuracy"] * scale, color=FRONT, label="front (predicted)")
     answers = metrics["answers"]
     costs = [a["measured_ms"] if timed else a["cost"] for a in answers]
+    accuracies = [a["accuracy"] * scale for a in answers]
+    if timed:
+        draw_spreads(axes, costs, accuracies, spreads_of(answers), ANSWER)
     axes.scatter(
-        costs, [a["accuracy"] * scale for a in answers], color=ANSWER, zorder=3, s=50, marker="*",
-        label="answers (latency measured)" if timed else "answers",
+        costs, accuracies, color=ANSWER, zorder=3, s=50, marker="*",
+        label=f"answers (latency measured; {LINES})" if timed else "answers",
     )  # fmt: skip
     if own:
         axes.scatter(
@@ -108,6 +114,7 @@ def accuracy_over_cost(metrics: dict[str, Any], table: pd.DataFrame, front: pd.D
             label="answers, fine-tuned (test images)",
         )  # fmt: skip
     for k in metrics.get("known", []):
+        draw_spreads(axes, [k["measured_ms"]], [k["top1"] * scale], spreads_of([k]), KNOWN)
         axes.scatter(k["measured_ms"], k["top1"] * scale, color=KNOWN, zorder=3, s=24)
         axes.annotate(
             k["name"], (k["measured_ms"], k["top1"] * scale), xytext=(6, -3),
@@ -129,6 +136,23 @@ def accuracy_over_cost(metrics: dict[str, Any], table: pd.DataFrame, front: pd.D
     return figure
 
 
+def spreads_of(timed: Sequence[dict[str, Any]]) -> list[float]:
+    """Of answers or known networks, the spread of their times as a fraction."""
+    return [row["measured_spread"] for row in timed]
+
+
+def draw_spreads(
+    axes: Axes, x: Sequence[float], y: Sequence[float], spreads: Sequence[float], colour: str
+) -> None:
+    """A line through each of (N,) measured points: half of its turns lie on it.
+
+    Args:
+        spreads: (N,) half the line's length, as a fraction of x.
+    """
+    errors = [value * spread for value, spread in zip(x, spreads, strict=True)]
+    axes.errorbar(x, y, xerr=errors, fmt="none", ecolor=colour, elinewidth=1, zorder=2)
+
+
 def predicted_over_measured(metrics: dict[str, Any]) -> Figure:
     """Latency of the check networks and of the answers against the latency model."""
     error = metrics["latency"]
@@ -144,11 +168,10 @@ def predicted_over_measured(metrics: dict[str, Any]) -> Figure:
     axes.scatter(
         error["measured_ms"], error["predicted_ms"], s=12, color=KNOWN, label="unseen networks"
     )
-    axes.scatter(
-        [a["measured_ms"] for a in answers], [a["cost"] for a in answers], s=50, marker="*",
-        color=ANSWER, label="answers",
-    )  # fmt: skip
-    axes.set_xlabel("measured (ms)")
+    measured, predicted = [a["measured_ms"] for a in answers], [a["cost"] for a in answers]
+    draw_spreads(axes, measured, predicted, spreads_of(answers), ANSWER)
+    axes.scatter(measured, predicted, s=50, marker="*", color=ANSWER, label="answers")
+    axes.set_xlabel(f"measured (ms; {LINES})")
     axes.set_ylabel("predicted (ms)")
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)

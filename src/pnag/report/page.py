@@ -39,6 +39,7 @@ def write_report(
         _data(path, metrics, sampled, front, export_options),
         title=f"pnag: {escape(path.resolve().name)}",
         about=about(metrics),
+        busy=unsure_times(metrics.get("busy", [])),
         unit=escape(metrics["unit"]),
         cost_name=cost_name,
         meaning=_meaning(metrics),
@@ -74,6 +75,11 @@ def about(metrics: dict[str, Any]) -> str:
         f"{escape(d['version'])}, {threads}, batch {d.get('batch', 1)}, "
         f"{d['resolution']}×{d['resolution']} pixels."
     )
+
+
+def unsure_times(warnings: list[str]) -> str:
+    """What a run says of times that were taken on a busy machine, as HTML; empty texts are none."""
+    return "".join(f"<p class='note'>{escape(text)}</p>" for text in warnings if text)
 
 
 def size_options(device: dict[str, Any]) -> str:
@@ -114,7 +120,10 @@ def _data(
     own = metrics["source"] == "images"
     losses = read_json(path / "logs" / "evaluator.json")["ranking_loss"]
     rewards = read_json(path / "logs" / "generator.json")["accuracy_within_budget"]
-    kept = ("budget", "arch", "accuracy", "cost", "measured_ms", "test_top1", "params", "macs")
+    kept = (
+        "budget", "arch", "accuracy", "cost", "measured_ms", "measured_spread", "test_top1",
+        "params", "macs",
+    )  # fmt: skip
     data: dict[str, Any] = {
         "unit": metrics["unit"],
         "timed": "proof" in metrics,
@@ -133,7 +142,7 @@ def _data(
             {name: answer[name] for name in kept if name in answer} for answer in metrics["answers"]
         ],
         "known": [
-            {name: network[name] for name in ("name", "top1", "measured_ms")}
+            {name: network[name] for name in ("name", "top1", "measured_ms", "measured_spread")}
             for network in metrics.get("known", [])
         ],
         "evaluator": curve(losses),
@@ -145,6 +154,8 @@ def _data(
             "measured": short(error["measured_ms"]),
             "predicted": short(error["predicted_ms"]),
         }
+        if error.get("measured_spread"):  # runs of before did not keep it
+            data["latency"]["spread"] = short(error["measured_spread"])
     if own:
         data["supernet"] = read_json(path / "logs" / "supernet.json")["rows"]
     return data

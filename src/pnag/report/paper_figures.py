@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 from matplotlib.transforms import Bbox
 
-from pnag.report.figures import latency_ticks
+from pnag.report.figures import LINES, draw_spreads, latency_ticks
 
 Floats = NDArray[np.float64]
 METHOD_COLOURS = {
@@ -223,12 +223,17 @@ def draw_histograms(
 
 @dataclass(frozen=True)
 class Point:
-    """A network in figures D and E: latency in ms, top-1 as a fraction."""
+    """A network in figures D and E.
+
+    Attributes:
+        top1: as a fraction. spread: of the latency, as a fraction of it.
+    """
 
     group: str
     name: str
     milliseconds: float
     top1: float
+    spread: float
 
 
 def accuracy_over_latency(points: Sequence[Point], title: str) -> Figure:
@@ -240,6 +245,7 @@ def accuracy_over_latency(points: Sequence[Point], title: str) -> Figure:
             continue
         x, y = [p.milliseconds for p in own], [p.top1 * 100 for p in own]
         colour, label = METHOD_COLOURS[group], METHOD_NAMES[group]
+        draw_spreads(axes, x, y, [p.spread for p in own], colour)
         if group == "comparator":
             axes.scatter(x, y, s=22, color=colour, label=label, zorder=2)
         else:
@@ -249,12 +255,13 @@ def accuracy_over_latency(points: Sequence[Point], title: str) -> Figure:
                 label=label, zorder=4 if front else 3, ls="-" if group != "paper" else ":",
             )  # fmt: skip
     axes.set_xscale("log")
-    low, high = min(p.milliseconds for p in points), max(p.milliseconds for p in points)
+    low = min(p.milliseconds * (1 - p.spread) for p in points)
+    high = max(p.milliseconds * (1 + p.spread) for p in points)
     ticks = latency_ticks(low * 0.9, high * 1.2)
     axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
     axes.set_xlim(low * 0.9, high * 1.3)
-    axes.set_xlabel("latency (ms, measured in turns)")
+    axes.set_xlabel(f"latency (ms, measured in turns; {LINES})")
     axes.set_ylabel("ImageNet top-1 (%)")
     axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.3)

@@ -8,7 +8,7 @@
 function networkCard(host, place, about) {
   const numbers = [
     [about.accuracyName, (r) => showAccuracy(r.accuracy, about.percent)],
-    [about.costName, (r) => `${showCost(r.cost)} ${about.unit}`],
+    [about.costName, (r) => `${showCost(r.cost)} ${about.unit}${showSpread(r.spread)}`],
     ["Parameters", (r) => showMillions(r.params)],
     ["MAdds", (r) => showMillions(r.macs)],
   ].map(([name, text]) => {
@@ -28,6 +28,9 @@ function networkCard(host, place, about) {
     command.set(exportCommand(row.arch, row.exportOptions ?? about.exportOptions));
   };
 }
+
+/** How sure a measured number is; nothing for a predicted one. */
+const showSpread = (spread) => (spread === undefined ? "" : ` ±${(100 * spread).toFixed(1)}%`);
 
 /** Rows of a front that came as columns. */
 function rowsOf(columns) {

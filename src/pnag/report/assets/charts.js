@@ -42,8 +42,12 @@ const SHAPES = {
   cross: "M-5,-1.6h3.4v-3.4h3.2v3.4h3.4v3.2h-3.4v3.4h-3.2v-3.4h-3.4Z",
 };
 
+/** Ends of the line through a measured point, on which the middle half of its turns lies. */
+const spreadEnds = ([x], spread) => [x * Math.max(1 - spread, 0.05), x * (1 + spread)];
+
 function extent(series, axis) {
-  const values = series.flatMap((s) => s.points.map((p) => p[axis]));
+  const values = series.flatMap((s) => s.points.flatMap((p, i) => (
+    axis === 0 && s.spread ? spreadEnds(p, s.spread[i]) : [p[axis]])));
   // not Math.min(...values): thousands of arguments are too many for some browsers
   return values.reduce(([l, h], v) => [Math.min(l, v), Math.max(h, v)], [Infinity, -Infinity]);
 }
@@ -79,9 +83,17 @@ function seriesNode(s, x, y) {
   const dots = s.points.map((p) => svgEl("path", {
     class: `dot ${s.look}`, d: SHAPES[s.kind], transform: `translate(${at(p)})`,
   }));
-  if (s.join === undefined) return svgEl("g", {}, ...dots);
-  const path = `M${s.points.map(at).join("L")}`;
-  return svgEl("g", {}, svgEl("path", { class: `line ${s.look} ${s.join}`, d: path }), ...dots);
+  const under = (s.spread || []).map((spread, i) => {
+    const [from, to] = spreadEnds(s.points[i], spread).map((v) => x(v).toFixed(1));
+    return svgEl("path", {
+      class: `spread ${s.look}`, d: `M${from},${y(s.points[i][1]).toFixed(1)}H${to}`,
+    });
+  });
+  if (s.join !== undefined) {
+    const path = `M${s.points.map(at).join("L")}`;
+    under.push(svgEl("path", { class: `line ${s.look} ${s.join}`, d: path }));
+  }
+  return svgEl("g", {}, ...under, ...dots);
 }
 
 /** The outline of a histogram: `edges` are one more than `heights`. */
@@ -128,7 +140,7 @@ function keyNode(s) {
     const through = { kind: "line", look: `${s.look} ${s.join}`, points: [[0, 0.5], [1, 0.5]] };
     key.append(seriesNode(through, x, y));
   }
-  key.append(seriesNode({ ...s, join: undefined, points }, x, y));
+  key.append(seriesNode({ ...s, join: undefined, spread: undefined, points }, x, y));
   return key;
 }
 
@@ -148,9 +160,9 @@ function toggle(s, redraw) {
  * Draw a chart into `host`, and a legend of the named series behind it.
  *
  * spec: {description, x: {label, log}, y: {label, range}, series, lines, toggles, height, after}
- *   series: {kind, points: [[x, y], ...], look, label, names, join, hidden}; join: the look of a
- *   line through its markers; onTop: drawn over the others; range: of an axis that shall not follow
- *   its points;
+ *   series: {kind, points: [[x, y], ...], look, label, names, spread, join, hidden}; spread: of each
+ *   measured x, as a fraction of it, drawn as a line; join: the look of a line through its markers;
+ *   onTop: drawn over the others; range: of an axis that shall not follow its points;
  *   lines: x values where something begins; toggles: the legend's items switch their series on and off;
  *   after(svg, x, y, frame): called at each drawing with the two scales.
  * Returns a function that draws anew, after series have been changed.

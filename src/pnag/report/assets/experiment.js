@@ -21,14 +21,15 @@ function accuracyOverLatency() {
   const series = Object.entries(LOOKS).map(([group, look]) => {
     const own = networks.filter((network) => network.group === group);
     const names = group === "comparator" ? { names: own.map((network) => network.name) } : {};
-    return { ...look, ...names, group, label: DATA.names[group], points: own.map(at) };
+    const spread = own.map((network) => network.spread);
+    return { ...look, ...names, group, label: DATA.names[group], points: own.map(at), spread };
   });
   const seriesOf = Object.fromEntries(series.map((s) => [s.group, s]));
   const card = networkCard(byId("point-numbers"), byId("point-picture"), DATA);
   const picker = chartPicker(byId("chart"), networks.map(at), {
     say: (i) => {
-      const { name, accuracy, cost } = networks[i];
-      return `${name}: ${showAccuracy(accuracy, true)} at ${showCost(cost)} ms`;
+      const { name, accuracy, cost, spread } = networks[i];
+      return `${name}: ${showAccuracy(accuracy, true)} at ${showCost(cost)} ms ±${percent(spread)}`;
     },
     show: (i) => {
       const network = networks[i];
@@ -43,7 +44,7 @@ function accuracyOverLatency() {
   drawLegend(byId("legend"));
   drawChart(byId("chart"), {
     description: "Networks by latency; arrow keys move along them",
-    x: { label: "latency (ms, measured in turns)", log: true },
+    x: { label: "latency (ms, measured in turns; lines: the middle half of them)", log: true },
     y: { label: "ImageNet top-1 (%)" },
     series,
     toggles: true,

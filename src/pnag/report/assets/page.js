@@ -35,6 +35,7 @@ function explore() {
 
 function accuracyOverCost() {
   const answers = DATA.answers.map((a) => [a.measured_ms ?? a.cost, a.accuracy * SCALE]);
+  const spread = DATA.timed ? DATA.answers.map((a) => a.measured_spread) : undefined;
   const tested = DATA.answers.filter((a) => a.test_top1 !== undefined)
     .map((a) => [a.measured_ms ?? a.cost, a.test_top1 * SCALE]);
   const host = byId("chart");
@@ -67,11 +68,13 @@ function accuracyOverCost() {
         points: FRONT.map((row) => [row.cost, row.accuracy * SCALE]) },
       { kind: "circle", look: "c-known", label: "known networks (published, measured)",
         points: DATA.known.map((k) => [k.measured_ms, k.top1 * SCALE]),
+        spread: DATA.known.map((k) => k.measured_spread),
         names: DATA.known.map((k) => k.name) },
       { kind: "square", look: "c-known", label: "answers, fine-tuned (test images)",
-        points: tested },
+        points: tested, spread },
       { kind: "star", look: "c-answer",
-        label: DATA.timed ? "answers (latency measured)" : "answers", points: answers },
+        label: DATA.timed ? "answers (latency measured; lines: the middle half of the turns)"
+          : "answers", points: answers, spread },
     ],
     after: observe,
   });
@@ -107,8 +110,9 @@ function latencyModel() {
       { kind: "band", label: "within 5 %", points: [
         [low, low * 0.95], [high, high * 0.95], [high, high * 1.05], [low, low * 1.05]] },
       { kind: "circle", look: "c-known", label: "networks that calibration never saw",
-        points: unseen },
-      { kind: "star", look: "c-answer", label: "answers", points: answers },
+        points: unseen, spread: DATA.latency.spread },
+      { kind: "star", look: "c-answer", label: "answers (lines: the middle half of the turns)",
+        points: answers, spread: DATA.answers.map((a) => a.measured_spread) },
     ],
   });
 }
