@@ -92,8 +92,11 @@ def timed(times: Sequence[float], reference_ms: float) -> Timed:
     """The latency that several turns of one network tell.
 
     Args:
-        times: one a turn, as fractions of the reference's time.
+        times: one a turn, as fractions of the reference's time. Commands take three at least; a
+            single one tells no spread, which is then 0.
         reference_ms: that time.
     """
+    if len(times) == 1:
+        return Timed(times[0] * reference_ms, 0.0)
     quarter, middle, three_quarters = statistics.quantiles(times, n=4)
     return Timed(middle * reference_ms, (three_quarters - quarter) / 2 / middle)
