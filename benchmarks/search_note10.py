@@ -3,9 +3,12 @@
     python benchmarks/search_note10.py --seeds 5
 
 Every method gets what a user has: a table of 16,000 uniformly sampled architectures (another one
-for each seed) and the two predictors that pnag fits to it. The referee scores answers by the
-published accuracy predictor and latency table (`note10.py`). Finished (method, seed) pairs are kept
-in `results/search_note10.json`, so a stopped run goes on; `--report` only prints.
+for each seed) and the two predictors that pnag fits to it. PNAG is what `pnag run` does
+(`train_and_search`). The referee scores answers by the published accuracy predictor and latency
+table (`note10.py`). Each (method, seed) is kept in `results/search_note10.json` as soon as it is
+finished, with the function that made it and the machine, so a stopped run goes on, and several
+processes can share the work (`--first-seed 0 --seeds 3` and `--first-seed 3 --seeds 2`); `--report`
+only prints.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import io
 import json
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +27,7 @@ from typing import Any, cast
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from filelock import FileLock
 from note10 import Note10
 from rich.console import Console
 from rich.table import Table
@@ -30,22 +35,29 @@ from rich.table import Table
 from pnag.cost.runtimes.machine import cpu_name
 from pnag.files import read_json, write_json, write_text
 from pnag.pipeline.recipe import make_recipe
+from pnag.pipeline.search_stages import search_settings
 from pnag.search.front import FrontSettings, improve
 from pnag.search.gaussian_process import GaussianProcess, fit_gaussian_process
 from pnag.search.labels import Labels
 from pnag.search.methods import METHODS, Problem, Searcher, silent
+from pnag.search.methods.evo import Evo
 from pnag.search.methods.multi_objective import (
     MultiObjective,
     MultiObjectiveSettings,
     nas_mo,
     ofa_mo,
+    train_for_budget,
 )
 from pnag.search.methods.nsga2 import nsga2
+from pnag.search.methods.pnag_method import pnag
+from pnag.search.methods.random_search import RandomSearch
+from pnag.search.pnag import PnagSettings, train_and_search
 from pnag.search.predictor import fit_predictor
 from pnag.search.rounds import ask_in_rounds
 from pnag.space import Tokens
 
 RESULTS = Path(__file__).parent / "results"
+VERSION = 2  # of the runs; raise it where a method is changed: those of another one are made anew
 BUDGETS = (23.0, 24.5, 26.0, 28.0, 30.0, 32.5, 35.0, 37.5, 40.0, 45.0, 50.0, 60.0)
 ROWS = 16_000
 ROUNDS, PER_ROUND = 20, 50
@@ -54,6 +66,19 @@ DRAWS = 1000
 # MnasNet's two pairs of exponents: with -0.07 on both sides the reward does not know the budget.
 SOFT = MultiObjectiveSettings(within=-0.07, beyond=-0.07)
 HARD = MultiObjectiveSettings(within=0.0, beyond=-1.0)
+# The functions that make each method's rows.
+MADE_BY: dict[str, tuple[Callable[..., Any], ...]] = {
+    "pnag": (train_and_search,),
+    "pnag+rounds": (ask_in_rounds, train_and_search),
+    "random": (RandomSearch,),
+    "nsga2": (nsga2,),
+    "nsga2+rounds": (nsga2,),
+    "evo": (Evo,),
+    "ofa-mo": (train_for_budget, ofa_mo.keywords["choose"]),
+    "nas-mo": (train_for_budget, nas_mo.keywords["choose"]),
+    "ofa-mo hard": (train_for_budget, ofa_mo.keywords["choose"]),
+    "nas-mo hard": (train_for_budget, nas_mo.keywords["choose"]),
+}
 
 Floats = np.ndarray
 
@@ -67,6 +92,11 @@ def problem_of(truth: Note10, tokens: Tokens, accuracy: Floats, cost: Floats, se
         fit_predictor(truth.space, tokens, cost, settings=settings, seed=seed),
     )
     return Problem(truth.space, tokens, accuracy, cost, labels)
+
+
+def settings_of_a_run() -> PnagSettings:
+    """What `pnag run` takes for evaluator, generator and front where its recipe says nothing."""
+    return search_settings(make_recipe({}))
 
 
 def rounds_of_pnag(truth: Note10, problem: Problem, seed: int) -> Problem:
@@ -110,9 +140,9 @@ def rounds_of_nsga2(truth: Note10, problem: Problem, seed: int) -> Problem:
 class Methods:
     """All methods on one table, each trained when first asked for; what they share is done once."""
 
-    def __init__(self, truth: Note10, seed: int) -> None:
+    def __init__(self, truth: Note10, seed: int, rows: int) -> None:
         self.truth, self.seed = truth, seed
-        self.tokens = truth.space.sample_unique(ROWS, np.random.default_rng(seed))
+        self.tokens = truth.space.sample_unique(rows, np.random.default_rng(seed))
         self.multi: dict[MultiObjectiveSettings, MultiObjective] = {}
 
     @cached_property
@@ -127,7 +157,11 @@ class Methods:
         """The searcher of a method's name."""
         problem, seed = self.fitted[0], self.seed
         if method == "pnag+rounds":
-            return METHODS["pnag"](rounds_of_pnag(self.truth, problem, seed), seed, silent)
+            return pnag(
+                rounds_of_pnag(self.truth, problem, seed), seed, silent, settings_of_a_run()
+            )
+        if method == "pnag":
+            return pnag(problem, seed, silent, settings_of_a_run())
         if method == "nsga2+rounds":
             return nsga2(rounds_of_nsga2(self.truth, problem, seed), seed, silent)
         if "-mo" in method:
@@ -164,11 +198,26 @@ def one_run(methods: Methods, method: str) -> dict[str, Any]:
             }
         )
     return {
+        "made_by": made_by(method),
+        "machine": machine(),
         "fit_seconds": fit_seconds,
         "train_seconds": trained,
         "hypervolume": hypervolume([(r["cost"], r["accuracy"]) for r in rows]),
         "answers": rows,
     }
+
+
+def made_by(method: str) -> str:
+    """The full names of the functions that make a method's rows."""
+    return ", ".join(f"{f.__module__}.{f.__qualname__}" for f in MADE_BY[method])
+
+
+def machine() -> str:
+    """What this process runs on."""
+    return (
+        f"{cpu_name()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, "
+        f"torch {torch.__version__}"
+    )
 
 
 def hypervolume(points: list[tuple[float, float]]) -> float:
@@ -214,7 +263,8 @@ def report(results: dict[str, Any]) -> str:
     """Medians over seeds as a text table; gaps in points of top-1."""
     best = best_of_all(results)
     console = Console(width=170, file=io.StringIO())
-    console.print(f"{results['machine']}\n")
+    everyone = [run for runs in results["runs"].values() for run in runs.values()]
+    console.print("\n".join(sorted({run["machine"] for run in everyone})) + "\n")
     for title, cell in (
         ("gap to the best known (points of top-1); * the answer breaks its budget", "gap"),
         ("share of 1,000 generated architectures within the true budget (%)", "within"),
@@ -250,6 +300,12 @@ def report(results: dict[str, Any]) -> str:
             f"{values[2]:.4f}",
         )  # fmt: skip
     console.print(table)
+    table = Table(title="what made each row", title_justify="left")
+    for name in ("method", "functions"):
+        table.add_column(name)
+    for method, runs in results["runs"].items():
+        table.add_row(method, "; ".join(sorted({run["made_by"] for run in runs.values()})))
+    console.print(table)
     console.print("NAS-MO uses OFA-MO's generators: its seconds for a further budget are OFA-MO's.")
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text
@@ -284,42 +340,74 @@ def figure(results: dict[str, Any]) -> str:
     return buffer.getvalue()
 
 
+def kept(path: Path) -> dict[str, Any]:
+    """The results so far: all that is of this version; best known accuracies are of any."""
+    results: dict[str, Any] = read_json(path) if path.exists() else {}
+    if results.get("version") != VERSION:
+        results = {"best_known": results["best_known"]} if "best_known" in results else {}
+    return {"version": VERSION, "runs": {}} | results
+
+
+def keep(path: Path, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Change the results on disk, which other processes change too; return them."""
+    with FileLock(path.with_suffix(".lock")):
+        results = kept(path)
+        change(results)
+        order = list(MADE_BY)
+        results["runs"] = dict(sorted(results["runs"].items(), key=lambda r: order.index(r[0])))
+        write_json(path, results)
+    return results
+
+
+def run_seed(path: Path, truth: Note10, seed: int, wanted: list[str], rows: int) -> None:
+    """Do what is missing of one seed, and keep each method's run as soon as it is finished."""
+    methods = Methods(truth, seed, rows)
+    for method in wanted:
+        if str(seed) in kept(path)["runs"].get(method, {}):
+            continue
+        run = one_run(methods, method)
+
+        def add(results: dict[str, Any], method: str = method, run: Any = run) -> None:
+            results["runs"].setdefault(method, {})[str(seed)] = run
+
+        results = keep(path, add)
+        gaps = [results["best_known"][str(r["budget"])] - r["accuracy"] for r in run["answers"]]
+        seconds = run["train_seconds"] + sum(r["seconds"] for r in run["answers"])
+        print(method, seed, json.dumps([round(g * 100, 2) for g in gaps]), f"{seconds:.0f} s",
+              flush=True)  # fmt: skip
+
+
 def main() -> None:
     """Run what is missing, write and print the report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    everything = ["pnag", "pnag+rounds", "random", "nsga2", "nsga2+rounds", "evo", "ofa-mo",
-                  "nas-mo", "ofa-mo hard", "nas-mo hard"]  # fmt: skip
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--methods", default=",".join(everything))
+    parser.add_argument("--methods", default=",".join(MADE_BY))
+    parser.add_argument("--rows", type=int, default=ROWS, help="of the table; fewer for a try")
+    parser.add_argument("--results", type=Path, default=RESULTS / "search_note10.json")
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
-    path = RESULTS / "search_note10.json"
-    results = read_json(path) if path.exists() else {"runs": {}}
-    if options.report and not results["runs"]:
-        parser.error(f"{path} holds no runs yet; start without --report")
+    path, wanted = options.results, options.methods.split(",")
+    for method in wanted:
+        if method not in MADE_BY:
+            parser.error(f"--methods has {method!r}; there are {', '.join(MADE_BY)}")
+    if options.rows != ROWS and path.parent == RESULTS:
+        parser.error(
+            f"--rows {options.rows} needs --results: the published ones are of {ROWS} rows"
+        )
     if not options.report:
         truth = Note10()
-        results["machine"] = (
-            f"{cpu_name()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, "
-            f"torch {torch.__version__}"
-        )
-        if "best_known" not in results:
-            results["best_known"] = best_known(truth)
-            write_json(path, results)
+        if "best_known" not in kept(path):
+            known = best_known(truth)
+            keep(path, lambda results: results.update(best_known=known))
         for seed in range(options.first_seed, options.first_seed + options.seeds):
-            methods = Methods(truth, seed)
-            for method in options.methods.split(","):
-                runs = results["runs"].setdefault(method, {})
-                if str(seed) not in runs:
-                    runs[str(seed)] = one_run(methods, method)
-                    write_json(path, results)
-                    gaps = [results["best_known"][str(r["budget"])] - r["accuracy"]
-                            for r in runs[str(seed)]["answers"]]  # fmt: skip
-                    print(method, seed, json.dumps([round(g * 100, 2) for g in gaps]), flush=True)
+            run_seed(path, truth, seed, wanted, options.rows)
+    results = kept(path)
+    if not results["runs"]:
+        parser.error(f"{path} holds no runs of this version; start without --report")
     text = report(results)
-    write_text(RESULTS / "search_note10.txt", text)
-    write_text(RESULTS / "search_note10.svg", figure(results))
+    write_text(path.with_suffix(".txt"), text)
+    write_text(path.with_suffix(".svg"), figure(results))
     print(text)
 
 

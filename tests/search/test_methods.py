@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from pnag.errors import PnagError
-from pnag.search.front import Floats
+from pnag.search.evaluator import EvaluatorSettings
+from pnag.search.front import Floats, FrontSettings
 from pnag.search.labels import Labels
 from pnag.search.methods import METHODS, Problem, Searcher, get_method, silent
 from pnag.search.methods.evo import Evo, EvoSettings
@@ -23,7 +24,9 @@ from pnag.search.methods.multi_objective import (
     ofa_mo,
 )
 from pnag.search.methods.nsga2 import Nsga2Settings, nsga2
+from pnag.search.methods.pnag_method import pnag
 from pnag.search.methods.random_search import RandomSearch
+from pnag.search.pnag import PnagSettings
 from pnag.search.policy_gradient import GeneratorSettings
 from pnag.space.search_space import SearchSpace, Token, Tokens
 
@@ -32,11 +35,18 @@ MULTI = MultiObjectiveSettings(
     draws=100, generator=GeneratorSettings(iterations=25, samples=16, hidden=16, embedding=8)
 )
 NSGA2 = Nsga2Settings(population=40, generations=30)
+PNAG = PnagSettings(
+    trained_budgets=5,
+    evaluator=EvaluatorSettings(steps=20, hidden=32, embedding=8),
+    generator=dataclasses.replace(MULTI.generator, iterations=10),
+    front=FrontSettings(budgets=16, draws=16, rounds=20, children=512, bins=64),
+)
 SMALL: dict[str, Callable[[Problem, int], Searcher]] = {
     "evo": lambda problem, seed: Evo(problem, seed, silent, EVO),
     "nas-mo": lambda problem, seed: nas_mo(problem, seed, silent, MULTI),
     "nsga2": lambda problem, seed: nsga2(problem, seed, silent, NSGA2),
     "ofa-mo": lambda problem, seed: ofa_mo(problem, seed, silent, MULTI),
+    "pnag": lambda problem, seed: pnag(problem, seed, silent, PNAG),
     "random": lambda problem, seed: RandomSearch(problem, seed),
 }
 TINY = SearchSpace(
@@ -92,7 +102,7 @@ def everything(space: SearchSpace) -> Tokens:
 
 
 def test_every_method_has_small_settings_here() -> None:
-    assert set(SMALL) <= set(METHODS)
+    assert set(METHODS) == set(SMALL)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -105,7 +115,7 @@ def test_the_answer_holds_the_budget(
         problem.space.check(tokens)
         accuracy, cost = problem.label(tokens)
         assert cost[0] <= budget or name == "nas-mo"
-        if name in ("evo", "nsga2"):
+        if name in ("evo", "nsga2", "pnag"):
             assert accuracy[0] >= problem.label(searchers["random"].answer(budget))[0][0]
         proposed = searchers[name].generate(budget, 300)
         assert proposed.shape == (300, len(problem.space.tokens))
@@ -148,7 +158,7 @@ def test_an_infeasible_budget_names_the_cheapest(name: str) -> None:
             searcher.generate(budget, 3)
 
 
-@pytest.mark.parametrize("name", ["evo", "nsga2"])
+@pytest.mark.parametrize("name", ["evo", "nsga2", "pnag"])
 def test_against_brute_force(name: str) -> None:
     problem = problem_of(TINY, 20)
     tokens = everything(TINY)
@@ -199,6 +209,20 @@ def test_mnasnets_reward() -> None:
     # the soft one orders architectures alike under every budget
     other = mnasnet_reward(accuracy, cost, 20, gently)
     assert other / soft == pytest.approx([(20 / 30) ** 0.07] * 3)
+
+
+def test_the_soft_reward_needs_one_training_for_all_budgets(problem: Problem) -> None:
+    seen: list[tuple[int, int]] = []
+    short = dataclasses.replace(MULTI.generator, iterations=5)
+    hard_settings = dataclasses.replace(MULTI, generator=short)
+    soft = dataclasses.replace(hard_settings, within=-0.07, beyond=-0.07)
+    searcher = nas_mo(problem, 0, lambda *done: seen.append(done), soft)
+    low, high = np.quantile(problem.cost, [0.2, 0.7])
+    assert (searcher.generate(low, 20) == searcher.generate(high, 20)).all()
+    assert (searcher.answer(low) == searcher.answer(high)).all()
+    assert len(seen) == short.iterations
+    hard = nas_mo(problem, 0, silent, hard_settings)
+    assert (hard.generate(low, 20) != hard.generate(high, 20)).any()
 
 
 def test_multi_objective_training_raises_the_reward(problem: Problem) -> None:

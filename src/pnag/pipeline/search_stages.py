@@ -33,7 +33,9 @@ from pnag.search.pnag import (
     train_and_search,
 )
 
-SEARCH_VERSION = 2  # 2: the evaluator that is kept is the refined one, and f's own front is whole
+# 2: the evaluator that is kept is the refined one, and f's own front is whole
+# 3: the local search keeps what is cheap too
+SEARCH_VERSION = 3
 
 
 def search_settings(recipe: Recipe) -> PnagSettings:

@@ -130,10 +130,15 @@ def improve(
     Args:
         start: (S, T) architectures. costs: the lowest and highest of the range to search; what
             lies beyond falls into the first or last bin.
+
+    Returns:
+        The front of all that was seen, the start included: a bin's best is rarely its cheapest,
+        which is the answer to the smallest budgets.
     """
     rng = np.random.default_rng(seed)
     pool = np.unique(start, axis=0)
     accuracy, cost = label(pool)
+    front = pareto_front(pool, accuracy, cost)
     for step in range(settings.rounds):
         elite = elite_of_bins(accuracy, cost, costs, settings.bins)
         parents = pool[elite]
@@ -142,8 +147,13 @@ def improve(
         pool = np.concatenate([parents, children])
         accuracy = np.concatenate([accuracy[elite], child_accuracy])
         cost = np.concatenate([cost[elite], child_cost])
+        front = pareto_front(
+            np.concatenate([front.tokens, pool]),
+            np.concatenate([front.accuracy, accuracy]),
+            np.concatenate([front.cost, cost]),
+        )
         progress(step + 1, settings.rounds)
-    return pareto_front(pool, accuracy, cost)
+    return front
 
 
 def breed(space: SearchSpace, parents: Tokens, count: int, rng: np.random.Generator) -> Tokens:

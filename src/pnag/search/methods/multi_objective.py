@@ -96,6 +96,9 @@ class MultiObjective:
         """(n, T) draws from the budget's generator, not selected by their cost."""
         if budget <= 0:  # the reward divides by it
             raise infeasible(budget, float(self.problem.cost.min()))
+        if self.settings.within == self.settings.beyond:
+            # B is a constant factor of the reward, so that one generator serves every budget.
+            budget = float(np.median(self.problem.cost))
         if budget not in self._generators:
             self._generators[budget] = train_for_budget(
                 self.problem, budget, self.settings, self.seed, self.progress

@@ -1,0 +1,203 @@
+"""Breaks the method in one place after the other, and shows which tests notice.
+
+    python scripts/mutations.py                       # all, about a minute each
+    python scripts/mutations.py --only evo            # those whose name holds "evo"
+
+Each mutation is an edit of a copy of `src` in a temporary folder; the tests of `tests/search` run
+on the copy. A mutation that no test notices makes the exit code 1, and so does an unbroken copy
+that fails. The table is written to `benchmarks/results/mutations.txt`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULT = ROOT / "benchmarks" / "results" / "mutations.txt"
+TESTS = ("tests/search/test_learning.py", "tests/search/test_methods.py",
+         "tests/search/test_methods_learn.py")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """What is broken, and how.
+
+    Attributes:
+        file: below `src/pnag/search`.
+        edits: (old, new); each old stands as often as `times` in the file.
+    """
+
+    name: str
+    file: str
+    edits: tuple[tuple[str, str], ...]
+    times: int = 1
+
+
+def edit(name: str, file: str, old: str, new: str, times: int = 1) -> Mutation:
+    """A mutation of one edit."""
+    return Mutation(name, file, ((old, new),), times)
+
+
+STEP = "        loss.backward()\n        optimizer.step()\n        schedule.step()\n"
+MUTATIONS = (
+    # --- the method --------------------------------------------------------------------------
+    edit("no evaluator step", "evaluator.py", STEP, STEP.replace("        optimizer.step()\n", "")),
+    edit("no generator step", "policy_gradient.py",
+         "clip_grad_norm_(generator.parameters(), 1.0)\n    optimizer.step()\n",
+         "clip_grad_norm_(generator.parameters(), 1.0)\n"),
+    edit("the reward's sign", "policy_gradient.py",
+         "baseline.advantage(scores)", "baseline.advantage(-scores)"),
+    edit("dominance without the accuracy rule", "dominance.py",
+         "torch.where(feasible, by_accuracy + len(cost), -by_cost)",
+         "torch.where(feasible, -by_cost, -by_cost)"),
+    edit("dominance without the budget", "dominance.py",
+         "torch.where(feasible, by_accuracy + len(cost), -by_cost)",
+         "torch.where(feasible, by_accuracy, by_accuracy)"),
+    edit("the entropy's sign", "policy_gradient.py",
+         "+ entropy * rollout.entropy", "- entropy * rollout.entropy"),
+    edit("the embedding ignored, by R and by f", "budgets.py",
+         "inside = budgets.double().clamp(anchors[0], anchors[-1])",
+         "inside = budgets.double() * 0 + anchors[0]"),
+    edit("the embedding ignored, by R alone", "evaluator.py",
+         "self.from_budget(self.embedding(budgets))",
+         "self.from_budget(self.embedding(budgets)) * 0", times=2),
+    edit("the embedding ignored, by f alone", "generator.py",
+         "self.from_budget(self.embedding(budgets))",
+         "self.from_budget(self.embedding(budgets)) * 0"),
+    edit("refinement never called", "policy_gradient.py",
+         "if settings.refine_steps and ", "if False and "),
+    edit("refinement by the wrong sign", "policy_gradient.py",
+         "for _ in range(steps):\n", "for _ in range(steps):\n        accuracy = -accuracy\n"),
+    edit("f never calibrated", "generator.py",
+         "self.held.copy_(held.cummax(0).values + hair)", "del held, hair"),
+    edit("the front without f's draws", "front.py",
+         "np.concatenate([drawn, start]),", "start,"),
+    edit("the front without the table", "front.py",
+         "np.concatenate([drawn, start]),", "drawn,"),
+    edit("the local search keeps the worst", "front.py",
+         "order = np.lexsort((-accuracy, place))", "order = np.lexsort((accuracy, place))"),
+    # --- the baselines -----------------------------------------------------------------------
+    edit("NAS-MO and OFA-MO: the reward's sign", "methods/multi_objective.py",
+         "standard.clip(-4, 4)", "-standard.clip(-4, 4)"),
+    edit("NAS-MO and OFA-MO: no training", "methods/multi_objective.py",
+         "        ascend(generator, optimizer, rollout, advantage, weight)\n", ""),
+    edit("NAS-MO and OFA-MO: the reward without the budget", "methods/multi_objective.py",
+         "np.where(cost <= budget, settings.within, settings.beyond)",
+         "np.where(cost <= budget, settings.within, settings.within)"),
+    edit("NAS-MO: the worst of the draws", "methods/multi_objective.py",
+         "return int(reward.argmax())", "return int(reward.argmin())"),
+    edit("NAS-MO: the first of the draws", "methods/multi_objective.py",
+         "return int(reward.argmax())", "return 0"),
+    edit("OFA-MO: the best of all draws, within the budget or not", "methods/multi_objective.py",
+         "    within = cost <= budget\n", "    within = cost <= np.inf\n"),
+    edit("OFA-MO: the worst within the budget", "methods/multi_objective.py",
+         "np.where(within, accuracy, -np.inf)", "np.where(within, -accuracy, -np.inf)"),
+    edit("EVO: the worst breed", "methods/evo.py",
+         'best = np.argsort(-accuracy, kind="stable")[:count]',
+         'best = np.argsort(accuracy, kind="stable")[:count]'),
+    edit("EVO: anyone breeds", "methods/evo.py",
+         'best = np.argsort(-accuracy, kind="stable")[:count]', "best = np.arange(count)"),
+    edit("EVO: no mutation", "methods/evo.py",
+         "np.where(mutant[couple], self.settings.mutation, 0.5)",
+         "np.where(mutant[couple], 0.0, 0.5)"),
+    edit("EVO: children are copies", "methods/evo.py",
+         "drawn = np.where(rng.random(other.shape) < rate, other, first[couple])",
+         "drawn = np.where(rng.random(other.shape) < 0, other, first[couple])"),
+    edit("EVO: children beyond the budget live", "methods/evo.py",
+         "np.flatnonzero(self._cost(drawn) <= budget)", "np.flatnonzero(self._cost(drawn) > 0)"),
+    edit("EVO: no generations", "methods/evo.py",
+         "for generation in range(s.generations):", "for generation in range(0):"),
+    edit("NSGA-II: the accuracy's sign", "methods/nsga2.py",
+         "np.stack([-accuracy, cost], 1)", "np.stack([accuracy, cost], 1)"),
+    edit("NSGA-II: blind to the cost", "methods/nsga2.py",
+         "np.stack([-accuracy, cost], 1)", "np.stack([-accuracy, 0 * cost], 1)"),
+    edit("NSGA-II: no generations", "methods/nsga2.py",
+         'termination=("n_gen", settings.generations)', 'termination=("n_gen", 1)'),
+    edit("NSGA-II: one beyond the budget", "methods/nsga2.py",
+         "best - np.arange(n) % (best + 1)", "best + 1 - np.arange(n) % (best + 1)"),
+    edit("random: the worst row within the budget", "methods/random_search.py",
+         "self.problem.accuracy[within].argmax()", "self.problem.accuracy[within].argmin()"),
+    edit("random: any row", "methods/random_search.py",
+         "np.flatnonzero(self.problem.cost <= budget)", "np.flatnonzero(self.problem.cost > 0)"),
+)  # fmt: skip
+
+
+def apply(mutation: Mutation, search: Path) -> None:
+    """Edit the copy of `src/pnag/search` at `search`.
+
+    Raises:
+        ValueError: if the text to be replaced is not there as often as it should be.
+    """
+    path = search / mutation.file
+    text = path.read_text()
+    for old, new in mutation.edits:
+        if text.count(old) != mutation.times:
+            raise ValueError(
+                f"mutation {mutation.name!r}: {mutation.file} has {text.count(old)} times, "
+                f"not {mutation.times}: {old!r}; give the mutation the text of today"
+            )
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
+def failing(mutation: Mutation | None, tests: list[str]) -> list[str]:
+    """The tests that fail on a mutated copy, or on an unbroken one, as file::test."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "src"
+        shutil.copytree(ROOT / "src", source)  # with what is compiled: times are kept
+        if mutation:
+            apply(mutation, source / "pnag" / "search")
+        report = Path(folder) / "report.xml"
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+             f"--junitxml={report}", *tests],
+            cwd=ROOT, capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        if done.returncode not in (0, 1):
+            raise SystemExit(done.stdout + done.stderr)
+        return [
+            f"{(case.get('classname') or '').rpartition('.')[2]}::{case.get('name')}"
+            for case in ElementTree.parse(report).iter("testcase")
+            if case.find("failure") is not None or case.find("error") is not None
+        ]
+
+
+def main() -> int:
+    """Run what is asked for; 1 if a mutation lives."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="part of the names of the wanted mutations")
+    parser.add_argument("--list", action="store_true", help="print the names and stop")
+    parser.add_argument("--tests", nargs="+", default=list(TESTS))
+    options = parser.parse_args()
+    wanted = [m for m in MUTATIONS if options.only.lower() in m.name.lower()]
+    if options.list or not wanted:
+        print("\n".join(m.name for m in MUTATIONS))
+        return 0 if options.list else 2
+    unbroken = failing(None, options.tests)
+    if unbroken:
+        print("the tests fail without a mutation:", *unbroken, sep="\n  ")
+        return 1
+    lines, alive = [], 0
+    for mutation in wanted:
+        dead = failing(mutation, options.tests)
+        alive += not dead
+        lines.append(f"{mutation.name} ({mutation.file}): {len(dead) or 'NO'} test(s)")
+        lines += [f"    {name}" for name in dead]
+        print("\n".join(lines[-1 - len(dead) :]), flush=True)
+        if not options.only:
+            RESULT.write_text("\n".join(lines) + "\n")
+    print(f"{len(wanted) - alive} of {len(wanted)} mutations are noticed")
+    return int(alive > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
