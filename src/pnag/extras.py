@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pnag.errors import PnagError
+from pnag.noise import into_log
 
 
 @contextmanager
@@ -19,7 +20,8 @@ def needing(what: str, extra: str) -> Iterator[None]:
         PnagError: if one is not installed, or cannot be loaded.
     """
     try:
-        yield
+        with into_log():
+            yield
     except ModuleNotFoundError as error:
         if not extra:
             raise

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from pnag.cli.options import (
@@ -20,6 +19,7 @@ from pnag.cli.options import (
     finite,
     parse_named_budgets,
 )
+from pnag.consoles import make_console
 from pnag.errors import PnagError
 
 
@@ -78,13 +78,13 @@ def generate(
         device or [],
         size,
         greedy=greedy,
-        display=Display(Console(stderr=as_json)),
+        display=Display(make_console(stderr=as_json)),
     )
     if as_json:
         values = asdict(result) if isinstance(result, SeveralAnswer) else result.as_json()
         typer.echo(json.dumps(values))
         return
-    console = Console(soft_wrap=True)
+    console = make_console(soft_wrap=True)
     console.print(f"[bold]{result.arch}[/bold]", highlight=False)
     if isinstance(result, SeveralAnswer):
         costs = ", ".join(f"{name} {amount(value)}" for name, value in result.costs.items())
@@ -192,7 +192,7 @@ def export(
     if int8 and to != "openvino":
         raise PnagError(f"--int8 goes with --to openvino, not {to}")
     load_converter(to)  # a missing package costs no time
-    console = Console(soft_wrap=True)
+    console = make_console(soft_wrap=True)
     asked = Asked(
         to, out, budget, weights, images, classes, int8, width_mult, resolution,
         num_classes, seed or 0, max_megapixels,

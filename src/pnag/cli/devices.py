@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from pnag.cli.options import (
@@ -18,6 +17,7 @@ from pnag.cli.options import (
     SizedWidthMult,
     Threads,
 )
+from pnag.consoles import make_console
 from pnag.errors import PnagError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def measure(
     from pnag.report.terminal import latency_errors_table
     from pnag.space import SearchSpace
 
-    display = Display(Console(stderr=as_json))
+    display = Display(make_console(stderr=as_json))
     space = SearchSpace()
     runtimes = make_runtimes(runtime or DEFAULT, threads or 1, adb)
     paths = table_paths(out, list(runtimes))
@@ -155,7 +155,7 @@ def _list_runtimes(as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(rows))
         return
-    console = Console(soft_wrap=True)
+    console = make_console(soft_wrap=True)
     for row in rows:
         mark = "[yellow]no [/yellow]" if row["missing"] else "[green]yes[/green]"
         reason = f"  [dim]{escape(row['missing'])}[/dim]" if row["missing"] else ""

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from pnag.cli.options import Json, parse_budgets
+from pnag.consoles import make_console
 
 
 def experiment(
@@ -35,7 +35,7 @@ def experiment(
     from pnag.pipeline.experiment import held_study, run_experiment
     from pnag.report.experiment_table import terminal_table
 
-    display = Display(Console(stderr=as_json))
+    display = Display(make_console(stderr=as_json))
     with held_study(run_directory, device, parse_budgets(budgets)) as study:
         found = run_experiment(study, display)
     if as_json:

@@ -17,6 +17,7 @@ from pnag.cli.devices import measure
 from pnag.cli.experiment import experiment
 from pnag.cli.report import compare, report
 from pnag.cli.run import run, train
+from pnag.cli.streams import set_up_streams
 from pnag.cli.tables import collect, search
 from pnag.cli.zoo import zoo_app
 from pnag.errors import PnagError
@@ -49,7 +50,8 @@ def mistakes_are_messages(command: F) -> F:
         except (Exception, KeyboardInterrupt) as error:
             if was_ctrl_c(error):
                 errors.print(
-                    "stopped; `run`, `train`, `collect` and `measure` go on where they were"
+                    "stopped; `run`, `train`, `collect` and `measure` go on where they were",
+                    soft_wrap=True,
                 )
                 raise typer.Exit(130) from None
             mistake = _mistake(error)
@@ -83,5 +85,6 @@ app.add_typer(zoo_app(mistakes_are_messages), name="zoo")
 
 def main() -> None:
     """What `pnag.__main__` calls."""
+    set_up_streams()
     heed_ctrl_c()
     app()

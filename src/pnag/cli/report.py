@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from pnag.cli.options import Json
+from pnag.consoles import make_console
 
 
 def report(
@@ -58,7 +58,7 @@ def compare(
     if as_json:
         typer.echo(json.dumps(comparison.as_json(), indent=1))
         return
-    console = Console()
+    console = make_console()
     console.print(compare_table(comparison))
     for warning in warnings(comparison):
         console.print(f"[yellow]note:[/yellow] {escape(warning)}")

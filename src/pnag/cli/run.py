@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from pnag.cli.options import (
@@ -32,6 +31,7 @@ from pnag.cli.options import (
     WidthMult,
     parse_budgets,
 )
+from pnag.consoles import make_console
 from pnag.errors import PnagError
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def run(
     if seed is not None:
         values["seed"] = seed
     _latency_values(values, runtime=runtime, threads=threads, adb=adb)
-    console = Console(stderr=as_json)
+    console = make_console(stderr=as_json)
     made = make_recipe(values)
     if ray_address and made.images is None:
         raise PnagError("--ray-address is for --images, which is not given; leave it out")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from pnag.cli.options import (
@@ -22,6 +21,7 @@ from pnag.cli.options import (
     Seed,
     parse_budgets,
 )
+from pnag.consoles import make_console
 
 
 def collect(
@@ -114,7 +114,7 @@ def search(
     from pnag.pipeline.display import Display
     from pnag.pipeline.search_table import search_table
 
-    display = Display(Console(stderr=as_json))
+    display = Display(make_console(stderr=as_json))
     answers = search_table(
         table, accuracy, cost, method, parse_budgets(budgets), seed or 0, display
     )

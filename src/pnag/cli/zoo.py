@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from pnag.cli.options import Adb, Json, RuntimeName, Seed, Threads
+from pnag.consoles import make_console
 
 if TYPE_CHECKING:
     from pnag.cost.runtimes import Runtime
@@ -52,7 +52,7 @@ def listing(context: typer.Context, as_json: Json = False) -> None:
         "top-1, top-5: published, ImageNet. MAdds: convolutions and linear layers. Sources and "
         "remarks: `pnag zoo show KEY`"
     )
-    Console().print(table)
+    make_console().print(table)
 
 
 def show(key: Key, as_json: Json = False) -> None:
@@ -116,7 +116,7 @@ def measure(
 
     if out:
         check_writable(out)
-    display = Display(Console(stderr=as_json))
+    display = Display(make_console(stderr=as_json))
     chosen = [name.strip() for name in only.split(",") if name.strip()] if only else []
     networks = select(chosen)
     check_makers(network for network in networks if network.key in chosen)

@@ -1,11 +1,19 @@
-"""What a run shows while it works: one progress bar a stage, and notes."""
+"""What a run shows while it works: one progress bar a stage, and notes.
+
+Where there is no terminal to draw a bar in, a stage writes a line every half minute instead, and
+one when it is done.
+"""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,6 +27,17 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from pnag.consoles import make_console
+
+EVERY = 30.0  # seconds between two lines
+
+
+class Bar(Protocol):
+    """One stage's progress."""
+
+    def update(self, done: int, total: int, detail: str = "") -> None:
+        """Show `done` of `total`, with a word on what is going on."""
+
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
@@ -26,25 +45,76 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:.1f}/s" if speed else "", style="dim")
 
 
-class Bar:
-    """One stage's bar."""
+class _Drawn:
+    """A bar of a terminal."""
 
     def __init__(self, progress: Progress, name: str) -> None:
         self._progress = progress
-        self._task = progress.add_task(name, total=None)
-        self._name = name
+        self._task = progress.add_task(escape(name), total=None)
+        self._name = escape(name)
 
     def update(self, done: int, total: int, detail: str = "") -> None:
-        """Show `done` of `total`, with a word on what is going on."""
-        text = f"{self._name} [dim]{detail}[/dim]" if detail else self._name
+        text = f"{self._name} [dim]{escape(detail)}[/dim]" if detail else self._name
         self._progress.update(self._task, completed=done, total=total, description=text)
+
+
+class _Lines:
+    """Lines of a file, written by a thread of their own: a stage may be long in one step."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console = console
+        self._name = name
+        self._began = time.monotonic()
+        self._first: tuple[float, int] | None = None  # when work that is counted began, and at what
+        self._last: tuple[int, int, str] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
+
+    def update(self, done: int, total: int, detail: str = "") -> None:
+        self._first = self._first or (time.monotonic(), done)
+        self._last = (done, total, detail)
+
+    def close(self, *, finished: bool) -> None:
+        """No more lines but the last."""
+        self._stop.set()
+        self._thread.join()
+        line = self._line(left=False)
+        self._print(f"✓ {line}" if finished else f"{line}, not finished")
+
+    def _write(self) -> None:
+        while not self._stop.wait(EVERY):
+            self._print(self._line(left=True))
+
+    def _line(self, *, left: bool) -> str:
+        took = time.monotonic() - self._began
+        if self._last is None or self._first is None:
+            return f"{self._name}: {_span(took)}"
+        done, total, detail = self._last
+        since, before = self._first
+        speed = (done - before) / max(time.monotonic() - since, 1e-9)
+        what = f"{self._name} {detail}" if detail else self._name
+        line = f"{what}: {done:,} of {total:,} in {_span(took)}"
+        if left and speed and done < total:
+            line += f", about {_span((total - done) / speed)} left"
+        return line
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _span(seconds: float) -> str:
+    """A time as people write it: 0:05, 12:30, 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class Display:
     """Prints to a console (stderr where stdout carries JSON)."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console()
+        self.console = console or make_console()
 
     def note(self, text: str) -> None:
         """One line that the user should see."""
@@ -56,9 +126,19 @@ class Display:
 
     @contextmanager
     def bar(self, name: str) -> Iterator[Bar]:
-        """A progress bar for as long as the block runs."""
+        """The progress of a stage for as long as the block runs."""
+        if not self.console.is_terminal or self.console.is_dumb_terminal:
+            lines = _Lines(self.console, name)
+            finished = False
+            try:
+                yield lines
+                finished = True
+            finally:
+                lines.close(finished=finished)
+            return
+        ascii_only = self.console.options.ascii_only
         with Progress(
-            SpinnerColumn(finished_text="[green]✓[/green]"),
+            SpinnerColumn("line" if ascii_only else "dots", finished_text="[green]✓[/green]"),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
@@ -68,4 +148,4 @@ class Display:
             TimeRemainingColumn(),
             console=self.console,
         ) as progress:
-            yield Bar(progress, name)
+            yield _Drawn(progress, name)

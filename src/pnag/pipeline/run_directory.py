@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from pnag.errors import PnagError
 from pnag.files import exists, file_fingerprint, fingerprint, read_json, write_json
+from pnag.noise import log_to
 
 STAGES_VERSION = 5  # 5: the plan of a supernet tells what was asked for
 
@@ -186,6 +187,7 @@ def held_run(path: Path) -> Iterator[RunDirectory]:
         ) from error
     try:
         write_json(holder, {"process": os.getpid(), "machine": socket.gethostname()})
+        log_to(path / "logs")
         yield RunDirectory(path)
     finally:
         holder.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pnag.cost.runtimes.machine import cpu_name
 from pnag.cost.timing import Call, Open, stopwatch
 from pnag.errors import PnagError
+from pnag.noise import into_log
 
 METHOD = "forward"
 
@@ -32,13 +33,14 @@ def export_pte(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
         input_shape: of the single input, batch first; fixed in the file.
     """
     images = torch.zeros(input_shape)
-    with warnings.catch_warnings(), torch.no_grad():
+    with into_log(), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of torch about itself; none that a caller can act on
         exported = torch.export.export(network.eval(), (images,))
         edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
         return bytes(edge.to_executorch().buffer)
 
 
+@into_log()
 def start_executorch(threads: int) -> Any:
     """ExecuTorch's `Runtime` of this process.
 
@@ -80,6 +82,7 @@ def start_executorch(threads: int) -> Any:
     return runtime
 
 
+@into_log()
 def load_pte(model: bytes, threads: int) -> Callable[[Tensor], Tensor]:
     """An ExecuTorch file, ready to compute logits of images of the shape it was made for.
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from pnag.cost.runtimes.machine import cpu_name
 from pnag.cost.timing import Call, Open, stopwatch
+from pnag.noise import into_log
 
 OPSET = 18
 
@@ -41,6 +42,7 @@ def export_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
     return buffer.getvalue()
 
 
+@into_log()
 def onnx_session(model: bytes | Path, threads: int) -> ort.InferenceSession:
     """An ONNX Runtime session on the CPU with exactly `threads` threads."""
     options = ort.SessionOptions()

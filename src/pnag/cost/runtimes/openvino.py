@@ -23,6 +23,7 @@ from torch import nn
 from pnag.cost.runtimes.onnx_cpu import export_onnx
 from pnag.cost.timing import Call, Open, stopwatch
 from pnag.errors import PnagError
+from pnag.noise import into_log
 
 Images = NDArray[np.float32]
 # For timing: they set the ranges, and a range does not change a time.
@@ -35,6 +36,7 @@ def core() -> ov.Core:
     return ov.Core()
 
 
+@into_log()
 def convert_openvino(network: nn.Module, input_shape: tuple[int, ...]) -> ov.Model:
     """A network in eval mode as a model of OpenVINO, float32.
 
@@ -69,7 +71,7 @@ def quantize_openvino(model: ov.Model, images: Iterable[Images]) -> ov.Model:
     if not batches:
         raise PnagError("quantising needs images to calibrate on, and there are none")
     nncf = import_nncf()
-    with _quiet():
+    with _quiet(), into_log():
         quantized: ov.Model = nncf.quantize(
             model.clone(),
             nncf.Dataset(batches),
@@ -80,6 +82,7 @@ def quantize_openvino(model: ov.Model, images: Iterable[Images]) -> ov.Model:
     return quantized
 
 
+@into_log()
 def import_nncf() -> ModuleType:
     """NNCF, told not to report its use to its maker."""
     os.environ.setdefault("NNCF_CI", "1")
@@ -99,6 +102,7 @@ def _quiet() -> Iterator[None]:
         console.quiet = before
 
 
+@into_log()
 def compile_openvino(model: ov.Model, device: str, threads: int) -> ov.CompiledModel:
     """Ready to run one call after the other, in float32 as elsewhere where it is not in 8 bits.
 
