@@ -10,13 +10,17 @@ import typer
 from rich.markup import escape
 
 from pnag.cli.options import (
+    Batch,
     Classes,
+    DynamicBatch,
     Json,
     MaxMegapixels,
     Resolution,
     Seed,
     SizedWidthMult,
+    asked_batch,
     finite,
+    parse_budget,
     parse_named_budgets,
 )
 from pnag.consoles import make_console
@@ -147,7 +151,7 @@ def export(
         typer.Option(help="File; of a RUN a folder. [default: pnag.SUFFIX; RUN/exports]"),
     ] = None,
     budget: Annotated[
-        float | None, typer.Option(help="Of a RUN only the best answer within this cost.")
+        str | None, typer.Option(help="Of a RUN only the best answer within this cost.")
     ] = None,
     weights: Annotated[
         str | None,
@@ -177,6 +181,8 @@ def export(
         int | None, typer.Option(min=32, help="Height and width of the images. [default: 224]")
     ] = None,
     num_classes: Annotated[int | None, typer.Option(min=1, help="Classes. [default: 1000]")] = None,
+    batch: Batch = None,
+    dynamic_batch: DynamicBatch = False,
     seed: Seed = None,
 ) -> None:
     """Write networks in a format that other runtimes load, checked there against torch.
@@ -185,17 +191,17 @@ def export(
     with fresh weights or those of --weights. Beside each: what its input and classes are; beside
     all: an example that loads them.
     """
-    from pnag.deploy.formats import find_format, load_converter
+    from pnag.deploy.formats import load_converter
     from pnag.pipeline.export import Asked, export_all
 
-    find_format(to)
+    images_at_a_time = asked_batch(to, batch, dynamic=dynamic_batch)
     if int8 and to != "openvino":
         raise PnagError(f"--int8 goes with --to openvino, not {to}")
     load_converter(to)  # a missing package costs no time
     console = make_console(soft_wrap=True)
     asked = Asked(
-        to, out, budget, weights, images, classes, int8, width_mult, resolution,
-        num_classes, seed or 0, max_megapixels,
+        to, out, parse_budget(budget), weights, images, classes, int8, width_mult, resolution,
+        num_classes, seed or 0, max_megapixels, images_at_a_time,
     )  # fmt: skip
     for line in export_all(what, asked):
         console.print(line, highlight=False)

@@ -60,7 +60,7 @@ def measure(
 
     from pnag.cost.latency_model import check_latency_model, fit_latency_model
     from pnag.cost.measure import measure_device
-    from pnag.cost.runtimes import DEFAULT, make_runtimes
+    from pnag.cost.runtimes import DEFAULT, make_runtimes, too_many_threads
     from pnag.pipeline.display import Display
     from pnag.pipeline.timing import Steadiness
     from pnag.report.terminal import latency_errors_table
@@ -69,6 +69,7 @@ def measure(
     display = Display(make_console(stderr=as_json))
     space = SearchSpace()
     runtimes = make_runtimes(runtime or DEFAULT, threads or 1, adb)
+    display.warn(too_many_threads(runtime or DEFAULT, threads or 1))
     paths = table_paths(out, list(runtimes))
     results = []
     for name, made in runtimes.items():

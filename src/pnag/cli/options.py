@@ -3,69 +3,80 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pnag.errors import PnagError
-from pnag.pipeline.amounts import UNITS
 
 if TYPE_CHECKING:  # `pnag --help` need not wait for it
     from pnag.pipeline.budgets import Budget
 
 
-def parse_budgets(text: str | None) -> list[float]:
-    """`25,27.5,33` to numbers.
+def parse_budgets(text: str | None, column: str | None = None) -> list[float]:
+    """`25,27.5,33`, `6ms,8ms` or `2MB` to numbers in the unit of the cost.
+
+    Args:
+        column: the name of a table's cost; the budgets are milliseconds if None.
 
     Raises:
-        PnagError: for anything that is not a list of positive numbers.
+        PnagError: for anything that is not a list of positive numbers, or has another unit.
     """
     if text is None:
         return []
+    from pnag.pipeline.budgets import check_units, read_budget
+
     budgets = []
     for part in text.split(","):
-        try:
-            value = float(part)
-        except ValueError:
-            value = float("nan")
-        if not 0 < value < float("inf"):
+        budget = read_budget(part)
+        if budget is None:
             raise PnagError(
-                f"--budgets has {part.strip()!r}, needs positive numbers such as 25,27.5,33"
+                f"--budgets has {part.strip()!r}, needs positive numbers such as 25,27.5,33 or "
+                "6ms,8ms"
             )
-        budgets.append(value)
+        check_units({column or "latency": budget}, column)
+        budgets.append(budget.amount)
     return budgets
 
 
-BUDGET = re.compile(r"(?:([^=]+)=)?(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)([kKMG]?)(ms|B)?")
-SUFFIXES = {"": 1.0, "k": 1e3, **dict(UNITS)}
+def parse_budget(text: str | None) -> Budget | None:
+    """One budget without a name.
+
+    Raises:
+        PnagError: as `parse_named_budgets`, or if it has one.
+    """
+    if text is None:
+        return None
+    budgets = parse_named_budgets([text])
+    if "" not in budgets:
+        raise PnagError(f"--budget is {text!r}, needs a number of the run's own cost, without =")
+    return budgets[""]
 
 
 def parse_named_budgets(texts: list[str]) -> dict[str, Budget]:
     """`30`, `cpu=30ms`, `params=6M` or `memory=2MB`, each once, to budgets by name.
 
-    K, M and G are 10^3, 10^6 and 10^9. A budget without a name has the name "". Whether a unit is
-    that of its cost is for `check_units`: it depends on the run.
+    A budget without a name has the name "". Whether a unit is that of its cost is for
+    `check_units`: it depends on the run.
 
     Raises:
         PnagError: for anything else, a budget that is not positive, and a name that comes twice.
     """
-    from pnag.pipeline.budgets import Budget
+    from pnag.pipeline.budgets import read_budget
 
     budgets: dict[str, Budget] = {}
     for text in texts:
-        match = BUDGET.fullmatch(text.strip())
-        name = (match[1] or "").strip() if match else ""
-        value = float(match[2]) * SUFFIXES[match[3]] if match else 0.0
-        if not match or not 0 < value < float("inf"):
+        before, equals, after = text.rpartition("=")
+        name, budget = before.strip(), read_budget(after)
+        if budget is None or (equals and not name) or "=" in name:
             raise PnagError(
                 f"--budget is {text!r}, needs a positive number, with the name of a cost if it is "
-                "not the run's own, such as 30, params=6M or memory=2MB"
+                "not the run's own, such as 30, 30ms, params=6M or memory=2MB"
             )
         if name in budgets:
             raise PnagError(f"--budget has {name or 'a number without a name'} twice; give it once")
-        budgets[name] = Budget(value, match[4] or "")
+        budgets[name] = budget
     return budgets
 
 
@@ -78,6 +89,27 @@ def finite(value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a finite number")
     return value
+
+
+def asked_batch(to: str, batch: int | None, *, dynamic: bool) -> int:
+    """How many images the file of a format takes at a time; ANY_BATCH stands for any number.
+
+    Raises:
+        PnagError: if there is no such format, it cannot, or both options are given.
+    """
+    from pnag.deploy.formats import ANY_BATCH, FORMATS, find_format
+
+    if not dynamic:
+        find_format(to)
+        return batch or 1
+    if batch is not None:
+        raise PnagError(f"--batch {batch} and --dynamic-batch are two answers; give one of them")
+    if not find_format(to).any_batch:
+        can = ", ".join(name for name, entry in FORMATS.items() if entry.any_batch)
+        raise PnagError(
+            f"{to} plans its memory for one number of images: give it with --batch, or take {can}"
+        )
+    return ANY_BATCH
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of tables.")]
@@ -173,6 +205,14 @@ Epochs = Annotated[
 TrainMethod = Annotated[
     str | None,
     typer.Option(help="Of the supernet: sandwich or progressive. [default: sandwich]"),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(min=1, help="Images that the file takes at a time. [default: 1]"),
+]
+DynamicBatch = Annotated[
+    bool,
+    typer.Option("--dynamic-batch", help="Any number of images at a time (not executorch)."),
 ]
 RecipeFile = Annotated[
     Path | None, typer.Option("--recipe", help="YAML with any of recipe.yaml's options.")

@@ -140,7 +140,7 @@ def run(
         finetune_epochs=finetune_epochs,
     )
     if budgets is not None:
-        values["budgets"] = parse_budgets(budgets)
+        values["budgets"] = parse_budgets(budgets, _section(values, "table").get("cost"))
     if architectures is not None:
         place = values["images"] if values.get("source") == "images" else values
         place["architectures"] = architectures

@@ -116,7 +116,7 @@ def search(
 
     display = Display(make_console(stderr=as_json))
     answers = search_table(
-        table, accuracy, cost, method, parse_budgets(budgets), seed or 0, display
+        table, accuracy, cost, method, parse_budgets(budgets, cost), seed or 0, display
     )
     if as_json:
         typer.echo(json.dumps([a.as_json() for a in answers], indent=1))

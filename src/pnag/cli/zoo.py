@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from pnag.cli.options import Adb, Json, RuntimeName, Seed, Threads
+from pnag.cli.options import Adb, Batch, DynamicBatch, Json, RuntimeName, Seed, Threads, asked_batch
 from pnag.consoles import make_console
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def measure(
     as_json: Json = False,
 ) -> None:
     """Time networks on this machine, all in one interleaved run, each at its own resolution."""
-    from pnag.cost.runtimes import DEFAULT, make_runtime
+    from pnag.cost.runtimes import DEFAULT, make_runtime, too_many_threads
     from pnag.cost.steadiness import why_unsure
     from pnag.deploy.zoo import check_makers, select
     from pnag.deploy.zoo.measure import measure_zoo
@@ -128,6 +128,7 @@ def measure(
             'installed: pip install "pnag\\[zoo]"'
         )
     place = make_runtime(runtime or DEFAULT, threads or 1, adb)
+    display.warn(too_many_threads(runtime or DEFAULT, threads or 1))
     with display.bar("timing the zoo") as bar:
         times = measure_zoo(
             place,
@@ -193,6 +194,8 @@ def export(
         bool, typer.Option("--pretrained", help="With its published ImageNet weights.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="File. [default: KEY.onnx]")] = None,
+    batch: Batch = None,
+    dynamic_batch: DynamicBatch = False,
     seed: Seed = None,
 ) -> None:
     """Write a network as an ONNX file, checked against torch."""
@@ -206,7 +209,8 @@ def export(
     torch.manual_seed(seed or 0)
     module = load_pretrained(network) if pretrained else network.build()
     path = out or Path(f"{key}.onnx")
-    difference = export_checked(module, path, network.resolution)
+    images = asked_batch("onnx", batch, dynamic=dynamic_batch)
+    difference = export_checked(module, path, network.resolution, batch=images)
     whose = f"weights by {network.weights_by}" if pretrained else "fresh weights"
     typer.echo(f"{path}: {whose}; outputs equal torch's to {difference:.0e} of the largest")
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pnag.deploy.formats import Converted, Images, find_format, load_converter
+from pnag.deploy.formats import ANY_BATCH, Converted, Images, find_format, load_converter
 from pnag.errors import PnagError
 from pnag.extras import needing
 from pnag.files import exists, write_bytes, write_json, write_text, writing
@@ -20,12 +20,15 @@ TOLERANCE = 1e-4
 EXAMPLES = Path(__file__).parent / "examples"
 
 
-def export_checked(network: nn.Module, path: Path, resolution: int, to: str = "onnx") -> float:
+def export_checked(
+    network: nn.Module, path: Path, resolution: int, to: str = "onnx", batch: int = 1
+) -> float:
     """Write the files of a format; return the largest difference of its outputs from torch's.
 
     Args:
         path: of the file that is named; a second one has the same name and another suffix.
         to: a name in `pnag.deploy.formats.FORMATS`.
+        batch: images that the file takes at a time; ANY_BATCH is checked with one and with three.
 
     Returns:
         The difference as a fraction of the largest output: with fresh weights outputs reach from
@@ -36,13 +39,16 @@ def export_checked(network: nn.Module, path: Path, resolution: int, to: str = "o
         PnagError: if the outputs differ by more than 1e-4 of the largest, the files cannot be
             written, or the format's package is not installed.
     """
-    shape = (1, 3, resolution, resolution)
-    converted = load_converter(to)(network, shape)
-    images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        expected = network.eval()(images).numpy()
-    actual = converted.run(images.numpy())
-    difference = float(np.abs(expected - actual).max() / np.abs(expected).max())
+    image = (3, resolution, resolution)
+    converted = load_converter(to)(network, (batch, *image))
+    differences = []
+    for size in (1, 3) if batch == ANY_BATCH else (batch,):
+        images = torch.randn(size, *image, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            expected = network.eval()(images).numpy()
+        actual = converted.run(images.numpy())
+        differences.append(float(np.abs(expected - actual).max() / np.abs(expected).max()))
+    difference = float(np.max(differences))
     if not difference <= TOLERANCE:
         raise PnagError(
             f"the {to} file's outputs differ from torch's by {difference:.2g} of the largest, more "
@@ -58,6 +64,7 @@ def export_int8(
     resolution: int,
     calibration: Images,
     batches: Iterable[Images],
+    batch: int = 1,
 ) -> float:
     """Write OpenVINO's files in 8 bits; return how often they agree with the network in floats.
 
@@ -65,7 +72,8 @@ def export_int8(
         path: of the .xml file.
         calibration: (N, 3, R, R) preprocessed real images that tell the ranges of activations.
         batches: (B, 3, R, R) others, on which the two are compared; one batch at a time goes
-            through the network in floats, and image by image through the other, of that shape.
+            through the network in floats, and image by image through the other.
+        batch: images that the file takes at a time, or ANY_BATCH.
 
     Returns:
         The share of images with the same top-1 class.
@@ -76,13 +84,14 @@ def export_int8(
     load_converter("openvino")
     formats = importlib.import_module("pnag.deploy.formats.openvino")
     with needing("--int8", "openvino"):
-        converted = formats.convert_int8(network, (1, 3, resolution, resolution), calibration)
+        converted = formats.convert_int8(network, (batch, 3, resolution, resolution), calibration)
     network.eval()
     agree: list[bool] = []
     for images in batches:
         with torch.no_grad():
             expected = network(torch.from_numpy(images)).argmax(1).numpy()
-        actual = [converted.run(image[None])[0].argmax() for image in images]
+        fed = (np.repeat(image[None], abs(batch), axis=0) for image in images)
+        actual = [converted.run(image)[0].argmax() for image in fed]
         agree.extend(expected == actual)
     _write(converted, path)
     return float(np.mean(agree))

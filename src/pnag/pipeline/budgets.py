@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pnag.cost.counted import COUNTED
 from pnag.cost.runtimes import RUNTIMES
 from pnag.errors import PnagError
+from pnag.pipeline.amounts import UNITS
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,33 @@ class Budget:
 
     amount: float
     unit: str = ""
+
+
+_WRITTEN = re.compile(
+    r"(?P<number>\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)\s*"
+    r"(?:(?P<time>ms|us|\u00b5s|s)|(?P<multiple>[kKMG]i?)?(?P<bytes>B)?)"
+)
+_MULTIPLES = {"": 1.0, "k": 1e3, "ki": 2.0**10, **dict(UNITS)} | {
+    f"{name}i": 2.0 ** (10 * power) for power, name in enumerate("KMG", 1)
+}
+_MILLISECONDS = {"ms": 1.0, "us": 1e-3, "\u00b5s": 1e-3, "s": 1e3}
+
+
+def read_budget(text: str) -> Budget | None:
+    """`30`, `6.5ms`, `6M`, `2MB` or `1.5 MiB` as a budget; None for anything else.
+
+    K, M and G are 10^3, 10^6 and 10^9, Ki, Mi and Gi powers of 1024. Seconds and microseconds
+    become milliseconds.
+    """
+    match = _WRITTEN.fullmatch(text.strip())
+    if match is None:
+        return None
+    number = float(match["number"])
+    if match["time"]:
+        amount, unit = number * _MILLISECONDS[match["time"]], "ms"
+    else:
+        amount, unit = number * _MULTIPLES[match["multiple"] or ""], match["bytes"] or ""
+    return Budget(amount, unit) if 0 < amount < math.inf else None
 
 
 def check_units(budgets: Mapping[str, Budget], column: str | None) -> None:

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from pnag.cost.counted import COUNTED
 from pnag.cost.load import Cost, load_cost, split_name
+from pnag.cpus import allowed_cpus
 from pnag.errors import PnagError
 from pnag.networks.checkpoints import load_noted
 from pnag.pipeline.class_names import in_order_of
@@ -236,6 +237,11 @@ def collect_table(
     display.note(f"judged in {settings.precision} [dim](--precision)[/dim]")
     rng = np.random.default_rng(seed)
     tokens = sample_shared(space, architectures, rng, shared=shared or SHARED)
+    if device.type == "cpu" and ray_address is None and workers > allowed_cpus():
+        display.warn(
+            f"{workers} workers share the {allowed_cpus()} CPU(s) that this process may use, one "
+            "for each: more take memory and gain nothing"
+        )
     with display.bar("judging subnets") as bar:
         table = collect(
             supernet,

@@ -79,6 +79,8 @@ class _Lines:
         """No more lines but the last."""
         self._stop.set()
         self._thread.join()
+        if self._last is None and not finished:
+            return  # it was refused before it began
         line = self._line(left=False)
         self._print(f"✓ {line}" if finished else f"{line}, not finished")
 
@@ -119,6 +121,11 @@ class Display:
     def note(self, text: str) -> None:
         """One line that the user should see."""
         self.console.print(text, highlight=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """A note on something that the user may not have meant; nothing if the text is empty."""
+        if text:
+            self.note(f"[yellow]note:[/yellow] {escape(text)}")
 
     def reused(self, stage: str) -> None:
         """A stage need not be done again."""

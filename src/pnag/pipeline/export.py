@@ -15,9 +15,10 @@ from rich.markup import escape
 from timm.models.mobilenetv3 import MobileNetV3
 
 from pnag.deploy.export import export_checked, export_int8, write_example, write_preprocessing
-from pnag.deploy.formats import FORMATS, Images
+from pnag.deploy.formats import ANY_BATCH, FORMATS, Images
 from pnag.errors import PnagError
 from pnag.files import exists
+from pnag.pipeline.budgets import Budget
 from pnag.pipeline.class_names import in_order_of
 from pnag.pipeline.exportable import (
     Exportable,
@@ -49,7 +50,7 @@ class Asked:
 
     to: str
     out: Path | None = None
-    budget: float | None = None
+    budget: Budget | None = None
     weights: str | None = None
     images: str | None = None
     classes: int | None = None
@@ -59,6 +60,7 @@ class Asked:
     num_classes: int | None = None
     seed: int = 0
     max_megapixels: float | None = None
+    batch: int = 1  # or ANY_BATCH
 
     @property
     def size(self) -> Size:
@@ -111,12 +113,14 @@ def export_all(what: str, asked: Asked) -> Iterator[str]:
             yield _weights_line(one)
             if asked.int8:
                 assert data is not None
-                yield _write_int8(one, target, data, asked.seed)
+                yield _write_int8(one, target, data, asked)
             else:
-                difference = export_checked(one.network, target, one.resolution, asked.to)
+                difference = export_checked(
+                    one.network, target, one.resolution, asked.to, asked.batch
+                )
                 share = f"{difference:.0e} of the largest output"
                 yield f"{escape(str(target))}: equals torch to {share}"
-            beside = write_preprocessing(target, one.preprocessing)
+            beside = write_preprocessing(target, one.preprocessing | _batch_of(asked))
     example = write_example(asked.to, target.parent)
     command = shlex.join(["python", str(example), str(target), str(beside), "IMAGE"])
     yield f"[dim]load it: {escape(command)}[/dim]"
@@ -227,16 +231,23 @@ def _images(
     return data, [*data.notes, *filter(None, [note])]
 
 
+def _batch_of(asked: Asked) -> dict[str, Any]:
+    """What the description of a file says of its batch: nothing if it is one image."""
+    if asked.batch == 1:
+        return {}
+    return {"batch": "any" if asked.batch == ANY_BATCH else asked.batch}
+
+
 def _weights_line(one: Exportable) -> str:
     line = f"{one.name}: {one.weights}" + (f"; {one.note}" if one.note else "")
     sure = one.trained and not one.guessed and not one.note
     return escape(line) if sure else f"[yellow]note:[/yellow] {escape(line)}"
 
 
-def _write_int8(one: Exportable, target: Path, data: ImageData, seed: int) -> str:
-    calibration = np.concatenate(list(_some(data, "train", CALIBRATION_IMAGES, seed)))
-    compared = _some(data, "test", COMPARED_IMAGES, seed)
-    agreement = export_int8(one.network, target, one.resolution, calibration, compared)
+def _write_int8(one: Exportable, target: Path, data: ImageData, asked: Asked) -> str:
+    calibration = np.concatenate(list(_some(data, "train", CALIBRATION_IMAGES, asked.seed)))
+    compared = _some(data, "test", COMPARED_IMAGES, asked.seed)
+    agreement = export_int8(one.network, target, one.resolution, calibration, compared, asked.batch)
     return (
         f"{escape(str(target))}: 8 bits, ranges of {len(calibration)} train images; same top-1 "
         f"class as the float network on {agreement:.1%} of "

@@ -15,6 +15,7 @@ from pnag.errors import PnagError
 from pnag.files import read_json
 from pnag.networks import Supernet, load_published
 from pnag.networks.checkpoints import load_noted
+from pnag.pipeline.budgets import Budget, check_units
 from pnag.pipeline.preprocessing import (
     IMAGENET_CLASSES,
     expected_input,
@@ -177,12 +178,15 @@ def open_run(path: Path) -> FinishedRun:
     return FinishedRun(files, recipe, read_json(files.answers))
 
 
-def within(run: FinishedRun, budget: float) -> dict[str, Any]:
+def within(run: FinishedRun, asked: Budget) -> dict[str, Any]:
     """The most accurate of a run's answers that costs no more than a budget.
 
     Raises:
-        PnagError: if there is none; it names the cheapest.
+        PnagError: if there is none, naming the cheapest, or the budget has another unit.
     """
+    column = run.recipe.table.cost if run.recipe.table else None
+    check_units({column or "latency": asked}, column)
+    budget = asked.amount
     affordable = [answer for answer in run.answers if answer["cost"] <= budget]
     if not affordable:
         cheapest = min(answer["cost"] for answer in run.answers)

@@ -6,12 +6,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from pnag.cost.runtimes import DEFAULT
 from pnag.errors import PnagError
 from pnag.files import write_text
+from pnag.pipeline.budgets import check_units, read_budget
 from pnag.pipeline.run_directory import answer_name
 from pnag.ranges import Interval
 from pnag.search.evaluator import EvaluatorSettings
@@ -101,6 +109,22 @@ class Recipe(_Strict):
                 "theirs from images.resolution (--resolution with --images)"
             )
         return resolution
+
+    @field_validator("budgets", mode="before")
+    @classmethod
+    def _as_written(cls, budgets: Any, others: ValidationInfo) -> Any:
+        """`6ms` as 6: with units as on the command line."""
+        if not isinstance(budgets, str | list | tuple):
+            return budgets
+        table = others.data.get("table")
+        column = table.cost if table else None
+        found = []
+        for value in budgets.split(",") if isinstance(budgets, str) else budgets:
+            budget = read_budget(value) if isinstance(value, str) else None
+            if budget is not None:
+                check_units({column or "latency": budget}, column)
+            found.append(value if budget is None else budget.amount)
+        return found
 
     @field_validator("budgets")
     @classmethod

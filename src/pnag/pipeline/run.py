@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from pnag.cost.runtimes import too_many_threads
 from pnag.deploy.zoo import KNOWN_NETWORKS
 from pnag.errors import PnagError
 from pnag.files import read_json, write_json
@@ -51,6 +52,7 @@ def run_pipeline(
         raise PnagError("`pnag run` is one process; several can share `pnag train`")
     if recipe.table is None:  # now, and not after hours of training, comes what it lacks to measure
         runtime_of(recipe)
+        display.warn(too_many_threads(recipe.latency.runtime, recipe.latency.threads))
     with held_run(out) as run:
         run.unfinished_by_work = True
         return _run(run, recipe, display, ray_address)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pnag.cost.timing import Open
+from pnag.cpus import allowed_cpus
 from pnag.errors import PnagError
 from pnag.extras import needing
 
@@ -98,6 +99,7 @@ RUNTIMES: dict[str, Entry] = {
     ),
 }
 DEFAULT = "onnxruntime"
+ELSEWHERE = ("cuda",)  # runs networks on no CPU, as a runtime with another device does
 
 
 def make_runtime(name: str, threads: int = 1, adb: str | None = None) -> Runtime:
@@ -148,6 +150,27 @@ def make_runtimes(names: str, threads: int = 1, adb: str | None = None) -> dict[
         own = RUNTIMES[name].phone if name in RUNTIMES else False
         runtimes[name] = make_runtime(name, threads, adb if own or not on_phones else None)
     return runtimes
+
+
+def too_many_threads(names: str, threads: int) -> str:
+    """What to know if runtimes of this machine's CPU get more threads than it has; else empty.
+
+    Args:
+        names: a comma list; phones and GPUs have threads of their own.
+    """
+    allowed = allowed_cpus()
+    here = []
+    for wanted in names.split(","):
+        name, _, device = wanted.strip().partition(":")
+        phone = name in RUNTIMES and RUNTIMES[name].phone
+        if device in ("", "CPU") and not phone and name not in ELSEWHERE:
+            here.append(wanted.strip())
+    if threads <= allowed or not here:
+        return ""
+    return (
+        f"{threads} threads of {', '.join(here)} share the {allowed} CPU(s) that this process may "
+        f"use: they wait for each other, and times are several times as long as with {allowed}"
+    )
 
 
 def why_not(name: str) -> str:

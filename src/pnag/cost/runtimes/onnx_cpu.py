@@ -23,8 +23,10 @@ def export_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
 
     Args:
         input_shape: of the single input, batch first; fixed in the file because a fixed shape is
-            what runtimes optimise best.
+            what runtimes optimise best. A negative batch stands for any.
     """
+    batch, *image = input_shape
+    any_batch = {"images": {0: "batch"}, "logits": {0: "batch"}} if batch < 0 else None
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The tracing exporter gives the same graph as torch.export's for these plain networks, and
@@ -32,10 +34,11 @@ def export_onnx(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network.eval(),
-            (torch.zeros(input_shape),),
+            (torch.zeros(1 if any_batch else batch, *image),),
             buffer,  # type: ignore[arg-type]  # the tracing exporter takes a file object too
             input_names=["images"],
             output_names=["logits"],
+            dynamic_axes=any_batch,
             opset_version=OPSET,
             dynamo=False,
         )

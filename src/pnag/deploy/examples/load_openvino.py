@@ -25,7 +25,9 @@ left, top = (image.width - side) / 2, (image.height - side) / 2  # the middle of
 box = (left, top, left + side, top + side)
 pixels = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box, 2.0))
 images = ((pixels / 255 - how["mean"]) / how["std"]).astype(np.float32).transpose(2, 0, 1)[None]
+if isinstance(how.get("batch"), int):  # the file takes so many images at a time: this one, again
+    images = images.repeat(how["batch"], 0)
 # "f32", or OpenVINO computes in bfloat16 where it can
 network = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 logits = network(images)[0]
-print(how["classes"][int(logits.argmax())])
+print(how["classes"][int(logits[0].argmax())])

@@ -13,6 +13,7 @@ from torch import nn
 from pnag.errors import PnagError
 from pnag.extras import needing
 
+ANY_BATCH = -1
 Images = NDArray[np.float32]
 Logits = NDArray[np.float32]
 
@@ -32,7 +33,7 @@ class Converted:
 
 
 Convert = Callable[[nn.Module, tuple[int, ...]], Converted]
-"""Takes a network in eval mode and the shape of its one input, batch first."""
+"""Takes a network in eval mode and the shape of its one input, batch first; it can be ANY_BATCH."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +42,25 @@ class Entry:
 
     Attributes:
         suffix: of the file that is named. about: for the list of formats. extra: of pnag's, empty
-            if nothing else is needed.
+            if nothing else is needed. any_batch: whether a file can take any number of images.
     """
 
     module: str
     suffix: str
     about: str
     extra: str = ""
+    any_batch: bool = True
 
 
 FORMATS: dict[str, Entry] = {
     "onnx": Entry("pnag.deploy.formats.onnx", ".onnx", "ONNX"),
     "openvino": Entry("pnag.deploy.formats.openvino", ".xml", "OpenVINO IR", "openvino"),
     "executorch": Entry(
-        "pnag.deploy.formats.executorch", ".pte", "ExecuTorch with XNNPACK", "executorch"
+        "pnag.deploy.formats.executorch",
+        ".pte",
+        "ExecuTorch with XNNPACK",
+        "executorch",
+        any_batch=False,
     ),
     "torchscript": Entry("pnag.deploy.formats.torchscript", ".pt", "TorchScript, traced"),
     "timm": Entry("pnag.deploy.formats.timm", ".safetensors", "weights and how timm builds it"),

@@ -34,7 +34,7 @@ def convert_int8(
     Raises:
         ModuleNotFoundError: if NNCF is not installed.
     """
-    batch = input_shape[0]
+    batch = abs(input_shape[0])
     batches = [calibration[i : i + batch] for i in range(0, len(calibration) - batch + 1, batch)]
     return _saved(quantize_openvino(convert_openvino(network, input_shape), batches))
 

@@ -13,11 +13,11 @@ from pnag.deploy.formats import Converted, Images, Logits
 
 
 def convert(network: nn.Module, input_shape: tuple[int, ...]) -> Converted:
-    """One file; any batch size will do, though only this shape is checked."""
+    """One file, for any batch: it is traced with `input_shape`, or with one image for ANY_BATCH."""
     buffer = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        traced = torch.jit.trace(network.eval(), torch.zeros(input_shape))
+        traced = torch.jit.trace(network.eval(), torch.zeros(abs(input_shape[0]), *input_shape[1:]))
         torch.jit.save(traced, buffer)
     model = buffer.getvalue()
 
