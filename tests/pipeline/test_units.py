@@ -57,7 +57,7 @@ def test_run_and_its_recipe(folder: Path) -> None:
     assert call(*run_command(folder)).exit_code == 0
     assert budgets_of(folder) == [28, 29]
     assert yaml.safe_load((folder / "run" / "recipe.yaml").read_text())["budgets"] == [28.0, 29.0]
-    done = call(*run_command(folder, "--budgets", "27ms, 0.03s, 26500us"))
+    done = call(*run_command(folder, "--budgets", "27ms, 30 ms, 26.5"))
     assert done.exit_code == 0, done.output
     assert budgets_of(folder) == [26.5, 27, 30]
     (folder / "bad.yaml").write_text(yaml.safe_dump(QUICK | {"budgets": ["28 apples"]}))
@@ -100,6 +100,7 @@ def test_bytes(folder: Path) -> None:
         (["export", "RUN", "--budget", "6B"], "of ms has the unit B, needs ms"),
         (["export", "RUN", "--budget", "cpu=6"], "needs a number of the run's own cost"),
         (["generate", "RUN", "--budget", "6m"], "--budget is '6m', needs a positive number"),
+        (["run", "--budgets", "6s"], "--budgets has '6s', needs positive numbers"),
     ],
 )
 def test_another_unit_is_refused_everywhere(command: list[str], says: str, folder: Path) -> None:

@@ -26,30 +26,24 @@ class Budget:
 
 
 _WRITTEN = re.compile(
-    r"(?P<number>\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)\s*"
-    r"(?:(?P<time>ms|us|\u00b5s|s)|(?P<multiple>[kKMG]i?)?(?P<bytes>B)?)"
-)
+    r"(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)\s*(?:(ms)|([kKMG]i?)?(B)?)"
+)  # a number, and milliseconds, or a multiple of bytes or of nothing
 _MULTIPLES = {"": 1.0, "k": 1e3, "ki": 2.0**10, **dict(UNITS)} | {
     f"{name}i": 2.0 ** (10 * power) for power, name in enumerate("KMG", 1)
 }
-_MILLISECONDS = {"ms": 1.0, "us": 1e-3, "\u00b5s": 1e-3, "s": 1e3}
 
 
 def read_budget(text: str) -> Budget | None:
     """`30`, `6.5ms`, `6M`, `2MB` or `1.5 MiB` as a budget; None for anything else.
 
-    K, M and G are 10^3, 10^6 and 10^9, Ki, Mi and Gi powers of 1024. Seconds and microseconds
-    become milliseconds.
+    K, M and G are 10^3, 10^6 and 10^9; Ki, Mi and Gi are powers of 1024.
     """
     match = _WRITTEN.fullmatch(text.strip())
     if match is None:
         return None
-    number = float(match["number"])
-    if match["time"]:
-        amount, unit = number * _MILLISECONDS[match["time"]], "ms"
-    else:
-        amount, unit = number * _MULTIPLES[match["multiple"] or ""], match["bytes"] or ""
-    return Budget(amount, unit) if 0 < amount < math.inf else None
+    number, milliseconds, multiple, byte = match.groups()
+    amount = float(number) * _MULTIPLES[multiple or ""]
+    return Budget(amount, milliseconds or byte or "") if 0 < amount < math.inf else None
 
 
 def check_units(budgets: Mapping[str, Budget], column: str | None) -> None:
