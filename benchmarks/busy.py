@@ -37,6 +37,12 @@ SETTINGS: dict[str, dict[str, str]] = {
     "spinning": {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "300000"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
+PARTS = {
+    "start, predictors": "prediction_errors.json",
+    "evaluator": "logs/pretrained_evaluator.safetensors",
+    "generator": "generator.safetensors",
+    "front": "front.parquet",
+}  # and the file that each ends with
 OWN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -61,15 +67,20 @@ def busy_processes(count: int) -> Iterator[None]:
             process.wait()
 
 
-def seconds(table: Path, variables: dict[str, str]) -> float:
-    """Of one run from nothing, start of Python included."""
+def seconds(table: Path, variables: dict[str, str]) -> dict[str, float]:
+    """Of one run from nothing: each part, told by when its file was written, and all."""
     environment = {name: value for name, value in os.environ.items() if name not in OWN}
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pnag", "run", "--table", str(table), "--accuracy", "top1",
                    "--cost", "macs", "--out", f"{folder}/run", "--json"]  # fmt: skip
-        started = time.perf_counter()
+        started = last = time.time()
         subprocess.run(command, env=environment | variables, check=True, capture_output=True)
-        return time.perf_counter() - started
+        ended = time.time()
+        parts = {}
+        for part, file in PARTS.items():
+            written = (Path(folder) / "run" / file).stat().st_mtime
+            parts[part], last = written - last, written
+    return parts | {"report": ended - last, "all": ended - started}
 
 
 def main() -> None:
@@ -79,7 +90,7 @@ def main() -> None:
     parser.add_argument("--busy", type=int, default=1, help="processes beside the run")
     parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
-    taken: dict[str, dict[str, list[float]]] = {
+    taken: dict[str, dict[str, list[dict[str, float]]]] = {
         name: {"alone": [], "beside": []} for name in SETTINGS
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -91,18 +102,24 @@ def main() -> None:
                 for place, count in (("alone", 0), ("beside", options.busy)):
                     with busy_processes(count):
                         taken[name][place].append(seconds(table, variables))
-                    print(f"{name}, {place}: {taken[name][place][-1]:.1f} s", flush=True)
+                    print(f"{name}, {place}: {taken[name][place][-1]['all']:.1f} s", flush=True)
     head = (
         f"{cpu_name()}, {allowed_cpus()} CPUs; {options.rows} rows, {options.busy} busy "
-        f"process(es), {options.turns} turns; medians (lowest to highest) in seconds"
+        f"process(es), {options.turns} turns; medians in seconds"
     )
-    lines = [head, "", f"{'settings':12} {'alone':>22} {'beside':>22}   beside / alone"]
+    parts = [*PARTS, "report", "all"]
+    width = max(map(len, parts))
+    lines = [head, "", f"{'':20}" + "".join(f"{part:>{width + 2}}" for part in parts)]
     for name, places in taken.items():
-        cells = [
-            f"{statistics.median(t):.1f} ({min(t):.1f} to {max(t):.1f})" for t in places.values()
-        ]
-        ratio = statistics.median(places["beside"]) / statistics.median(places["alone"])
-        lines.append(f"{name:12} {cells[0]:>22} {cells[1]:>22}   {ratio:.2f}")
+        medians = {
+            place: [statistics.median(run[part] for run in runs) for part in parts]
+            for place, runs in places.items()
+        }
+        for place, values in medians.items():
+            cells = "".join(f"{value:{width + 2}.1f}" for value in values)
+            lines.append(f"{name + ', ' + place:20}{cells}")
+        ratio = medians["beside"][-1] / medians["alone"][-1]
+        lines.append(f"{'':20}beside / alone: {ratio:.2f}")
     text = "\n".join(lines) + "\n"
     write_json(RESULTS / "busy.json", {"machine": head, "seconds": taken})
     write_text(RESULTS / "busy.txt", text)

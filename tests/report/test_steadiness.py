@@ -85,6 +85,7 @@ def test_the_report_says_which_times_are_unsure(tmp_path: Path) -> None:
     assert [k["measured_spread"] for k in data["known"]] == [0.01] * 5
     assert data["latency"]["spread"] == [0.01] * 50
     figure = accuracy_over_cost(metrics, results.sampled, results.front)
+    assert figure.axes[0].get_title() == "\n".join(metrics["busy"])
     lines = [c for c in figure.axes[0].collections if isinstance(c, LineCollection)]
     assert sum(len(c.get_segments()) for c in lines) == 10  # one through each measured point
 

@@ -131,6 +131,7 @@ def accuracy_over_cost(metrics: dict[str, Any], table: pd.DataFrame, front: pd.D
         axes.minorticks_off()
     axes.set_xlabel("latency (ms)" if timed else f"cost ({metrics['unit']})")
     axes.set_ylabel(("top-1 (%)" if own else "ImageNet top-1 (%)") if timed else "accuracy")
+    axes.set_title("\n".join(metrics.get("busy", [])), fontsize=7)
     axes.grid(alpha=0.3)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=2, fontsize=8, frameon=False)
     return figure
