@@ -35,9 +35,9 @@ from scipy.stats import kendalltau
 from pnag.cost.runtimes.machine import cpu_name
 from pnag.files import file_fingerprint, fingerprint, write_text
 from pnag.networks import count_batch, load_checkpoint
+from pnag.pipeline.decoded_images import decode_images
 from pnag.pipeline.display import Display
 from pnag.pipeline.finished_supernet import load_plan
-from pnag.pipeline.image_stages import decode_images
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.space import SearchSpace, Tokens, sample_shared

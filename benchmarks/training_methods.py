@@ -25,8 +25,8 @@ from rich.table import Table
 from pnag.cost.runtimes.machine import cpu_name
 from pnag.files import write_text
 from pnag.networks.supernet import LARGEST
+from pnag.pipeline.decoded_images import decode_images
 from pnag.pipeline.display import Display
-from pnag.pipeline.image_stages import decode_images
 from pnag.space import SearchSpace
 from pnag.training.phases import PHASES
 from pnag.training.plan import evaluator_settings, plan_supernet, suited_batch

@@ -17,8 +17,8 @@ from pnag.cpus import allowed_cpus
 from pnag.errors import PnagError
 from pnag.networks.checkpoints import load_noted
 from pnag.pipeline.class_names import in_order_of
+from pnag.pipeline.decoded_images import decode_images, tell_images
 from pnag.pipeline.display import Display
-from pnag.pipeline.image_stages import decode_images, tell_images
 from pnag.pipeline.preprocessing import expected_input, normalised_by, supernet_preprocessing
 from pnag.pipeline.size import Size
 from pnag.pipeline.tables import counted_columns, read_table, write_table

@@ -23,7 +23,7 @@ from pnag.errors import PnagError
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.networks import load_checkpoint
 from pnag.networks.supernet import LARGEST, Supernet
-from pnag.pipeline.class_names import some_names
+from pnag.pipeline.decoded_images import decode_images, tell_images
 from pnag.pipeline.display import Display
 from pnag.pipeline.finished_supernet import (
     Asked,
@@ -48,9 +48,8 @@ from pnag.search.rounds import ask_in_rounds
 from pnag.space import SearchSpace, Tokens, sample_shared
 from pnag.training.batches import steps_per_epoch
 from pnag.training.collect import collect
-from pnag.training.images import ImageData, load_images
+from pnag.training.images import ImageData
 from pnag.training.loop import to_device
-from pnag.training.parts import PARTS
 from pnag.training.phases import PHASES
 from pnag.training.plan import (
     SHARES,
@@ -157,32 +156,6 @@ def make_accelerator(images: ImagesRecipe, kept: Precision | None = None) -> Acc
         mixed_precision=MIXED[precision],
         # others wait while the main process decodes and plans
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=12))],
-    )
-
-
-def decode_images(display: Display, source: str, **options: Any) -> ImageData:
-    """`load_images` with a bar."""
-    with display.bar("decoding the images") as bar:
-        data = load_images(
-            source,
-            **options,
-            progress=bar.update,
-            reading=lambda done, total: bar.update(done, total, "reading the files"),
-        )
-        read = sum(len(data.part(part)) for part in PARTS)
-        bar.update(read, read)  # of the cache nothing is told
-    return data
-
-
-def tell_images(display: Display, data: ImageData) -> None:
-    """Notes on the images, their classes by name, and how many there are."""
-    for note in data.notes:
-        display.note(f"[yellow]note:[/yellow] {escape(note)}")
-    pixels = data.preprocessing.resolution
-    display.note(
-        f"{len(data.classes)} classes ({escape(some_names(data.classes))}) at {pixels}x{pixels}: "
-        f"{len(data.train):,} images to train on, {len(data.validation):,} to choose by, "
-        f"{len(data.test):,} to judge by"
     )
 
 

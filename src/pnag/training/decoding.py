@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,33 +101,17 @@ def decode_parts(
     needed = sum(3 * sizes.side(name) ** 2 * len(rows) for name, rows in parts.items())
     _check_space(partial, needed, "the decoded images need")
     work = _Decoding(source, chosen, parts, sizes, choices, workers, partial, progress)
-    levels = choices.levels
-    more: list[str] = []
-    if levels is None and probed.wide:
-        levels, more = work.find_levels()
-    try:
-        decoded = work.decode(levels)
-    except _UnknownLevelsError:  # none of those probed was wide
-        levels, more = work.find_levels()
-        decoded = work.decode(levels)
+    decoded = work.decode_by_levels(probed.wide)
     shutil.rmtree(scratch, ignore_errors=True)
-    mean, std = _moments(decoded.histogram)
     description = {
         "classes": chosen.classes,
         "parts": {
             name: {"count": decoded.counts[name], "size": sizes.side(name)} for name in PARTS
         },
-        "preprocessing": {
-            "resolution": sizes.resolution,
-            "shorter": sizes.shorter,
-            "mean": mean,
-            "std": std,
-            "interpolation": INTERPOLATION,
-            "levels": [levels.low, levels.high] if levels else None,
-        },
+        "preprocessing": work.preprocessing(decoded),
         "small": sizes.small,
         "mirror": found.mirror,
-        "notes": [*notes, *more, *decoded.notes],
+        "notes": [*notes, *decoded.notes],
         "skipped": decoded.skipped,
     }
     write_json(partial / "images.json", description)
@@ -138,11 +122,13 @@ class _Decoded:
     """What came of all parts.
 
     Attributes:
+        levels: by which images of more than 8 bits were decoded.
         counts: images by part.
         histogram: (3, 256) counts of the train part's values.
         skipped: images that could not be decoded, each with the reason; their files.
     """
 
+    levels: Levels | None
     counts: dict[str, int] = field(default_factory=dict)
     histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros((3, 256), np.int64))
     skipped: list[str] = field(default_factory=list)
@@ -167,7 +153,37 @@ class _Decoding:
     partial: Path
     progress: Show
 
-    def find_levels(self) -> tuple[Levels, list[str]]:
+    def decode_by_levels(self, wide: bool) -> _Decoded:
+        """Write the files of all parts, after finding levels if they are needed.
+
+        Args:
+            wide: whether it is known that there is an image of more than 8 bits.
+
+        Raises:
+            PnagError: as `find_levels` and `decode`.
+        """
+        if self.choices.levels is not None or not wide:
+            with contextlib.suppress(_UnknownLevelsError):  # none of those probed was wide
+                return self.decode(self.choices.levels)
+        levels, note = self.find_levels()
+        decoded = self.decode(levels)
+        decoded.notes.insert(0, note)
+        return decoded
+
+    def preprocessing(self, decoded: _Decoded) -> dict[str, Any]:
+        """How images become a network's input, for `Preprocessing`."""
+        mean, std = _moments(decoded.histogram)
+        levels = decoded.levels
+        return {
+            "resolution": self.sizes.resolution,
+            "shorter": self.sizes.shorter,
+            "mean": mean,
+            "std": std,
+            "interpolation": INTERPOLATION,
+            "levels": [levels.low, levels.high] if levels else None,
+        }
+
+    def find_levels(self) -> tuple[Levels, str]:
         """One range for the wide images of all parts, and what to say about it.
 
         Raises:
@@ -176,8 +192,7 @@ class _Decoding:
         tasks = [ExtentTask(self.parts[name], self.choices.megapixels) for name in PARTS]
         narrow, wide = zip(*(task.found(self.workers) for task in tasks), strict=True)
         found = {"narrow": Extent.together(narrow), "wide": Extent.together(wide)}
-        levels, note = levels_of(found, self.source)
-        return levels, [note]
+        return levels_of(found, self.source)
 
     def decode(self, levels: Levels | None) -> _Decoded:
         """Write the files of all parts.
@@ -187,7 +202,7 @@ class _Decoding:
             PnagError: for an image that cannot be decoded, if these are refused, a class that
                 none is left of, or images that are all the same.
         """
-        decoded = _Decoded()
+        decoded = _Decoded(levels)
         for name in PARTS:
             self._decode_part(name, levels, decoded)
         if decoded.skipped:

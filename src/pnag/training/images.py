@@ -30,6 +30,7 @@ from pnag.training.decoding import OTHER_FOLDER, Choices, decode_parts
 from pnag.training.levels import Levels
 from pnag.training.look import looked_at, split_hash
 from pnag.training.parts import PartName
+from pnag.training.rows import Source
 
 
 @dataclass(frozen=True)
@@ -150,9 +151,9 @@ def load_images(
     processes may call this at once; one decodes and the others wait for it.
 
     Args:
-        source: a folder of class folders, or of train/, test/ and val/ with class folders in them;
-            a folder of Parquet files whose names start with train, test or val; one Parquet file;
-            a name on the Hugging Face hub; or `digits`.
+        source: a folder of class folders, of parts with class folders in them, or of images with
+            a list of their classes; Parquet or tar files or a folder of them; a name on the
+            Hugging Face hub; or `digits`. `docs/images.md` has all layouts.
         resolution: of the networks' input, in pixels; `suited_resolution` if None.
         cache: folder that gets a folder of its own for these images and settings.
         classes: this many classes, drawn by `seed`; all of them if None.
@@ -181,33 +182,42 @@ def load_images(
         data = other.read(cache)
         if data is not None and wanted.suits(data.preprocessing):
             return data
-    key = wanted.key()
-    folder = cache / key
     with writing(cache, OTHER_FOLDER):
-        lock = FileLock(cache / f".{key}.lock")
+        lock = FileLock(cache / f".{wanted.key()}.lock")
         lock.acquire()
     try:
-        data = wanted.read(cache)
-        if data is None:
-            partial = cache / f".{key}.partial"
-            for stale in (partial, folder):  # of a run that was stopped, or damaged later
-                shutil.rmtree(stale, ignore_errors=True)
-            try:
-                with writing(partial, OTHER_FOLDER):
-                    partial.mkdir()
-                decode_parts(found, source, resolution, choices, workers, partial, progress)
-                with writing(folder, OTHER_FOLDER):
-                    partial.replace(folder)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
-            data = wanted.read(cache)
-            if data is None:
-                raise PnagError(
-                    f"the decoded images {folder} are damaged as soon as they are written; check "
-                    f"the disk or {OTHER_FOLDER}"
-                )
+        return wanted.read(cache) or _decoded(found, wanted, cache, workers, progress)
     finally:
         lock.release()
+
+
+def _decoded(
+    found: Source,
+    wanted: _Wanted,
+    cache: Path,
+    workers: int | None,
+    progress: Callable[[int, int], None],
+) -> ImageData:
+    """What is decoded now, into a folder of another name until all is there."""
+    folder, partial = cache / wanted.key(), cache / f".{wanted.key()}.partial"
+    for stale in (partial, folder):  # of a run that was stopped, or damaged later
+        shutil.rmtree(stale, ignore_errors=True)
+    try:
+        with writing(partial, OTHER_FOLDER):
+            partial.mkdir()
+        decode_parts(
+            found, wanted.source, wanted.resolution, wanted.choices, workers, partial, progress
+        )
+        with writing(folder, OTHER_FOLDER):
+            partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    data = wanted.read(cache)
+    if data is None:
+        raise PnagError(
+            f"the decoded images {folder} are damaged as soon as they are written; check the disk "
+            f"or {OTHER_FOLDER}"
+        )
     return data
 
 
