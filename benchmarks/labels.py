@@ -103,8 +103,8 @@ def values(runs: dict[str, Any], shown: str, best_known: list[float]) -> Floats:
 
 
 def report(results: dict[str, Any], best_known: list[float]) -> str:
-    """Means over seeds, and the mean difference of the two with its standard error."""
-    console = Console(width=170, file=io.StringIO())
+    """Means over seeds; the mean of predicted less the table's, and its standard error."""
+    console = Console(width=150, file=io.StringIO())
     every = [run for noise in results["runs"].values() for of in noise.values()
              for run in of.values()]  # fmt: skip
     console.print("\n".join(sorted({run["machine"] for run in every})))
@@ -124,12 +124,14 @@ def report(results: dict[str, Any], best_known: list[float]) -> str:
             if len(seeds) == 2 and seeds[0] == seeds[1] and len(seeds[0]) > 1:
                 first, second = (found[name] for name in LABELS)
                 apart = second - first
-                error = apart.std(0, ddof=1) / len(apart) ** 0.5
                 means = apart.mean(1)  # one a seed
                 table.add_row(
-                    "predicted - table's", "",
-                    *(f"{x:+.2f}±{e:.2f}" for x, e in zip(apart.mean(0), error, strict=True)),
-                    f"{means.mean():+.3f}±{means.std(ddof=1) / len(means) ** 0.5:.3f}",
+                    "difference", "", *(f"{x:+.2f}" for x in apart.mean(0)), f"{means.mean():+.3f}"
+                )
+                errors = apart.std(0, ddof=1) / len(apart) ** 0.5
+                table.add_row(
+                    "its error", "", *(f"{x:.2f}" for x in errors),
+                    f"{means.std(ddof=1) / len(means) ** 0.5:.3f}",
                 )  # fmt: skip
             console.print(table)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]

@@ -1,7 +1,8 @@
 """Breaks the method in one place after the other, and shows which tests notice.
 
-    python scripts/mutations.py                       # all, about a minute each
-    python scripts/mutations.py --only evo            # those whose name holds "evo"
+    python scripts/mutations.py                # all, about half a minute each on a quiet core
+    python scripts/mutations.py --only evo     # those whose name holds "evo"
+    python scripts/mutations.py --first        # one test each is enough
 
 Each mutation is an edit of a copy of `src` in a temporary folder; the tests of `tests/search` run
 on the copy. A mutation that no test notices makes the exit code 1, and so does an unbroken copy
@@ -22,8 +23,9 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "mutations.txt"
-TESTS = ("tests/search/test_learning.py", "tests/search/test_methods.py",
-         "tests/search/test_methods_learn.py")  # fmt: skip
+TESTS = ("tests/search/test_baselines_learn.py", "tests/search/test_learning.py",
+         "tests/search/test_methods.py", "tests/search/test_generator.py",
+         "tests/search/test_ranking_loss.py")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,12 @@ def apply(mutation: Mutation, search: Path) -> None:
     path.write_text(text)
 
 
-def failing(mutation: Mutation | None, tests: list[str]) -> list[str]:
-    """The tests that fail on a mutated copy, or on an unbroken one, as file::test."""
+def failing(mutation: Mutation | None, arguments: list[str]) -> list[str]:
+    """The tests that fail on a mutated copy, or on an unbroken one, as file::test.
+
+    Args:
+        arguments: of pytest.
+    """
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "src"
         shutil.copytree(ROOT / "src", source)  # with what is compiled: times are kept
@@ -158,7 +164,7 @@ def failing(mutation: Mutation | None, tests: list[str]) -> list[str]:
         report = Path(folder) / "report.xml"
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-             f"--junitxml={report}", *tests],
+             f"--junitxml={report}", *arguments],
             cwd=ROOT, capture_output=True, text=True,
             env={**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
@@ -176,24 +182,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="part of the names of the wanted mutations")
     parser.add_argument("--list", action="store_true", help="print the names and stop")
+    parser.add_argument("--first", action="store_true", help="stop at the first test that fails")
     parser.add_argument("--tests", nargs="+", default=list(TESTS))
     options = parser.parse_args()
     wanted = [m for m in MUTATIONS if options.only.lower() in m.name.lower()]
     if options.list or not wanted:
         print("\n".join(m.name for m in MUTATIONS))
         return 0 if options.list else 2
-    unbroken = failing(None, options.tests)
+    arguments = [*options.tests, *(["-x"] if options.first else [])]
+    unbroken = failing(None, arguments)
     if unbroken:
         print("the tests fail without a mutation:", *unbroken, sep="\n  ")
         return 1
     lines, alive = [], 0
     for mutation in wanted:
-        dead = failing(mutation, options.tests)
+        dead = failing(mutation, arguments)
         alive += not dead
         lines.append(f"{mutation.name} ({mutation.file}): {len(dead) or 'NO'} test(s)")
         lines += [f"    {name}" for name in dead]
         print("\n".join(lines[-1 - len(dead) :]), flush=True)
-        if not options.only:
+        if not (options.only or options.first):
             RESULT.write_text("\n".join(lines) + "\n")
     print(f"{len(wanted) - alive} of {len(wanted)} mutations are noticed")
     return int(alive > 0)
