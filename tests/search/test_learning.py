@@ -27,7 +27,7 @@ from pnag.search.pnag import (
     Taught,
     train_and_search,
 )
-from pnag.search.policy_gradient import GeneratorSettings, ascend
+from pnag.search.policy_gradient import GeneratorSettings, ascend, surrogate
 from pnag.space import Tokens
 
 ROWS = 60  # so few that hardly any hold a small budget: 1 of them the smallest of BUDGETS
@@ -230,5 +230,6 @@ def test_the_entropys_gradient_makes_f_less_certain() -> None:
     before = entropy()
     for _ in range(20):
         rollout = generator(budgets, random)
-        ascend(generator, optimizer, rollout, torch.zeros(64), 1.0)
+        variety = rollout.entropy.detach() - rollout.entropy.detach().mean()
+        ascend(generator, optimizer, surrogate(rollout, torch.zeros(64), variety, 1.0), 1.0)
     assert entropy() > before + 1
