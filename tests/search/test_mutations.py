@@ -33,7 +33,7 @@ def test_a_mutation_breaks_what_it_says_and_leaves_python(
 def test_a_mutation_of_code_that_is_gone_says_so(tmp_path: Path) -> None:
     (tmp_path / "front.py").write_text("pass\n")
     gone = mutations.edit("gone", "front.py", "no such line", "pass")
-    with pytest.raises(ValueError, match="front.py has 0 times, not 1: 'no such line'"):
+    with pytest.raises(ValueError, match=r"front\.py has 0 times, not 1: 'no such line'"):
         mutations.apply(gone, tmp_path)
 
 
