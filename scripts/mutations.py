@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "mutations.txt"
 TESTS = ("tests/search/test_baselines_learn.py", "tests/search/test_learning.py",
          "tests/search/test_methods.py", "tests/search/test_generator.py",
-         "tests/search/test_ranking_loss.py")  # fmt: skip
+         "tests/search/test_policy_gradient.py", "tests/search/test_ranking_loss.py")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,11 @@ MUTATIONS = (
          "weight = settings.entropy_weight(", "weight = -settings.entropy_weight("),
     edit("the entropy's sign in its own gradient", "policy_gradient.py",
          "gain + weight * rollout.entropy", "gain - weight * rollout.entropy"),
+    edit("the entropy's gradient without its second part", "policy_gradient.py",
+         "gain = (advantage + weight * variety)", "gain = advantage"),
+    edit("the baseline's sign", "policy_gradient.py",
+         "centred = values - values.mean(1, keepdim=True)",
+         "centred = values + values.mean(1, keepdim=True)"),
     edit("the embedding ignored, by R and by f", "budgets.py",
          "inside = budgets.double().clamp(anchors[0], anchors[-1])",
          "inside = budgets.double() * 0 + anchors[0]"),
