@@ -136,7 +136,9 @@ def test_rows_keep_their_precision_on_a_cpu_with_another_best_one(
 ) -> None:
     def on_a_cpu_for(best: str, **options: Any) -> tuple[list[float], str]:
         with monkeypatch.context() as patched:
-            patched.setattr("pnag.training.plan.fastest_precision", lambda device: best)
+            patched.setattr(
+                "pnag.training.plan.judging_precision", lambda device, wanted: wanted or best
+            )
             table, said = collected(own, tmp_path / "t.csv", cache, **options)
         return table["accuracy"].tolist(), said
 

@@ -301,7 +301,7 @@ def test_runs_whose_directory_is_not_given_do_not_replace_each_other(
 ) -> None:
     ran: list[Path] = []
 
-    def run_pipeline(recipe: Recipe, out: Path, _: object) -> None:
+    def run_pipeline(recipe: Recipe, out: Path, *_: object) -> None:
         ran.append(out)
         save_recipe(recipe, out / "recipe.yaml")
         raise PnagError("enough")

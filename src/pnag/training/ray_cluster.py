@@ -45,7 +45,7 @@ def ray_actors(
         raise PnagError(
             f"--ray-address needs Ray ({error}); install it with: pip install 'pnag[ray]'"
         ) from error
-    local = {"include_dashboard": False} if address == "local" else {}
+    local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -87,38 +87,41 @@ def _map(
     left = deque(enumerate(tasks))
     losses: Counter[int] = Counter()
     busy: dict[Any, tuple[Any, int, Any]] = {}
-    while left or busy:
-        while left and idle:
-            number, task = left.popleft()
-            actor = idle.pop()
-            busy[actor.work.remote(task)] = actor, number, task
-        (done,), _ = ray.wait(list(busy), num_returns=1)
-        actor, number, task = busy.pop(done)
-        try:
-            result = ray.get(done)
-        except ray.exceptions.RayTaskError as error:
-            cause = error.cause
-            raise (
-                cause
-                if isinstance(cause, PnagError)
-                else PnagError(f"a Ray worker failed: {cause}")
-            ) from None
-        except ray.exceptions.RayError as error:  # the actor, its machine or the way to it is gone
-            left.appendleft((number, task))
-            losses[number] += 1
-            if losses[number] >= MOST_LOSSES:
-                raise PnagError(
-                    f"{MOST_LOSSES} Ray workers were lost one after the other at the same task, "
-                    f"perhaps for want of memory ({_first_line(error)}); take fewer --workers, a "
-                    "smaller resolution or width, and give the same command again: what is done "
-                    "is kept"
-                ) from None
-            # With the last machine that has room, wait for it; else the others go on.
-            if not (idle or busy) or ray.available_resources().get("CPU", 0) >= 1:
+    try:
+        while left or busy:
+            # Without any actor, wait for a machine with room for one.
+            if not (idle or busy):
                 idle.append(another())
-            continue
-        idle.append(actor)
-        yield number, result
+            while left and idle:
+                number, task = left.popleft()
+                actor = idle.pop()
+                busy[actor.work.remote(task)] = actor, number, task
+            (done,), _ = ray.wait(list(busy), num_returns=1)
+            actor, number, task = busy.pop(done)
+            try:
+                result = ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                idle.append(actor)
+                if isinstance(error.cause, PnagError):
+                    raise error.cause from None
+                raise PnagError(f"a Ray worker failed: {error.cause}") from None
+            except ray.exceptions.RayError as error:  # the actor or its machine is gone
+                left.appendleft((number, task))
+                losses[number] += 1
+                if losses[number] >= MOST_LOSSES:
+                    raise PnagError(
+                        f"{MOST_LOSSES} Ray workers were lost one after the other at the same "
+                        f"task, perhaps for want of memory ({_first_line(error)}); take fewer "
+                        "--workers, a smaller resolution or width, and give the same command "
+                        "again: what is done is kept"
+                    ) from None
+                if ray.available_resources().get("CPU", 0) >= 1:
+                    idle.append(another())
+                continue
+            idle.append(actor)
+            yield number, result
+    finally:
+        idle += [actor for actor, _, _ in busy.values()]
 
 
 def _first_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ import copy
 import itertools
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -142,7 +143,7 @@ class _Captured:
 
 
 @cache
-def _pool() -> tuple[int, int]:
+def _pool() -> Any:  # torch has several types for it
     return _first_graph().pool()
 
 
