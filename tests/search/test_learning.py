@@ -83,10 +83,11 @@ def unrefined() -> Searched:
 
 @pytest.fixture(scope="module")
 def literal() -> Searched:
-    """N = 1 and no refinement, as in the paper; larger steps, for there are 400 times fewer."""
+    """As `recipes/paper.yaml`; larger steps and more entropy, for they are 400 times fewer."""
     generator = replace(
-        SETTINGS.generator, samples=1, refine_steps=0, iterations=300, learning_rate=0.03
-    )
+        SETTINGS.generator, samples=1, refine_steps=0, jitter=False, scale_rewards=False,
+        clip=None, iterations=300, learning_rate=0.03, entropy=0.2, final_entropy=0.02,
+    )  # fmt: skip
     return search(replace(SETTINGS, generator=generator))
 
 
@@ -185,13 +186,13 @@ def test_refinement_helps_where_few_rows_are_feasible(ours: Searched, unrefined:
 def test_the_papers_literal_settings_learn_too(literal: Searched) -> None:
     _, taught, found = literal
     # By f alone: `own` is of its draws, without the table and a local search.
-    assert regret(found.own) < 0.6 * regret(best_of(UNIFORM[:DRAWS]))  # 0.1 to 0.6; 1.3 to 1.6
-    for budget in BUDGETS[2:]:
+    assert regret(found.own) < 0.6 * regret(best_of(UNIFORM[:DRAWS]))  # 0.2 to 0.6; 1.3 to 1.6
+    for budget in BUDGETS[3:]:
         drawn = draw(taught.generator, budget)
         assert (cost(drawn) <= budget).mean() > 0.8
         within = UNIFORM[cost(UNIFORM) <= budget]
-        assert (accuracy(within) < mean_within(drawn, budget)).mean() > 0.7  # 0.91 to 1
-    low, high = (accuracy(draw(taught.generator, b)).mean() for b in (BUDGETS[2], BUDGETS[-1]))
+        assert (accuracy(within) < mean_within(drawn, budget)).mean() > 0.7  # 0.87 to 1
+    low, high = (accuracy(draw(taught.generator, b)).mean() for b in (BUDGETS[3], BUDGETS[-1]))
     assert high > low + 0.01
 
 
