@@ -94,15 +94,22 @@ def finetuning_rate(width_mult: float, resolution: int, processes: int) -> float
     texts = space.text(space.sample(2, np.random.default_rng(0)))
     answers = [Answer(text, str(number)) for number, text in enumerate(texts)]
     seen: list[tuple[float, int]] = []
+    total = 0
+
+    def watch(done: int, of: int, loss: float) -> None:
+        nonlocal total
+        total = of
+        seen.append((time.perf_counter(), done))
+
     with tempfile.TemporaryDirectory() as folder:
         finetune_side_by_side(
-            supernet, answers, data, FinetuneSettings(fit=FinetuneFit(epochs=2, batch_size=32)),
+            supernet, answers, data, FinetuneSettings(fit=FinetuneFit(epochs=5, batch_size=32)),
             Path(folder), seed=0, accelerator=Accelerator(cpu=True), share=Shares(processes, 1),
-            watch=lambda done, total, loss: seen.append((time.perf_counter(), done)),
+            watch=watch,
         )  # fmt: skip
-    steady = [(at, done) for at, done in seen if done >= WARM_UP * processes]
-    last = next(one for one in steady if one[1] == steady[-1][1])
-    return (last[1] - steady[0][1]) / (last[0] - steady[0][0])
+    # While all processes are at work: not before the last has begun, nor after the first has ended.
+    steady = [(at, done) for at, done in seen if 0.2 * total <= done <= 0.8 * total]
+    return (steady[-1][1] - steady[0][1]) / (steady[-1][0] - steady[0][0])
 
 
 def digits(resolution: int) -> ImageData:
