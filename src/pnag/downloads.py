@@ -82,7 +82,10 @@ def fetch(file: PublishedFile) -> Path:
         except OSError as error:
             raise PnagError(f"cannot read {path}: {error.strerror or error}") from error
         if found:
-            raise PnagError(f"{path} has {found}; delete it and fetch {file.url} again")
+            raise PnagError(
+                f"{path} has {found}; put the file of {file.url} in its place, or move it "
+                "elsewhere to have that fetched"
+            )
         return path
     by_hand = (
         f"fetch it by other means{', unpack it' if file.packed else ''} and put it at {path} "

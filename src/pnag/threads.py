@@ -11,10 +11,14 @@ SMALL_ROWS = 4096
 
 
 @contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Let torch use so many threads for a while: the number is the whole process'."""
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """Let torch use so many threads for a while: the number is the whole process'.
+
+    Args:
+        threads: None leaves it as it is.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or before)
     try:
         yield
     finally:

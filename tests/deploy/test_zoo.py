@@ -180,7 +180,7 @@ def test_files_are_verified_fetched_or_placed(cache: Path, tmp_path: Path) -> No
     source.unlink()
     assert fetch(good) == cache / "zoo" / "a"  # not fetched again
     (cache / "zoo" / "a").write_bytes(b"weightz")
-    with pytest.raises(PnagError, match=r"zoo/a has sha256 .*, the published file has .*delete"):
+    with pytest.raises(PnagError, match=r"zoo/a has sha256 .*, the published file has .*put the"):
         fetch(good)
     source.write_bytes(b"other")
     with pytest.raises(PnagError, match=r"what came from .*put it at .*/zoo/b"):
@@ -338,7 +338,7 @@ def test_weights_of_another_network_are_refused(
     ]
     for content, words in cases:
         path = placed(content)
-        with pytest.raises(PnagError, match=rf"{path}, for {SMALL.key}: .*{words}.*delete it"):
+        with pytest.raises(PnagError, match=rf"{path}, for {SMALL.key}: .*{words}.*put the file"):
             load_pretrained(SMALL)
     assert "code ran" not in capsys.readouterr().out
 

@@ -186,7 +186,7 @@ def test_a_wrong_file_in_the_cache_is_not_used(
     (tmp_path / "cache").mkdir()
     path = tmp_path / "cache" / published.name
     path.write_bytes(data[:-1])
-    with pytest.raises(PnagError, match=rf"{path} has git blob id .*delete it"):
+    with pytest.raises(PnagError, match=rf"{path} has git blob id .*put the file of "):
         load_published()
     path.write_bytes(data)
     assert load_published().num_classes == 3

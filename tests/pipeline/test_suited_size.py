@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stub_runtime
 from accelerate import Accelerator
 from rich.console import Console
 
@@ -21,7 +22,7 @@ from pnag.pipeline.display import Display
 from pnag.pipeline.recipe import make_recipe
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.size_stage import size_stage
-from pnag.pipeline.suited_size import SMALLEST, Choice, SuitedSize, suited_size, timed_on
+from pnag.pipeline.suited_size import SMALLEST, Choice, SuitedSize, Timer, suited_size
 from pnag.space import Architecture
 from pnag.training.plan import WIDTHS, SupernetPlan
 
@@ -30,6 +31,8 @@ CPU = Accelerator(cpu=True)
 
 class Clock:
     """Latencies by multiply-adds, and how many were asked for."""
+
+    busy = ""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Architecture, float, int]] = []
@@ -113,10 +116,17 @@ def test_few_networks_are_timed(budgets: tuple[float, ...], resolution: int) -> 
     assert len(clock.asked) <= 3 * 7 + len(WIDTHS)  # of 70
 
 
-def test_times_are_those_of_the_runtime(stub: str) -> None:
-    milliseconds = timed_on(make_runtime(stub), 10)
-    small, large = milliseconds(SMALLEST, 0.25, 32), milliseconds(LARGEST, 0.25, 32)
-    assert 0.1 < small < large < milliseconds(LARGEST, 0.25, 64)
+def test_times_are_those_of_the_runtime(stub: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    timer = Timer(make_runtime(stub), 10)
+    small, large = timer(SMALLEST, 0.25, 32), timer(LARGEST, 0.25, 32)
+    assert 0.1 < small < large < timer(LARGEST, 0.25, 64)
+    assert len(timer.spreads) == 3 and not timer.busy
+    assert timer(LARGEST, 0.25, 32) == large and len(timer.spreads) == 3
+    monkeypatch.setattr(stub_runtime, "SLOWER", (2.0, 1.0, 1.4))  # beside other processes
+    busy = Timer(make_runtime(stub), 10)
+    busy(SMALLEST, 0.25, 32)
+    assert busy(SMALLEST, 0.25, 32) == small and "the machine was busy" in busy.busy
+    assert "a rough guess: the machine was busy" in SuitedSize(32, (1.0,), busy=busy.busy).told
 
 
 # The stage
@@ -153,7 +163,7 @@ def sized(tmp_path: Path, stub: str) -> Sized:
 def quick(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """Times without building networks; how many were asked for since."""
     clock = Clock()
-    monkeypatch.setattr("pnag.pipeline.size_stage.timed_on", lambda runtime, classes: clock)
+    monkeypatch.setattr("pnag.pipeline.size_stage.Timer", lambda runtime, classes: clock)
 
     def asked() -> int:
         number = len(clock.asked)

@@ -345,7 +345,7 @@ def test_all_images_of_a_class_damaged(class_folders: ClassFolders, tmp_path: Pa
 @pytest.mark.parametrize(
     ("counts", "settings", "message"),
     [
-        ({"a": 5, "b": 0}, {}, r"images/b has no images; remove it or add images"),
+        ({"a": 5, "b": 0}, {}, r"images/b has no images; move it elsewhere or add"),
         ({"a": 0, "b": 0}, {}, "there are no images in"),
         ({"a": 9}, {}, r"has one class \(a\); needs at least 2"),
         ({"a": 9, "b": 2}, {}, r"class 'b' has 2 image\(s\) to train on, needs at least 3"),

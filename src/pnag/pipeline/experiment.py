@@ -45,6 +45,7 @@ from pnag.report.paper_figures import METHOD_NAMES
 from pnag.search.labels import Labels
 from pnag.search.methods import Problem, get_method
 from pnag.space import SearchSpace, Tokens
+from pnag.threads import torch_threads
 
 SPACE = SearchSpace()
 METHODS = ("evo", "nas-mo", "ofa-mo")  # besides PNAG, which the run has trained
@@ -359,7 +360,8 @@ def run_experiment(study: Study, display: Display) -> dict[str, Any]:
     Returns:
         What `experiment.json` in the study's folder holds.
     """
-    answers = answers_of_methods(study, display)
+    with torch_threads(study.recipe.torch_threads):
+        answers = answers_of_methods(study, display)
     archs = sorted({row["arch"] for found in answers.values() for row in found})
     times = time_networks(study, archs, zoo_networks(study.device), display)
     return save_results(study, answers, times, display)

@@ -36,6 +36,7 @@ from pnag.search.front import Floats, draw_up_to
 from pnag.search.labels import Predicts
 from pnag.search.several_budgets import Costs, best_within, cheapest_within
 from pnag.space import Tokens
+from pnag.threads import torch_threads
 
 STRETCHED = 2000  # architectures from the smallest to the largest, to start from
 
@@ -100,7 +101,8 @@ def generate_for(
         )
     costs: dict[str, Predicts] = {n: load_cost(s, **asdict(sized)) for n, s in further.items()}
     if own_device:
-        run = device_run(run, recipe, own_device, sized, display)
+        with torch_threads(recipe.torch_threads):
+            run = device_run(run, recipe, own_device, sized, display)
     if not costs:
         result = answer(load_calibrated_front(run, SPACE), SPACE, asked[names[0]])
         return most_likely(run, SPACE, asked[names[0]]) if greedy else result

@@ -92,6 +92,8 @@ class Recipe(_Strict):
     rounds: Annotated[int, Interval(ge=0, le=100_000)] = 0
     per_round: Annotated[int, Interval(ge=1, le=100_000)] = 100
     latency: LatencyRecipe = LatencyRecipe()
+    # of torch: sums over many rows round otherwise with another number; None takes torch's own
+    torch_threads: Annotated[int, Interval(ge=1, le=1024)] | None = None
     # of a user's costs; blocks add up, so that the ridge regression has little to leave
     predictor: PredictorSettings = PredictorSettings(epochs=15, batch=256)
     evaluator: EvaluatorSettings = EvaluatorSettings()

@@ -7,12 +7,21 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pnag.cost.runtimes import too_many_threads
 from pnag.deploy.zoo import KNOWN_NETWORKS
 from pnag.errors import PnagError
 from pnag.files import read_json, write_json
 from pnag.pipeline.display import Display
-from pnag.pipeline.recipe import Recipe, TableRecipe, save_recipe, with_images
+from pnag.pipeline.recipe import (
+    Recipe,
+    TableRecipe,
+    load_recipe,
+    make_recipe,
+    save_recipe,
+    with_images,
+)
 from pnag.pipeline.report import results_of, save_report
 from pnag.pipeline.run_directory import RunDirectory, held_run
 from pnag.pipeline.search_stages import search_stages
@@ -35,6 +44,7 @@ from pnag.pipeline.timing import (
     steadiness_of_table,
 )
 from pnag.pipeline.trained import Answer
+from pnag.threads import torch_threads
 
 
 def run_pipeline(
@@ -55,7 +65,30 @@ def run_pipeline(
         display.warn(too_many_threads(recipe.latency.runtime, recipe.latency.threads))
     with held_run(out) as run:
         run.unfinished_by_work = True
-        return _run(run, recipe, display, ray_address)
+        threads = threads_of(run, recipe, display)
+        recipe = recipe.model_copy(update={"torch_threads": threads})
+        with torch_threads(threads):
+            return _run(run, recipe, display, ray_address)
+
+
+def threads_of(run: RunDirectory, recipe: Recipe, display: Display) -> int:
+    """Torch's threads for a run: as the recipe says, as the run began, or as many as torch takes.
+
+    Results depend on their number by rounding, and a run that goes on should not change it.
+    """
+    own = torch.get_num_threads()
+    if recipe.torch_threads is not None:
+        return recipe.torch_threads
+    try:
+        began = make_recipe(load_recipe(run.recipe)).torch_threads
+    except PnagError:  # it begins now, or what it began with is not told
+        began = None
+    if began is not None and began != own:
+        display.note(
+            f"torch keeps to the {began} thread(s) that this run began with, not {own}: results "
+            "depend on their number by rounding (`torch_threads` in a --recipe changes it)"
+        )
+    return began or own
 
 
 def _run(
@@ -130,7 +163,10 @@ def train_only(recipe: Recipe, out: Path, display: Display) -> None:
     from pnag.pipeline import image_stages as stages
 
     main = not _launched("RANK", "RANK")  # which holds the directory for all
-    with held_run(out) if main else nullcontext(RunDirectory(out)) as run:
+    with (
+        held_run(out) if main else nullcontext(RunDirectory(out)) as run,
+        torch_threads(recipe.torch_threads),
+    ):
         job = stages.open_images(run, recipe, display)
         stages.supernet_stage(job, stages.plan_supernet_stage(job))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -11,7 +11,7 @@ from pnag.files import read_json, write_json
 from pnag.pipeline.display import Display
 from pnag.pipeline.recipe import ImagesRecipe, Recipe
 from pnag.pipeline.run_directory import RunDirectory
-from pnag.pipeline.suited_size import Choice, SuitedSize, suited_size, timed_on
+from pnag.pipeline.suited_size import Choice, SuitedSize, Timer, suited_size
 from pnag.pipeline.timing import runtime_of
 from pnag.training.look import own_size, split_of
 from pnag.training.plan import WIDTHS
@@ -51,9 +51,9 @@ def size_stage(
     )
     if raw is None:
         return None
-    size = SuitedSize(raw["resolution"], tuple(raw["widths"]), raw["beyond"])
+    size = SuitedSize(**raw | {"widths": tuple(raw["widths"])})
     if not begun:
-        style = "yellow" if size.beyond else "default"
+        style = "yellow" if size.beyond or size.busy else "default"
         display.note(f"[{style}]{size.told}[/{style}] [dim](--budgets)[/dim]")
     return size
 
@@ -89,9 +89,9 @@ def _find_size(
             tuple(option for option, value in given.items() if value),
         )
         with display.bar("timing networks of several sizes") as bar:
-            milliseconds = timed_on(runtime, num_classes)
-            size = suited_size(recipe.budgets, choice, milliseconds)
+            timer = Timer(runtime, num_classes)
+            size = suited_size(recipe.budgets, choice, timer)
             bar.update(1, 1)
-        write_json(run.size_plan, asdict(size))
+        write_json(run.size_plan, asdict(replace(size, busy=timer.busy)))
 
     run.stage("resolution and width", inputs, [run.size_plan], work, display.reused)

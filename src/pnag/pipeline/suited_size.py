@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from statistics import median
 
 from pnag.cost.runtimes import Runtime
-from pnag.cost.timing import time_call
+from pnag.cost.steadiness import why_unsure
+from pnag.cost.timing import Drift
 from pnag.errors import PnagError
 from pnag.networks import build
 from pnag.networks.supernet import LARGEST
@@ -22,9 +23,9 @@ from pnag.training.phases import PHASES
 
 SMALLEST = PHASES["sandwich"][0].smallest
 RESOLUTIONS = tuple(range(32, 225, 32))  # the networks halve their maps five times
-# Of a budget. A few turns tell a latency to about a tenth.
+# Of a budget. A few calls tell a latency to about a tenth.
 MARGIN = 0.9
-TURNS, CALLS = 5, 3
+CALLS = 30
 
 Milliseconds = Callable[[Architecture, float, int], float]
 """What an architecture takes at a width multiplier and a resolution."""
@@ -39,22 +40,25 @@ class SuitedSize:
         widths: width multipliers to choose among, widest first.
         beyond: the time of the largest network of all, in ms, if it is far from the greatest
             budget; else None.
+        busy: what was wrong with the machine while networks were timed; empty if nothing was.
     """
 
     resolution: int
     widths: tuple[float, ...]
     beyond: float | None = None
+    busy: str = ""
 
     @property
     def told(self) -> str:
         """For the user."""
         widths = " or ".join(f"{width:g}" for width in reversed(self.widths))
         size = f"width {widths} at {self.resolution}x{self.resolution}"
+        rough = f" (a rough guess: {self.busy} while networks were timed)" if self.busy else ""
         if self.beyond is None:
-            return f"the budgets suit {size}"
+            return f"the budgets suit {size}{rough}"
         return (
             f"no supernet suits all budgets: the largest network of {size} takes about "
-            f"{amount(self.beyond)} ms, and is the answer to every budget above"
+            f"{amount(self.beyond)} ms, and is the answer to every budget above{rough}"
         )
 
 
@@ -144,13 +148,30 @@ def _too_small(
     )
 
 
-def timed_on(runtime: Runtime, num_classes: int) -> Milliseconds:
-    """What architectures take on a runtime: the least of a few turns, which others disturb less."""
+class Timer:
+    """What architectures take on a runtime: the least of a few calls, which others disturb least.
 
-    @cache
-    def milliseconds(arch: Architecture, width_mult: float, resolution: int) -> float:
-        shape = (runtime.batch, 3, resolution, resolution)
-        call = runtime.prepare(build(arch, width_mult, num_classes), shape)()
-        return min(time_call(call, CALLS) for _ in range(TURNS))
+    Attributes:
+        spreads: of each network's calls, as `Drift.spread` is of a machine's speed.
+    """
 
-    return milliseconds
+    def __init__(self, runtime: Runtime, num_classes: int) -> None:
+        self.runtime, self.num_classes = runtime, num_classes
+        self.spreads: list[float] = []
+        self._known: dict[tuple[Architecture, float, int], float] = {}
+
+    def __call__(self, arch: Architecture, width_mult: float, resolution: int) -> float:
+        """In ms; see `Milliseconds`."""
+        asked = arch, width_mult, resolution
+        if asked not in self._known:
+            shape = (self.runtime.batch, 3, resolution, resolution)
+            network = build(arch, width_mult, self.num_classes)
+            times = self.runtime.prepare(network, shape)()(CALLS + 1)[1:]  # the first one warms up
+            self.spreads.append(Drift(times).spread)
+            self._known[asked] = min(times)
+        return self._known[asked]
+
+    @property
+    def busy(self) -> str:
+        """What was wrong with the machine meanwhile; empty if nothing was."""
+        return why_unsure(0, median(self.spreads)) if self.spreads else ""

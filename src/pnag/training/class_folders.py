@@ -79,8 +79,8 @@ def read_class_folders(folder: Path, part: str) -> Labelled:
         if not counts[name] and part == "train":
             empty = [path for path in found.unused if (folder / name) in path.parents]
             raise PnagError(
-                f"the class folder {folder / name} has no images; remove it or add "
-                f"images{_seen(empty)}"
+                f"the class folder {folder / name} has no images; move it "
+                f"elsewhere or add images{_seen(empty)}"
             )
     return found
 

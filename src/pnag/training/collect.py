@@ -238,7 +238,7 @@ def _check_identity(out: Path, beside: Path, identity: dict[str, Any]) -> None:
         if names.get(name) != value:
             raise PnagError(
                 f"the rows of {out} are of another {name} ({_difference(names.get(name), value)}); "
-                "choose another file with --out, or remove both files to start anew"
+                "choose another file with --out"
             )
 
 

@@ -259,8 +259,8 @@ class _Decoding:
             text = f"{rows.name(position)}: {reason}"
             if self.choices.on_corrupt == "refuse":
                 raise PnagError(
-                    f"cannot decode an image of {self.source}: {text}; replace or remove it, or "
-                    "leave such images out with --on-corrupt skip"
+                    f"cannot decode an image of {self.source}: {text}; replace it, or leave "
+                    "such images out with --on-corrupt skip"
                 )
             decoded.skipped.append(text)
             if file := rows.file(position):

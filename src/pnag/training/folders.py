@@ -272,7 +272,7 @@ def _check_classes(root: Path, parts: dict[str, Labelled]) -> list[str]:
         if unknown:
             raise PnagError(
                 f"{root}: {part} has a class {unknown[0]!r} that the training images do not have "
-                f"({len(unknown)} such class(es)); remove it, or add images of it to train"
+                f"({len(unknown)} such class(es)); leave it out, or add images of it to train"
             )
         if missing := sorted(set(classes) - {name for _, name in found.samples}):
             notes.append(f"{len(missing)} class(es) have no images in {part}: {some(missing)}")

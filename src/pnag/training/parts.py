@@ -53,7 +53,7 @@ def split_parts(opened: Opened, seed: int, source: str) -> tuple[dict[str, Rows]
         worst = int(counts.argmin())
         raise PnagError(
             f"{source}: class {opened.classes[worst]!r} has {counts[worst]} image(s) to train on, "
-            f"needs at least {needed} to be split; add images or remove the class"
+            f"needs at least {needed} to be split; add images, or leave the class out"
         )
     for name in ("test", "validation"):
         if name in parts:

@@ -70,7 +70,7 @@ def open_tars(parts: Mapping[str, Sequence[Path]]) -> Opened:
         if unknown := by_number_or_name(set(found.labels) - trained):
             raise PnagError(
                 f"{parts[part][0]}: {part} has the class {unknown[0]!r} that train does not have; "
-                "remove such images, or add some to train"
+                "leave such images out, or add some to train"
             )
     rows = {part: _rows(tuple(parts[part]), found, index) for part, found in read.items()}
     return Opened(tuple(classes), rows)

@@ -37,7 +37,8 @@ def load_pretrained(network: Network) -> nn.Module:
         _load(module, weights)
     except PnagError as error:
         raise PnagError(
-            f"{path}, for {network.key}: {error}; delete it and fetch {network.weights.url} again"
+            f"{path}, for {network.key}: {error}; put the file of {network.weights.url} in its "
+            "place, or move it elsewhere to have that fetched"
         ) from error
     return module.eval()
 
