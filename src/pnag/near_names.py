@@ -9,8 +9,11 @@ from pathlib import Path
 _SHOWN = 4
 
 
-def meant(path: Path) -> str:
-    """Names that are like the missing one, or else what there is; as the end of a message.
+def meant(path: Path, *, else_all: bool = True) -> str:
+    """Names that are like the missing one; as the end of a message.
+
+    Args:
+        else_all: whether to say what there is instead, if no name is alike.
 
     Returns:
         Such as `; there is data/flowers`, or nothing where the folder is empty or closed.
@@ -25,7 +28,7 @@ def meant(path: Path) -> str:
     if near:
         shown = [str(folder / lower[name]) for name in near]
         return f"; there is {' or '.join(shown)}"
-    if names and missing.name:
+    if names and missing.name and else_all:
         more = ", ..." if len(names) > _SHOWN else ""
         place = "here" if folder == Path() else f"in {folder}"
         return f"; {place} are {', '.join(names[:_SHOWN])}{more}"

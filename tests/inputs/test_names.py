@@ -115,6 +115,15 @@ def test_a_mistyped_folder_offline(
     assert len(asked) == (source in ("flowers", "someone/nosuch", "dta/flowers"))
 
 
+@pytest.mark.parametrize("command", ["run", "collect --supernet s", "export 3:3:3 --weights s"])
+def test_every_command_tells_a_mistyped_folder(command: str, tmp_path: Path) -> None:
+    (tmp_path / "flowers").mkdir()
+    images, out = tmp_path / "flower", tmp_path / "out.csv"
+    result = call(*command.split(), "--images", images, "--out", out)
+    assert result.exit_code == 2
+    assert f"no folder or file {images}; there is {tmp_path / 'flowers'}" in said(result)
+
+
 def test_a_hub_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pnag.training import hub
 

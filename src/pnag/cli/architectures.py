@@ -20,6 +20,7 @@ from pnag.cli.options import (
     SizedWidthMult,
     asked_batch,
     finite,
+    look_for,
     parse_budget,
     parse_named_budgets,
 )
@@ -191,6 +192,7 @@ def export(
     with fresh weights or those of --weights. Beside each: what its input and classes are; beside
     all: an example that loads them.
     """
+    look_for(images)
     from pnag.deploy.formats import load_converter
     from pnag.pipeline.export import Asked, export_all
 

@@ -112,6 +112,18 @@ def asked_batch(to: str, batch: int | None, *, dynamic: bool) -> int:
     return ANY_BATCH
 
 
+def look_for(images: str | None) -> None:
+    """Tell a mistyped path at once, not after the seconds that loading torch takes.
+
+    Raises:
+        PnagError: if `images` is a path to nothing.
+    """
+    from pnag.training.sources import there
+
+    if images is not None:
+        there(images)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of tables.")]
 RayAddress = Annotated[
     str | None,

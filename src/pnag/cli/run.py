@@ -29,6 +29,7 @@ from pnag.cli.options import (
     Threads,
     TrainMethod,
     WidthMult,
+    look_for,
     parse_budgets,
 )
 from pnag.consoles import make_console
@@ -107,6 +108,7 @@ def run(
     supernet (embedded predictor), trains evaluator and generator, answers five budgets, exports the
     networks and times them. Stop it at any moment; the same command goes on.
     """
+    look_for(images)
     from pnag.pipeline.display import Display
     from pnag.pipeline.recipe import load_recipe, make_recipe
     from pnag.pipeline.run import run_pipeline
@@ -293,6 +295,7 @@ def train(
     Then give `pnag run` the same options. With --budgets its resolution and width suit these, by a
     few networks that are timed here: on --runtime, if that is told.
     """
+    look_for(images)
     from pnag.pipeline.display import Display
     from pnag.pipeline.recipe import load_recipe, make_recipe
     from pnag.pipeline.run import train_only

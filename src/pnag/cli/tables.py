@@ -19,6 +19,7 @@ from pnag.cli.options import (
     OnCorrupt,
     RayAddress,
     Seed,
+    look_for,
     parse_budgets,
 )
 from pnag.consoles import make_console
@@ -72,6 +73,7 @@ def collect(
     Weights of `pnag run` say which images they were trained on; given the same ones, these are
     split as they were then, and the validation part judges. All others are judged on the test part.
     """
+    look_for(images)
     from pnag.pipeline.collect_table import collect_table
     from pnag.pipeline.display import Display
 

@@ -43,17 +43,32 @@ def find_source(source: str) -> Source:
     if source == "digits":
         return Source("digits", {}, _open_digits, mirror=False)
     path = expand_home(source)
-    if not exists(path):
-        if _like_a_path(source):
-            raise PnagError(
-                f"there is no folder or file {source}{meant(path)}; check the path of the images"
-            )
+    if not there(source):
         return hub(source)
     if path.is_file():
         return data_files({"train": [path]})
     layout = look_at(path)
     found = None if layout.has_train else find_data_files(path)
     return found or folder_source(layout)
+
+
+def there(source: str) -> bool:
+    """Whether a source is here; at once, before anything is loaded.
+
+    Returns:
+        False if it may be a data set of the hub.
+
+    Raises:
+        PnagError: if it is a path to nothing.
+    """
+    path = expand_home(source)
+    if source == "digits" or exists(path):
+        return True
+    if _like_a_path(source):
+        raise PnagError(
+            f"there is no folder or file {source}{meant(path)}; check the path of the images"
+        )
+    return False
 
 
 def _like_a_path(source: str) -> bool:
