@@ -38,8 +38,8 @@ def hub(name: str) -> Source:
             "--local-dir FOLDER` on a machine that has one, copy FOLDER here and name it instead"
         )
         raise PnagError(
-            f"there is no folder {name} here{meant(Path(name), else_all=False)}; and the data set {name!r} of the "
-            f"Hugging Face hub cannot be fetched: {said}; {fix}"
+            f"there is no folder {name} here{meant(Path(name), else_all=False)}; and the data set "
+            f"{name!r} of the Hugging Face hub cannot be fetched: {said}; {fix}"
         ) from error
     parts, notes = by_part(loaded, name)
     files = {
