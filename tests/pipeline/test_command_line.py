@@ -308,6 +308,7 @@ def test_runs_whose_directory_is_not_given_do_not_replace_each_other(
 
     monkeypatch.setattr("pnag.pipeline.run.run_pipeline", run_pipeline)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "imgs").mkdir()  # one that is not there is refused at once
     a = ["run", "--table", "a/table.csv", "--accuracy", "top1", "--cost", "ms"]
     b = ["run", "--table", "b/table.csv", "--accuracy", "top1", "--cost", "ms"]
     one = ["run", "--images", "imgs"]
