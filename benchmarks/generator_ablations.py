@@ -27,13 +27,16 @@ from search_note10 import BUDGETS, DRAWS, ROWS
 
 from pnag.cost.runtimes.machine import cpu_name
 from pnag.files import read_json, write_json, write_text
-from pnag.search.budgets import trained_budgets
-from pnag.search.evaluator import EvaluatorSettings, train_evaluator
+from pnag.search.evaluator import EvaluatorSettings
+from pnag.search.front import FrontSettings
 from pnag.search.labels import Labels
-from pnag.search.policy_gradient import GeneratorSettings, train_generator
+from pnag.search.methods import silent
+from pnag.search.pnag import NoStore, PnagSettings, train_and_search
+from pnag.search.policy_gradient import GeneratorSettings
 from pnag.space import Tokens
 
 RESULTS = Path(__file__).parent / "results"
+NO_FRONT = FrontSettings(budgets=1, draws=1, rounds=0)
 EVALUATOR, GENERATOR = EvaluatorSettings(), GeneratorSettings()
 # Section E: 512 neurons, rate 3e-4, entropy 1e-3, R learnt from the table only. With N = 2 for
 # its 1, whose baseline is a running mean; its 120,000 iterations would take more than an hour.
@@ -78,14 +81,14 @@ def one_run(truth: Note10, variant: str, seed: int) -> dict[str, Any]:
     labels = Labels(space, Truth(truth.accuracy), Truth(truth.latency))
     tokens = space.sample_unique(ROWS, np.random.default_rng(seed))
     started = time.perf_counter()
-    features, accuracy, cost = labels.describe(tokens)
-    budgets = trained_budgets(cost.numpy(), k)
-    evaluator, _ = train_evaluator(features, accuracy, cost, budgets, evaluator_settings, seed=seed)
-    generator, _ = train_generator(space, evaluator, budgets, labels.describe, settings, seed=seed)
+    everything = PnagSettings(k, evaluator_settings, settings, NO_FRONT)
+    taught, _ = train_and_search(
+        tokens, *labels.label(tokens), labels, everything, NoStore(everything, silent), seed
+    )
     seconds = time.perf_counter() - started
     best, within = [], []
     for budget in BUDGETS:
-        drawn = generator.sample(
+        drawn = taught.generator.sample(
             torch.full((DRAWS,), budget, dtype=torch.float64), torch.Generator().manual_seed(seed)
         )
         held = truth.latency(drawn) <= budget

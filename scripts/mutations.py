@@ -1,12 +1,13 @@
 """Breaks the method in one place after the other, and shows which tests notice.
 
-    python scripts/mutations.py                # all, about half a minute each on a quiet core
+    python scripts/mutations.py                # all, about 20 seconds each on a quiet core
     python scripts/mutations.py --only evo     # those whose name holds "evo"
     python scripts/mutations.py --first        # one test each is enough
 
-Each mutation is an edit of a copy of `src` in a temporary folder; the tests of `tests/search` run
-on the copy. A mutation that no test notices makes the exit code 1, and so does an unbroken copy
-that fails. The table is written to `benchmarks/results/mutations.txt`.
+Each mutation is an edit of a copy of `src` in a temporary folder, on which tests of `tests/search`
+run: those of the methods to compare with, or those of the method itself. A mutation that none
+notices makes the exit code 1, and so does an unbroken copy on which one fails. The table is written
+to `benchmarks/results/mutations.txt`.
 """
 
 from __future__ import annotations
@@ -23,9 +24,14 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "mutations.txt"
-TESTS = ("tests/search/test_baselines_learn.py", "tests/search/test_learning.py",
-         "tests/search/test_methods.py", "tests/search/test_generator.py",
-         "tests/search/test_policy_gradient.py", "tests/search/test_ranking_loss.py")  # fmt: skip
+BASELINES = "methods/"  # where their files are
+TESTS_OF_BASELINES = ("tests/search/test_baselines_learn.py", "tests/search/test_methods.py")
+TESTS = (
+    "tests/search/test_learning.py",
+    "tests/search/test_generator.py",
+    "tests/search/test_policy_gradient.py",
+    "tests/search/test_ranking_loss.py",
+)
 
 
 @dataclass(frozen=True)
@@ -157,8 +163,13 @@ def apply(mutation: Mutation, search: Path) -> None:
     path.write_text(text)
 
 
-def failing(mutation: Mutation | None, arguments: list[str]) -> list[str]:
-    """The tests that fail on a mutated copy, or on an unbroken one, as file::test.
+def tests_of(mutation: Mutation) -> tuple[str, ...]:
+    """The files of tests that should notice a mutation."""
+    return TESTS_OF_BASELINES if mutation.file.startswith(BASELINES) else TESTS
+
+
+def failing(mutation: Mutation | None, arguments: list[str]) -> dict[str, str]:
+    """The tests (file::test) that fail on a mutated copy or an unbroken one, and their messages.
 
     Args:
         arguments: of pytest.
@@ -177,11 +188,14 @@ def failing(mutation: Mutation | None, arguments: list[str]) -> list[str]:
         )  # fmt: skip
         if done.returncode not in (0, 1):
             raise SystemExit(done.stdout + done.stderr)
-        return [
-            f"{(case.get('classname') or '').rpartition('.')[2]}::{case.get('name')}"
+        return {
+            f"{(case.get('classname') or '').rpartition('.')[2]}::{case.get('name')}": str(
+                found.get("message")
+            )
             for case in ElementTree.parse(report).iter("testcase")
-            if case.find("failure") is not None or case.find("error") is not None
-        ]
+            for found in case
+            if found.tag in ("failure", "error")
+        }
 
 
 def main() -> int:
@@ -190,20 +204,20 @@ def main() -> int:
     parser.add_argument("--only", default="", help="part of the names of the wanted mutations")
     parser.add_argument("--list", action="store_true", help="print the names and stop")
     parser.add_argument("--first", action="store_true", help="stop at the first test that fails")
-    parser.add_argument("--tests", nargs="+", default=list(TESTS))
     options = parser.parse_args()
     wanted = [m for m in MUTATIONS if options.only.lower() in m.name.lower()]
     if options.list or not wanted:
         print("\n".join(m.name for m in MUTATIONS))
         return 0 if options.list else 2
-    arguments = [*options.tests, *(["-x"] if options.first else [])]
-    unbroken = failing(None, arguments)
+    stop = ["-x"] if options.first else []
+    unbroken = failing(None, [*stop, *dict.fromkeys(t for m in wanted for t in tests_of(m))])
     if unbroken:
-        print("the tests fail without a mutation:", *unbroken, sep="\n  ")
+        print("the tests fail without a mutation:")
+        print("\n".join(f"  {name}: {message}" for name, message in unbroken.items()))
         return 1
     lines, alive = [], 0
     for mutation in wanted:
-        dead = failing(mutation, arguments)
+        dead = failing(mutation, [*stop, *tests_of(mutation)])
         alive += not dead
         lines.append(f"{mutation.name} ({mutation.file}): {len(dead) or 'NO'} test(s)")
         lines += [f"    {name}" for name in dead]
