@@ -118,6 +118,7 @@ def test_export_reads_architectures_of_others(tmp_path: Path) -> None:
         (json.dumps(PARTS | {"ks": [3.5] * 20}), "number 1 of the kernels is 3.5"),
         (json.dumps(PARTS | {"e": [5] * 20}), "width of unit 1 layer 1 is 5, allowed: 3, 4, 6"),
         (json.dumps(PARTS | {"d": [9] * 5}), "depth of unit 1 is 9, allowed: 2, 3, 4"),
+        ("[1, 2]", "a list, needs one architecture"),
         ('{"blocks": [1, 2]}', "not those of Once-for-All's MobileNetV3"),
         ("nosuch.json", "needs 3: depths:kernels:widths"),
     ],
@@ -230,6 +231,16 @@ def test_a_table_of_another_program_gives_the_same_answer(
     assert done.exit_code == 0, done.output
     assert done.stdout == answer
     assert says in done.stderr
+
+
+def test_names_of_columns_are_given_with_or_without_spaces(
+    table: pd.DataFrame, answer: str, tmp_path: Path
+) -> None:
+    # as DyNAS-T writes it: `Latency (ms), MACs`
+    table.rename(columns={"ms": " ms"}).to_csv(tmp_path / "t.csv", index=False)
+    for name in ("ms", " ms"):
+        done = search(tmp_path / "t.csv", cost=name)
+        assert (done.exit_code, done.stdout) == (0, answer), done.output
 
 
 def test_a_run_learns_from_a_spreadsheet(table: pd.DataFrame, tmp_path: Path) -> None:

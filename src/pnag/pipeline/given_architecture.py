@@ -29,11 +29,13 @@ def given_architecture(text: str) -> tuple[Architecture, dict[str, float]] | Non
     path = expand_home(text)
     if exists(path) and path.is_file():
         text, where = _content(path), f"{path}: "
-    elif text.lstrip().startswith("{") or ":" in text:
+    elif text.lstrip().startswith(("{", "[")) or ":" in text:
         where = ""
     else:
         return None
     try:
+        if text.lstrip().startswith("["):
+            raise PnagError("a list, needs one architecture: an entry of it")
         if not text.lstrip().startswith("{"):
             return Architecture.parse(text), {}
         parts = parts_of(text)

@@ -71,6 +71,7 @@ def read_rows(path: Path, accuracy: str, cost: str) -> tuple[pd.DataFrame, list[
     """
     read = _read(path)
     raw = read.frame
+    accuracy, cost = accuracy.strip(), cost.strip()  # as the names in the file are read
     for column in (accuracy, cost):
         if column not in raw.columns:
             raise PnagError(
@@ -149,7 +150,7 @@ def add_rounds(
         PnagError: for a file that is filled in in part, or wrongly.
     """
     for done, path in enumerate(files):
-        if read_table(path).get(accuracy, pd.Series([0])).isna().all():
+        if read_table(path).get(accuracy.strip(), pd.Series([0])).isna().all():
             return frame, done
         rows, _ = read_rows(path, accuracy, cost)
         both = pd.concat([frame, rows], ignore_index=True)

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
-model, how = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
+model, how = sys.argv[1], json.loads(Path(sys.argv[2]).read_text("utf-8"))
 image: Image.Image = Image.open(sys.argv[3])
 low, high = how.get("levels") or (0, 65535)  # what is black and white of 16 bits
 if high < 65535 and image.mode[:3] == "RGB" and ";16" in str(getattr(image, "tile", "")):

@@ -13,7 +13,7 @@ from timm.models._efficientnet_blocks import SqueezeExcite
 from timm.models._efficientnet_builder import decode_arch_def, round_channels
 from timm.models.mobilenetv3 import MobileNetV3
 
-model, how = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
+model, how = sys.argv[1], json.loads(Path(sys.argv[2]).read_text("utf-8"))
 image: Image.Image = Image.open(sys.argv[3])
 low, high = how.get("levels") or (0, 65535)  # what is black and white of 16 bits
 if high < 65535 and image.mode[:3] == "RGB" and ";16" in str(getattr(image, "tile", "")):
@@ -30,7 +30,7 @@ left, top = (image.width - side) / 2, (image.height - side) / 2  # the middle of
 box = (left, top, left + side, top + side)
 pixels = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box, 2.0))
 images = ((pixels / 255 - how["mean"]) / how["std"]).astype(np.float32).transpose(2, 0, 1)[None]
-config = json.loads(Path(model).with_suffix(".json").read_text())
+config = json.loads(Path(model).with_suffix(".json").read_text("utf-8"))
 network = MobileNetV3(
     decode_arch_def(config["arch_def"]),
     num_classes=config["num_classes"],
