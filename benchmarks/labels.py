@@ -5,7 +5,8 @@
 `train_and_search` gets the same table, predictors and seed with either; all else is alike. The
 referee is `note10.py`. With `--noise 0.3` the table's accuracies (not the referee's) have normal
 errors of 0.3 points, as those of a supernet that is judged on few images. Each (noise, labels,
-seed) is kept in `results/labels.json` as soon as it is finished, so a stopped run goes on;
+seed) is kept in `results/labels.json` as soon as it is finished, so a stopped run goes on, and
+several processes can share the work (`--first-seed 0 --seeds 3` and `--first-seed 3 --seeds 2`);
 `--report` only prints.
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from note10 import Note10
 from rich.console import Console
 from rich.table import Table
@@ -138,10 +140,26 @@ def report(results: dict[str, Any], best_known: list[float]) -> str:
     return text
 
 
+def kept(path: Path) -> dict[str, Any]:
+    """The results so far."""
+    results: dict[str, Any] = read_json(path) if path.exists() else {"runs": {}}
+    return results
+
+
+def keep(path: Path, noise: str, labels: str, seed: int, run: dict[str, Any]) -> None:
+    """Add one run to the results on disk, which other processes add to as well."""
+    with FileLock(path.with_suffix(".lock")):
+        results = kept(path)
+        of_noise = results["runs"].setdefault(noise, {name: {} for name in LABELS})
+        of_noise[labels][str(seed)] = run
+        write_json(path, results)
+
+
 def main() -> None:
     """Run what is missing, write and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--noise", type=float, default=0.0, help="of a table's accuracy, points")
     parser.add_argument("--rows", type=int, default=ROWS, help="of the table; fewer for a try")
     parser.add_argument("--quick", action="store_true", help="hardly any training, for a try")
@@ -159,18 +177,18 @@ def main() -> None:
             generator=replace(settings.generator, iterations=20, samples=8, hidden=16),
             front=replace(settings.front, budgets=16, draws=16, rounds=5, children=256),
         )
-    results: dict[str, Any] = read_json(path) if path.exists() else {"runs": {}}
-    truth = Note10()
-    for seed in range(options.seeds if not options.report else 0):
-        of_noise = results["runs"].setdefault(f"{options.noise:g}", {name: {} for name in LABELS})
-        missing = [name for name in LABELS if str(seed) not in of_noise[name]]
-        problem = table_of(truth, options.rows, options.noise, seed) if missing else None
+    truth, noise = Note10(), f"{options.noise:g}"
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
+        of_noise = kept(path)["runs"].get(noise, {})
+        missing = [name for name in LABELS if str(seed) not in of_noise.get(name, {})]
+        if options.report or not missing:
+            continue
+        problem = table_of(truth, options.rows, options.noise, seed)
         for name in missing:
-            assert problem is not None
             run = one_run(truth, problem, name, settings, seed)
-            of_noise[name][str(seed)] = run
-            write_json(path, results)
+            keep(path, noise, name, seed, run)
             print(options.noise, name, seed, f"{run['seconds']:.0f} s", flush=True)
+    results = kept(path)
     if not results["runs"]:
         parser.error(f"{path} holds no runs yet; start without --report")
     known = read_json(RESULTS / "search_note10.json")["best_known"]
