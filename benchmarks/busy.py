@@ -26,8 +26,8 @@ import pandas as pd
 
 from pnag.cost.runtimes.machine import cpu_name
 from pnag.cpus import allowed_cpus
+from pnag.families import count_batch
 from pnag.files import write_json, write_text
-from pnag.networks import count_batch
 from pnag.space import SearchSpace
 
 RESULTS = Path(__file__).parent / "results"

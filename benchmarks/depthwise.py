@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pnag.cost.runtimes.machine import cpu_name
+from pnag.families import depthwise
+from pnag.families.supernet import LARGEST, Supernet
 from pnag.files import write_text
-from pnag.networks import depthwise
-from pnag.networks.supernet import LARGEST, Supernet
 from pnag.space import Architecture, SearchSpace
 from pnag.training.loop import to_device
 

@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from pnag.cost.runtimes.machine import cpu_name
+from pnag.families import count_batch, load_checkpoint
 from pnag.files import file_fingerprint, fingerprint, write_text
-from pnag.networks import count_batch, load_checkpoint
 from pnag.pipeline.decoded_images import decode_images
 from pnag.pipeline.display import Display
 from pnag.pipeline.finished_supernet import load_plan

@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pnag.cost.runtimes.machine import cpu_name
+from pnag.families.supernet import LARGEST
 from pnag.files import write_text
-from pnag.networks.supernet import LARGEST
 from pnag.pipeline.decoded_images import decode_images
 from pnag.pipeline.display import Display
 from pnag.space import SearchSpace

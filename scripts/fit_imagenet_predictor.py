@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from scipy.stats import kendalltau
 
-from pnag.networks import count_batch
+from pnag.families import count_batch
 from pnag.search.predictor import Floats, Predictor, fit_predictor, fit_sum
 from pnag.space import SearchSpace, Tokens
 from pnag.space.architecture import KERNELS, WIDTHS

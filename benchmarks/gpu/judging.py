@@ -16,7 +16,7 @@ import torch
 from common import Options, Rows, noise, seconds, wait
 
 import pnag
-from pnag.networks.blocks import covering_architectures
+from pnag.families.blocks import covering_architectures
 from pnag.space import Tokens, sample_shared
 from pnag.training.batches import eval_batches
 from pnag.training.loop import to_device

@@ -44,7 +44,7 @@ def blocks_over_network(space, table) -> float:  # type: ignore[no-untyped-def]
 
     Above 1, a lone block takes longer than within a network: its launches are timed, not the work.
     """
-    from pnag.networks.blocks import block_ids, block_specs
+    from pnag.families.blocks import block_ids, block_specs
 
     specs = block_specs(table.identity["width_mult"], table.identity["resolution"])
     text, samples = next(iter(table.calibration.items()))

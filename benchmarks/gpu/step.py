@@ -18,7 +18,7 @@ from common import Options, Rows, noise, utilisation, wait
 from torch.nn import functional as F
 
 import pnag
-from pnag.networks.supernet import LARGEST
+from pnag.families.supernet import LARGEST
 from pnag.training import feed
 from pnag.training.images import ImageData
 from pnag.training.loop import Step, fit, to_device, train_all_layers

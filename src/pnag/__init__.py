@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pnag.cpus import settle
 
 if TYPE_CHECKING:
-    from pnag.networks import Supernet, build, count
+    from pnag.families import Supernet, build, count
     from pnag.space import Architecture, SearchSpace
 
 settle(os.environ)  # before any module of pnag imports torch
@@ -18,9 +18,9 @@ __all__ = ["Architecture", "SearchSpace", "Supernet", "__version__", "build", "c
 _FROM = {
     "Architecture": "pnag.space",
     "SearchSpace": "pnag.space",
-    "Supernet": "pnag.networks",
-    "build": "pnag.networks",
-    "count": "pnag.networks",
+    "Supernet": "pnag.families",
+    "build": "pnag.families",
+    "count": "pnag.families",
 }
 
 

@@ -18,7 +18,7 @@ from pnag.cost.proof import time_together
 from pnag.cost.runtimes.onnx_cpu import OnnxCpu
 from pnag.cost.timing import Call, Drift, Open, explain, measure_interleaved, stopwatch
 from pnag.errors import PnagError
-from pnag.networks.blocks import block_ids, block_specs, covering_architectures
+from pnag.families.blocks import block_ids, block_specs, covering_architectures
 
 SPACE = pnag.SearchSpace()
 

@@ -18,7 +18,7 @@ from pnag.cost.latency_table import LatencyTable
 from pnag.cost.load import load_cost
 from pnag.cost.timing import Drift
 from pnag.errors import PnagError
-from pnag.networks.blocks import block_specs
+from pnag.families.blocks import block_specs
 
 SPACE = pnag.SearchSpace()
 SIZE = {"width_mult": 0.5, "resolution": 64, "num_classes": 10}

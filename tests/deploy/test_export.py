@@ -25,8 +25,8 @@ from pnag.deploy import export as deploy
 from pnag.deploy.export import TOLERANCE, export_checked, write_example, write_preprocessing
 from pnag.deploy.formats import FORMATS, Converted
 from pnag.errors import PnagError
-from pnag.networks import Supernet, build
-from pnag.networks.mobilenetv3 import from_config
+from pnag.families import Supernet, build
+from pnag.families.mobilenetv3 import from_config
 from pnag.pipeline import export as exporting
 from pnag.pipeline import exportable
 from pnag.pipeline.exportable import load_supernet, open_run
@@ -185,7 +185,7 @@ def test_weights_of_a_supernet(supernet: Path, tmp_path: Path) -> None:
 def test_batch_norms_measured_on_images(supernet: Path, tmp_path: Path) -> None:
     """They give the logits by which the architecture was judged in a table of accuracies."""
     pytest.importorskip("sklearn")
-    from pnag.networks import load_checkpoint
+    from pnag.families import load_checkpoint
     from pnag.space import SearchSpace
     from pnag.training.batches import eval_rows
     from pnag.training.recalibrate import recalibrate

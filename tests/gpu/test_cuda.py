@@ -20,7 +20,7 @@ from pnag.cost.latency_model import check_latency_model, fit_latency_model
 from pnag.cost.measure import measure_device
 from pnag.cost.runtimes import make_runtime
 from pnag.errors import PnagError
-from pnag.networks.supernet import LARGEST
+from pnag.families.supernet import LARGEST
 from pnag.search.dominance import dominance_ranks
 from pnag.search.ranking_loss import ranking_loss_and_gradient
 from pnag.space import sample_shared

@@ -26,7 +26,7 @@ import pnag.__main__
 from pnag.cli.main import mistakes_are_messages
 from pnag.cli.run import default_out
 from pnag.errors import PnagError
-from pnag.networks import count_batch
+from pnag.families import count_batch
 from pnag.pipeline.recipe import Recipe, save_recipe
 from pnag.search.evaluator import EvaluatorSettings
 from pnag.search.front import FrontSettings

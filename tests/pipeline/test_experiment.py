@@ -20,8 +20,8 @@ from pnag.cost.runtimes import RUNTIMES, Entry
 from pnag.cost.timing import Drift, Open
 from pnag.deploy.zoo import PRINTED, ZOO
 from pnag.errors import PnagError
+from pnag.families import build
 from pnag.files import write_json
-from pnag.networks import build
 from pnag.pipeline.display import Display
 from pnag.pipeline.experiment import (
     DEVICES,

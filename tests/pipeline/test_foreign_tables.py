@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 import pnag
 from pnag.cli.main import app
 from pnag.cost.published_table import NOTE10, NSGANET
-from pnag.networks import count_batch
-from pnag.networks.blocks import block_ids, block_specs
+from pnag.families import count_batch
+from pnag.families.blocks import block_ids, block_specs
 
 SPACE = pnag.SearchSpace()
 TEXT = "2,2,2,2,3:3,5,0,0,5,5,0,0,3,7,0,0,5,5,0,0,7,7,3,0:3,4,0,0,6,6,0,0,3,4,0,0,6,3,0,0,6,4,6,0"

@@ -59,7 +59,7 @@ QUICK = {
 
 def device(seed: int) -> LatencyModel:
     """A made-up device on which blocks cost more the more multiply-adds they have, by chance."""
-    macs = [pnag.networks.counts._block_macs(s) for s in pnag.networks.blocks.block_specs(1.2)]
+    macs = [pnag.families.counts._block_macs(s) for s in pnag.families.blocks.block_specs(1.2)]
     noise = np.random.default_rng(seed).uniform(0.3, 3, len(macs))
     return LatencyModel(3.0, 0.05 + np.array(macs) / 1e7 * noise)
 

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from pnag.cost.latency_model import LatencyModel
 from pnag.errors import PnagError
+from pnag.families.supernet import Supernet
 from pnag.files import read_json
-from pnag.networks.supernet import Supernet
 from pnag.pipeline import image_stages as stages
 from pnag.pipeline.display import Display
 from pnag.pipeline.finished_supernet import kept_precision, save_plan

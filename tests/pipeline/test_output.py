@@ -26,7 +26,7 @@ from pnag import noise
 from pnag.cli.main import app
 from pnag.cpus import allowed_cpus
 from pnag.errors import PnagError
-from pnag.networks import count_batch
+from pnag.families import count_batch
 from pnag.pipeline import display, search_table
 
 SPACE = pnag.SearchSpace()

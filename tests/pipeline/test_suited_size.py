@@ -15,8 +15,8 @@ from rich.console import Console
 
 from pnag.cost.runtimes import make_runtime
 from pnag.errors import PnagError
-from pnag.networks import count
-from pnag.networks.supernet import LARGEST
+from pnag.families import count
+from pnag.families.supernet import LARGEST
 from pnag.pipeline import image_stages as stages
 from pnag.pipeline.display import Display
 from pnag.pipeline.recipe import make_recipe

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 import pnag
 from pnag.cli.main import app
-from pnag.networks import count_batch
+from pnag.families import count_batch
 from pnag.search import pnag as searching
 from pnag.threads import torch_threads
 

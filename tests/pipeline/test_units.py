@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 import pnag
 from pnag.cli.main import app
-from pnag.networks import count_batch
+from pnag.families import count_batch
 
 SPACE = pnag.SearchSpace()
 QUICK = {

@@ -11,8 +11,8 @@ import yaml
 
 import pnag
 from pnag.deploy.zoo import KNOWN_NETWORKS
+from pnag.families import count_batch
 from pnag.files import write_json, write_text
-from pnag.networks import count_batch
 from pnag.pipeline.recipe import make_recipe, save_recipe
 from pnag.pipeline.run import collect_metrics
 from pnag.pipeline.run_directory import RunDirectory

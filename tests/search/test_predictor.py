@@ -11,7 +11,7 @@ from safetensors import safe_open
 from scipy.stats import kendalltau
 
 import pnag
-from pnag.networks.counts import count_batch
+from pnag.families.counts import count_batch
 from pnag.search.predictor import (
     Floats,
     Predictor,

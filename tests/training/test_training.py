@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from pnag.errors import PnagError
-from pnag.networks.supernet import LARGEST, Supernet
+from pnag.families.supernet import LARGEST, Supernet
 from pnag.training.batches import eval_batches
 from pnag.training.finetune import finetune, judge, largest_network
 from pnag.training.images import ImageData, load_images

@@ -22,8 +22,8 @@ import pandas as pd
 from pnag.cost.latency_model import LatencyModel
 from pnag.cost.operators import COLUMNS, Naming, read_operators
 from pnag.errors import PnagError
+from pnag.families.blocks import block_specs
 from pnag.files import write_text
-from pnag.networks.blocks import block_specs
 
 
 def write_block_csv(

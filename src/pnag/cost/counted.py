@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pnag.errors import PnagError
+from pnag.families.counts import count_batch
 from pnag.files import read_json, write_json
-from pnag.networks.counts import count_batch
 from pnag.space import SearchSpace, Tokens
 
 # The counts of `networks.counts`, and the unit of each.

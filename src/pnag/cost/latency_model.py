@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.proof import Timed, timed
 from pnag.errors import PnagError
+from pnag.families.blocks import block_ids, block_specs
 from pnag.files import read_json, write_json
-from pnag.networks.blocks import block_ids, block_specs
 from pnag.space import SearchSpace, Tokens
 
 PLACE_DEVIATION = 0.1

@@ -14,9 +14,9 @@ from pnag.cost.latency_table import LatencyTable, differences
 from pnag.cost.runtimes import Runtime, clock_mhz
 from pnag.cost.timing import Open, measure_interleaved
 from pnag.errors import PnagError
+from pnag.families import build
+from pnag.families.blocks import block_ids, block_specs, covering_architectures
 from pnag.files import check_writable, exists
-from pnag.networks import build
-from pnag.networks.blocks import block_ids, block_specs, covering_architectures
 from pnag.space import Architecture, SearchSpace
 
 # Of middling size, so that its time tells the speed that both small and large networks feel.

@@ -19,7 +19,7 @@ import yaml
 
 from pnag.cost.latency_model import LatencyModel
 from pnag.errors import PnagError
-from pnag.networks.blocks import BlockSpec, block_specs
+from pnag.families.blocks import BlockSpec, block_specs
 from pnag.table_files import Texts, decoded, texts_of, unpacked
 from pnag.table_numbers import readings, signs_of
 

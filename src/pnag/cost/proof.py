@@ -12,7 +12,7 @@ from pnag.cost.latency_table import LatencyTable
 from pnag.cost.measure import REFERENCE
 from pnag.cost.runtimes import Runtime
 from pnag.cost.timing import measure_interleaved
-from pnag.networks import build
+from pnag.families import build
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pnag.cost.latency_model import LatencyModel
 from pnag.cost.operators import Naming, read_operators
-from pnag.networks.blocks import BlockSpec, block_specs
-from pnag.networks.mobilenetv3 import FINAL_CHANNELS, HEAD_CHANNELS, STEM_CHANNELS, scaled
+from pnag.families.blocks import BlockSpec, block_specs
+from pnag.families.mobilenetv3 import FINAL_CHANNELS, HEAD_CHANNELS, STEM_CHANNELS, scaled
 
 
 def load_published_table(

@@ -15,7 +15,7 @@ from pnag.cost.counted import COUNTED
 from pnag.cost.load import Cost, load_cost, split_name
 from pnag.cpus import allowed_cpus
 from pnag.errors import PnagError
-from pnag.networks.checkpoints import load_noted
+from pnag.families.checkpoints import load_noted
 from pnag.pipeline.class_names import in_order_of
 from pnag.pipeline.decoded_images import decode_images, tell_images
 from pnag.pipeline.display import Display

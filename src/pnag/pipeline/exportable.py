@@ -12,9 +12,9 @@ from safetensors.torch import load
 from torch import nn
 
 from pnag.errors import PnagError
+from pnag.families import Supernet, load_published
+from pnag.families.checkpoints import load_noted
 from pnag.files import read_json
-from pnag.networks import Supernet, load_published
-from pnag.networks.checkpoints import load_noted
 from pnag.pipeline.budgets import Budget, check_units
 from pnag.pipeline.preprocessing import (
     IMAGENET_CLASSES,

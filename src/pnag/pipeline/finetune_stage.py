@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from pnag.families.supernet import Supernet
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
-from pnag.networks.supernet import Supernet
 from pnag.pipeline.image_stages import ImageRun, trained_supernet
 from pnag.pipeline.preprocessing import preprocessing_of
 from pnag.pipeline.stages import model_name

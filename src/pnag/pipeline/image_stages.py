@@ -20,9 +20,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pnag.cost.latency_model import LatencyModel
 from pnag.errors import PnagError
+from pnag.families import load_checkpoint
+from pnag.families.supernet import LARGEST, Supernet
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
-from pnag.networks import load_checkpoint
-from pnag.networks.supernet import LARGEST, Supernet
 from pnag.pipeline.decoded_images import decode_images, tell_images
 from pnag.pipeline.display import Display
 from pnag.pipeline.finished_supernet import (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from timm.models.mobilenetv3 import MobileNetV3
 
-from pnag.networks import BatchCounts, Counts, build, count, count_batch
+from pnag.families import BatchCounts, Counts, build, count, count_batch
 from pnag.space import SearchSpace, Tokens
 
 

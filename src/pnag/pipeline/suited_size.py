@@ -15,8 +15,8 @@ from pnag.cost.runtimes import Runtime
 from pnag.cost.steadiness import why_unsure
 from pnag.cost.timing import Drift
 from pnag.errors import PnagError
-from pnag.networks import build
-from pnag.networks.supernet import LARGEST
+from pnag.families import build
+from pnag.families.supernet import LARGEST
 from pnag.pipeline.amounts import amount
 from pnag.space import Architecture
 from pnag.training.phases import PHASES

@@ -24,8 +24,8 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from pnag.errors import PnagError
+from pnag.families.supernet import Supernet
 from pnag.files import read_json, write_json, writing
-from pnag.networks.supernet import Supernet
 from pnag.space import Architecture, SearchSpace, Tokens
 from pnag.training.images import ImageData
 from pnag.training.settings import Precision

@@ -12,9 +12,9 @@ from timm.models.mobilenetv3 import MobileNetV3
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pnag.families.depthwise import with_fast_depthwise
+from pnag.families.supernet import LARGEST, Supernet
 from pnag.files import fingerprint
-from pnag.networks.depthwise import with_fast_depthwise
-from pnag.networks.supernet import LARGEST, Supernet
 from pnag.space import Architecture
 from pnag.training.batches import eval_batches
 from pnag.training.images import ImageData

@@ -27,8 +27,8 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from pnag.errors import PnagError
-from pnag.networks.blocks import covering_architectures
-from pnag.networks.supernet import Supernet
+from pnag.families.blocks import covering_architectures
+from pnag.families.supernet import Supernet
 from pnag.training.batches import steps_per_epoch, train_batches
 from pnag.training.checkpoint import State, load_state, save_state
 from pnag.training.feed import Pixels

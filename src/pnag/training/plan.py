@@ -16,9 +16,9 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor
 
 from pnag.errors import PnagError
-from pnag.networks.blocks import covering_architectures
-from pnag.networks.depthwise import with_fast_depthwise
-from pnag.networks.supernet import Supernet
+from pnag.families.blocks import covering_architectures
+from pnag.families.depthwise import with_fast_depthwise
+from pnag.families.supernet import Supernet
 from pnag.space import SearchSpace
 from pnag.training.batches import steps_per_epoch, train_batches
 from pnag.training.feed import Pixels

@@ -14,9 +14,9 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load, save
 
+from pnag.families.supernet import Supernet
 from pnag.files import write_bytes
 from pnag.memory import available_memory
-from pnag.networks.supernet import Supernet
 from pnag.training.finetune import finetune
 from pnag.training.images import ImageData
 from pnag.training.loop import Step

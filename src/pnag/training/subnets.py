@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pnag.errors import PnagError
-from pnag.networks.depthwise import useful_taps
-from pnag.networks.elastic import LARGEST_WIDTH, ElasticDepthwise, ElasticLayer
-from pnag.networks.mobilenetv3 import UNIT_LAYOUT
-from pnag.networks.supernet import Supernet
+from pnag.families.depthwise import useful_taps
+from pnag.families.elastic import LARGEST_WIDTH, ElasticDepthwise, ElasticLayer
+from pnag.families.mobilenetv3 import UNIT_LAYOUT
+from pnag.families.supernet import Supernet
 from pnag.space import Architecture, SearchSpace, Tokens
 from pnag.space.architecture import MAX_DEPTH
 from pnag.training.batches import eval_batches, eval_rows

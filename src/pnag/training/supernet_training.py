@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pnag.errors import PnagError
+from pnag.families.supernet import LARGEST, Supernet
 from pnag.files import fingerprint
-from pnag.networks.supernet import LARGEST, Supernet
 from pnag.training.batches import steps_per_epoch
 from pnag.training.images import ImageData
 from pnag.training.loop import Losses, Step, fit, to_device

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load, save
 
 from pnag.errors import PnagError
+from pnag.families.supernet import Supernet
 from pnag.memory import available_memory
-from pnag.networks.supernet import Supernet
 from pnag.space import Tokens
 from pnag.threads import torch_threads
 from pnag.training.images import ImageData

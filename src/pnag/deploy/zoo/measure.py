@@ -13,7 +13,7 @@ from pnag.cost.proof import Timed, timed
 from pnag.cost.runtimes import Runtime
 from pnag.cost.timing import Drift, measure_interleaved
 from pnag.deploy.zoo.network import Network
-from pnag.networks import build
+from pnag.families import build
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how many of it are done and how many there will be."""

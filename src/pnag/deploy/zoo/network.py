@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pnag.downloads import PublishedFile
 from pnag.extras import needing
-from pnag.networks.counts import count
+from pnag.families.counts import count
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,7 +49,7 @@ class Ours:
 
     def build(self) -> nn.Module:
         """The network for ImageNet, with fresh weights."""
-        from pnag.networks import build
+        from pnag.families import build
 
         return build(self.arch, self.width_mult)
 

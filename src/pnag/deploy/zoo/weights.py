@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pnag.deploy.zoo.network import Network, Ours
 from pnag.downloads import fetch
 from pnag.errors import PnagError
-from pnag.networks.checkpoints import read_weights
+from pnag.families.checkpoints import read_weights
 
 
 def load_pretrained(network: Network) -> nn.Module:

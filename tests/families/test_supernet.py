@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 import pnag
 from pnag.errors import PnagError
-from pnag.networks.elastic import ElasticDepthwise
-from pnag.networks.mobilenetv3 import squeezed
-from pnag.networks.supernet import width_and_classes
+from pnag.families.elastic import ElasticDepthwise
+from pnag.families.mobilenetv3 import squeezed
+from pnag.families.supernet import width_and_classes
 from pnag.space.architecture import MAX_DEPTH, UNITS
 
 SPACE = pnag.SearchSpace()

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import pnag
-from pnag.networks import count_batch
+from pnag.families import count_batch
 
 SPACE = pnag.SearchSpace()
 FACTS = Path(__file__).resolve().parents[3] / "shared" / "facts"

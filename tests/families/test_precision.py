@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pnag.networks.elastic import ElasticDepthwise
+from pnag.families.elastic import ElasticDepthwise
 
 
 @pytest.fixture

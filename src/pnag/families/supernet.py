@@ -1,7 +1,7 @@
 """The supernet: one set of weights for every architecture of the MobileNetV3 space.
 
 After Once-for-All (https://arxiv.org/abs/1908.09791); layout, names of weights and rules of sharing
-as described in `shared/facts/README.md`. The elastic layers are in `pnag.networks.elastic`.
+as described in `shared/facts/README.md`. The elastic layers are in `pnag.families.elastic`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 
 from pnag.errors import BadValueError, PnagError
-from pnag.networks.elastic import LARGEST_KERNEL, LARGEST_WIDTH, ElasticLayer
-from pnag.networks.mobilenetv3 import (
+from pnag.families.elastic import LARGEST_KERNEL, LARGEST_WIDTH, ElasticLayer
+from pnag.families.mobilenetv3 import (
     FINAL_CHANNELS,
     HEAD_CHANNELS,
     STEM_CHANNELS,

@@ -1,9 +1,9 @@
 """How an architecture becomes a network, and what that network consists of."""
 
-from pnag.networks.checkpoints import load_checkpoint, load_published
-from pnag.networks.counts import BatchCounts, Counts, count, count_batch
-from pnag.networks.mobilenetv3 import build
-from pnag.networks.supernet import Supernet
+from pnag.families.checkpoints import load_checkpoint, load_published
+from pnag.families.counts import BatchCounts, Counts, count, count_batch
+from pnag.families.mobilenetv3 import build
+from pnag.families.supernet import Supernet
 
 __all__ = [
     "BatchCounts",

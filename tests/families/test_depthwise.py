@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import pnag
-from pnag.networks.depthwise import (
+from pnag.families.depthwise import (
     DepthwiseConv2d,
     depthwise,
     weight_gradient,

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pnag.networks.depthwise import depthwise, useful_taps
-from pnag.networks.mobilenetv3 import Unit, scaled, squeezed
+from pnag.families.depthwise import depthwise, useful_taps
+from pnag.families.mobilenetv3 import Unit, scaled, squeezed
 from pnag.space.architecture import KERNELS, WIDTHS
 
 LARGEST_KERNEL = max(KERNELS)

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pnag.downloads import Checksum, PublishedFile, fetch
 from pnag.errors import PnagError
-from pnag.networks.supernet import Supernet, own_spelling, width_and_classes
-from pnag.networks.wrapped import read_pickle, supernet_weights
+from pnag.families.supernet import Supernet, own_spelling, width_and_classes
+from pnag.families.wrapped import read_pickle, supernet_weights
 
 ROOT = "https://raw.githubusercontent.com/han-cai/files/master/ofa/ofa_nets"
 
@@ -69,7 +69,7 @@ def load_checkpoint(path: Path | str) -> Supernet:
 
     Args:
         path: safetensors, or what `torch.save` wrote: a state dict, or anything with one in it, as
-            training programs write it (`pnag.networks.wrapped`); all published spellings of keys.
+            training programs write it (`pnag.families.wrapped`); all published spellings of keys.
             No code in it is run.
 
     Raises:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pnag.errors import BadValueError
-from pnag.networks.blocks import BlockSpec, block_ids, block_specs
-from pnag.networks.mobilenetv3 import FINAL_CHANNELS, HEAD_CHANNELS, STEM_CHANNELS, scaled
+from pnag.families.blocks import BlockSpec, block_ids, block_specs
+from pnag.families.mobilenetv3 import FINAL_CHANNELS, HEAD_CHANNELS, STEM_CHANNELS, scaled
 from pnag.space import AnyArchitecture, SearchSpace, Tokens
 
 

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 import pnag
 from pnag.downloads import git_blob_id
 from pnag.errors import PnagError
-from pnag.networks import checkpoints, load_checkpoint, load_published
-from pnag.networks.checkpoints import PUBLISHED, Published
+from pnag.families import checkpoints, load_checkpoint, load_published
+from pnag.families.checkpoints import PUBLISHED, Published
 
 IMAGES = torch.linspace(-1, 1, 2 * 3 * 32 * 32).view(2, 3, 32, 32)
 

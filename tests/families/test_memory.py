@@ -66,14 +66,14 @@ def test_peak_memory_is_that_of_the_built_network(
         network = pnag.build(text, width_mult, classes)
         assert counts.memory == peak_by_hooks(network, resolution)
         counted.append(counts.memory)
-    batch = pnag.networks.count_batch(SPACE, tokens, width_mult, resolution, classes)
+    batch = pnag.families.count_batch(SPACE, tokens, width_mult, resolution, classes)
     assert batch.memory.tolist() == counted
 
 
 def test_peak_memory_tells_architectures_apart() -> None:
     tokens = SPACE.sample(500, np.random.default_rng(0))
-    assert len(set(pnag.networks.count_batch(SPACE, tokens).memory.tolist())) > 3
+    assert len(set(pnag.families.count_batch(SPACE, tokens).memory.tolist())) > 3
     smallest, largest = SPACE.sample_stretched(500, np.random.default_rng(0))[[0, -1]]
-    memory = pnag.networks.count_batch(SPACE, np.stack([smallest, largest])).memory
+    memory = pnag.families.count_batch(SPACE, np.stack([smallest, largest])).memory
     # The expanded map (6 * 16 channels at 112x112) before and after the first unit's stride.
     assert memory[1] == 4 * (96 * 112**2 + 96 * 56**2) > memory[0]

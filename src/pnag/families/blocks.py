@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pnag.networks.mobilenetv3 import STEM_CHANNELS, UNIT_LAYOUT, scaled, squeezed
+from pnag.families.mobilenetv3 import STEM_CHANNELS, UNIT_LAYOUT, scaled, squeezed
 from pnag.space import Architecture, Tokens
 from pnag.space.architecture import KERNELS, MAX_DEPTH, UNITS, WIDTHS
 
