@@ -26,7 +26,7 @@ import pandas as pd
 
 from pnag.cost.runtimes.machine import cpu_name
 from pnag.cpus import allowed_cpus
-from pnag.families import count_batch
+from pnag.families import count_batch, family
 from pnag.files import write_json, write_text
 from pnag.space import SearchSpace
 
@@ -50,7 +50,7 @@ def made_table(path: Path, rows: int) -> None:
     """Costs are multiply-adds, and accuracies grow with the choices."""
     tokens = SPACE.sample_unique(rows, np.random.default_rng(0))
     quality = SPACE.features(tokens) @ np.linspace(0, 1, SPACE.num_features)
-    cost = count_batch(SPACE, tokens).macs / 1e6
+    cost = count_batch(family(), tokens).macs / 1e6
     frame = {"arch": SPACE.text(tokens), "top1": 0.8 - 0.3 * np.exp(-quality / 20), "macs": cost}
     pd.DataFrame(frame).to_csv(path, index=False)
 

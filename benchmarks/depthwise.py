@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pnag.cost.runtimes.machine import cpu_name
-from pnag.families import depthwise
-from pnag.families.supernet import LARGEST, Supernet
+from pnag.families import depthwise, family
+from pnag.families.supernet import Supernet
 from pnag.files import write_text
 from pnag.space import Architecture, SearchSpace
 from pnag.training.loop import to_device
@@ -54,7 +54,10 @@ def main() -> None:
         to_device(supernet, torch.device("cpu"))
         images = torch.randn(BATCH, 3, resolution, resolution)
         images = images.to(memory_format=torch.channels_last)
-        archs = {"largest": [LARGEST] * TURNS, "random": space.decode(space.sample(TURNS, rng))}
+        archs = {
+            "largest": [family().largest] * TURNS,
+            "random": space.decode(space.sample(TURNS, rng)),
+        }
         for name, drawn in archs.items():
             seconds(supernet, images, drawn[0], True)
             seconds(supernet, images, drawn[0], False)

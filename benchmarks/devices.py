@@ -33,6 +33,7 @@ from pnag.cost.latency_table import LatencyTable
 from pnag.cost.measure import measure_device
 from pnag.cost.proof import timed
 from pnag.cost.runtimes import RUNTIMES, make_runtime, why_not
+from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.files import read_json, write_json, write_text
 from pnag.pipeline.display import Display
 from pnag.space import Tokens
@@ -102,7 +103,7 @@ def compared(space: SearchSpace, table: LatencyTable) -> dict[str, dict[str, Any
     unseen = space.encode(table.check)
     timings = [timed(samples, table.reference_ms) for samples in table.check.values()]
     models: dict[str, Predict] = {
-        "ours": fit_latency_model(space, table).predict,
+        "ours": fit_latency_model(table).predict,
         "one-hot": one_hot_regression(space, known, known_ms),
         "3-layer": three_layers(space, known, known_ms),
     }
@@ -156,9 +157,8 @@ def main() -> None:
         with display.bar(name) as bar:
             table = measure_device(
                 make_runtime(name, options.threads),
-                space,
+                ofa(options.width_mult),
                 options.out / f"{name.replace(':', '-')}.json",
-                width_mult=options.width_mult,
                 resolution=options.resolution,
                 rounds=options.rounds,
                 calibration=options.calibration,

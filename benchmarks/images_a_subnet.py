@@ -124,8 +124,7 @@ def main() -> None:
 
     resolution = data.preprocessing.resolution
     macs, unseen_macs = (
-        count_batch(SPACE, t, width_mult=supernet.width_mult, resolution=resolution).macs / 1e6
-        for t in (pool, unseen)
+        count_batch(supernet.family, t, resolution=resolution).macs / 1e6 for t in (pool, unseen)
     )
     bins = np.array_split(np.argsort(unseen_macs), BINS)
 

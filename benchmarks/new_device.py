@@ -26,6 +26,7 @@ from pnag import SearchSpace
 from pnag.cost.latency_model import fit_latency_model
 from pnag.cost.measure import measure_device
 from pnag.cost.runtimes import make_runtime
+from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.files import write_json, write_text
 from pnag.pipeline.budgets import Budget
 from pnag.pipeline.display import Display
@@ -53,13 +54,13 @@ def main() -> None:
     table_file = options.out / "table.csv"
     with display.bar("measuring this CPU") as bar:
         latencies = measure_device(
-            make_runtime("onnxruntime"), space, options.out / "cpu.json",
-            width_mult=WIDTH_MULT, resolution=RESOLUTION,
+            make_runtime("onnxruntime"), ofa(WIDTH_MULT), options.out / "cpu.json",
+            resolution=RESOLUTION,
             progress=lambda what, done, total: bar.update(done, total, what),
         )  # fmt: skip
     if not table_file.exists():
         frame = truth.table(options.rows, seed=0)
-        frame["ms"] = fit_latency_model(space, latencies).predict(space.encode(frame["arch"]))
+        frame["ms"] = fit_latency_model(latencies).predict(space.encode(frame["arch"]))
         write_text(table_file, frame.to_csv(index=False))
     recipe = load_recipe(options.recipe) if options.recipe else {}
     table = {"path": table_file, "accuracy": "top1", "cost": "ms"}

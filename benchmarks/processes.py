@@ -37,6 +37,7 @@ SUBNETS = 8  # tasks of eight
 
 def worker(width_mult: float, resolution: int, batch: int) -> None:
     """Train STEPS steps as one of the processes; the first one prints images a second."""
+    from pnag.families.ofa_mobilenetv3 import ofa
     from pnag.pipeline.image_stages import make_accelerator
     from pnag.pipeline.recipe import ImagesRecipe
     from pnag.training.settings import FitSettings, SupernetSettings
@@ -57,7 +58,7 @@ def worker(width_mult: float, resolution: int, batch: int) -> None:
     settings = SupernetSettings("sandwich", fit=replace(FitSettings(), epochs=50, batch_size=batch))
     with tempfile.TemporaryDirectory() as folder:
         train_supernet(
-            data, settings, Path(folder), width_mult=width_mult, seed=0, accelerator=accelerator,
+            data, settings, Path(folder), family=ofa(width_mult), seed=0, accelerator=accelerator,
             watch=watch,
         )  # fmt: skip
 
@@ -103,8 +104,8 @@ def finetuning_rate(width_mult: float, resolution: int, processes: int) -> float
 
     with tempfile.TemporaryDirectory() as folder:
         finetune_side_by_side(
-            supernet, answers, data, FinetuneSettings(fit=FinetuneFit(epochs=5, batch_size=32)),
-            Path(folder), seed=0, accelerator=Accelerator(cpu=True), share=Shares(processes, 1),
+            supernet, answers, dict.fromkeys(texts, data),
+            FinetuneSettings(fit=FinetuneFit(epochs=5, batch_size=32)), Path(folder), seed=0, accelerator=Accelerator(cpu=True), share=Shares(processes, 1),
             watch=watch,
         )  # fmt: skip
     # While all processes are at work: not before the last has begun, nor after the first has ended.

@@ -262,7 +262,7 @@ def best_of_all(results: dict[str, Any]) -> dict[float, float]:
 def report(results: dict[str, Any]) -> str:
     """Medians over seeds as a text table; gaps in points of top-1."""
     best = best_of_all(results)
-    console = Console(width=170, file=io.StringIO())
+    console = Console(width=210, file=io.StringIO())
     everyone = [run for runs in results["runs"].values() for run in runs.values()]
     console.print("\n".join(sorted({run["machine"] for run in everyone})) + "\n")
     for title, cell in (

@@ -23,12 +23,12 @@ from rich.console import Console
 from rich.table import Table
 
 from pnag.cost.runtimes.machine import cpu_name
-from pnag.families.supernet import LARGEST
+from pnag.families import family
+from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.files import write_text
 from pnag.pipeline.decoded_images import decode_images
 from pnag.pipeline.display import Display
 from pnag.space import SearchSpace
-from pnag.training.phases import PHASES
 from pnag.training.plan import evaluator_settings, plan_supernet, suited_batch
 from pnag.training.settings import Method, SupernetSettings
 from pnag.training.subnets import SubnetEvaluator
@@ -69,12 +69,12 @@ def main() -> None:
         for method in METHODS:
             plan = plan_supernet(
                 data, settings_of(method, 0), minutes=1, accelerator=accelerator,
-                width_mult=options.width_mult, epochs=1000,
+                families=[ofa(options.width_mult)], epochs=1000,
             )  # fmt: skip
             epoch_minutes[method].append(plan.minutes / plan.epochs)
     archs = np.concatenate(
         [
-            SPACE.encode([PHASES["sandwich"][0].smallest, LARGEST]),
+            SPACE.encode([family().smallest, family().largest]),
             SPACE.sample(RANDOM, np.random.default_rng(7)),
         ]
     )
@@ -87,7 +87,7 @@ def main() -> None:
             with display.bar(f"{method}, seed {seed}") as bar:
                 supernet = train_supernet(
                     data, settings_of(method, epochs), options.out / f"{method}-{seed}",
-                    width_mult=options.width_mult, seed=seed, accelerator=accelerator,
+                    family=ofa(options.width_mult), seed=seed, accelerator=accelerator,
                     watch=lambda p: bar.update(p.done, p.total, f"{p.phase.name} {p.loss:.2f}"),
                 )  # fmt: skip
             evaluator = SubnetEvaluator(supernet, data, evaluator_settings(accelerator.device))

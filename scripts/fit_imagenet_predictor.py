@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from scipy.stats import kendalltau
 
-from pnag.families import count_batch
+from pnag.families import count_batch, family
 from pnag.search.predictor import Floats, Predictor, fit_predictor, fit_sum
 from pnag.space import SearchSpace, Tokens
 from pnag.space.architecture import KERNELS, WIDTHS
@@ -72,7 +72,7 @@ def fit(tokens: Tokens, top1: Floats, macs: Floats, teacher: Teacher) -> Predict
     """The shipped recipe, on any part of the rows."""
     rng = np.random.default_rng(0)
     uniform = SPACE.sample_unique(4000, rng)
-    macs_scale = count_batch(SPACE, uniform).macs.astype(float)
+    macs_scale = count_batch(family(), uniform).macs.astype(float)
     sums = fit_sum(SPACE, uniform, macs_scale)[None]
     teacher.link(tokens, top1)
     far = SPACE.sample_unique(TEACHER_ROWS, np.random.default_rng(9))
@@ -117,7 +117,7 @@ def climb(predictor: Predictor, start: Tokens, limit: float) -> Tokens:
 
     def ranked(population: Tokens) -> Tokens:
         scores = predictor.predict(population)
-        scores[count_batch(SPACE, population).macs > limit] = -1
+        scores[count_batch(family(), population).macs > limit] = -1
         return population[np.argsort(-scores)[:300]]
 
     population = ranked(np.concatenate([start, SPACE.sample(3000, rng)]))
@@ -187,10 +187,10 @@ def main() -> None:
     climbs = []
     for limit in np.array([135, 137, 140, 150, 180, 200, 250, 300, 350, 400, 450, 600]) * 1e6:
         found = climb(final, tokens[macs <= limit], limit)
-        own = float(count_batch(SPACE, found).macs[0])
+        own = float(count_batch(family(), found).macs[0])
         free = climb(uncapped, tokens[macs <= limit], limit)
         beyond = uncapped.predict(free)[0] - best_published(
-            float(count_batch(SPACE, free).macs[0]), macs, top1
+            float(count_batch(family(), free).macs[0]), macs, top1
         )
         climbs.append(
             (limit / 1e6, final.predict(found)[0], best_published(own, macs, top1), beyond)

@@ -224,7 +224,10 @@ def main() -> int:
         print("\n".join(lines[-1 - len(dead) :]), flush=True)
         if not (options.only or options.first):
             RESULT.write_text("\n".join(lines) + "\n")
-    print(f"{len(wanted) - alive} of {len(wanted)} mutations are noticed")
+    total = f"{len(wanted) - alive} of {len(wanted)} mutations are noticed"
+    print(total)
+    if not (options.only or options.first):
+        RESULT.write_text("\n".join([*lines, "", total]) + "\n")
     return int(alive > 0)
 
 

@@ -16,7 +16,7 @@ import torch
 from common import Options, Rows, noise, seconds, wait
 
 import pnag
-from pnag.families.blocks import covering_architectures
+from pnag.families import family
 from pnag.space import Tokens, sample_shared
 from pnag.training.batches import eval_batches
 from pnag.training.loop import to_device
@@ -43,7 +43,7 @@ def measure(options: Options) -> Rows:
     )
     rows["chunks of images"] = len(evaluator.chunks)
     # cuDNN compiles kernels when it first sees a shape: not of a rate over thousands of subnets.
-    met = space.encode(covering_architectures())
+    met = space.encode(family().covering())
     rows["pnag: seconds for the first nine"] = _seconds_once(lambda: evaluator.correct(met), device)
     for name, count in (("alone", 1), ("in groups of 8", 8)):
         order = (group[:count] for group in groups)
@@ -97,7 +97,7 @@ def ofa_rates(options: Options, data, supernet, groups, calibration: int) -> Row
             ]
             for part, limit in (("train", calibration), ("validation", None))
         ]
-        archs = [*covering_architectures(), *(space.decode(g[:1])[0] for g in groups)]
+        archs = [*family().covering(), *(space.decode(g[:1])[0] for g in groups)]
         order = iter(archs)
 
         def judge() -> int:
@@ -105,7 +105,7 @@ def ofa_rates(options: Options, data, supernet, groups, calibration: int) -> Row
             with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):  # noqa: B023
                 return their_correct(net, arch, *batches)  # noqa: B023
 
-        for _ in covering_architectures():
+        for _ in family().covering():
             judge()
         rows[f"ofa {name}: subnets/s"] = 1 / seconds(judge, device, len(groups) - 1)
     return rows

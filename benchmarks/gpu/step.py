@@ -18,7 +18,7 @@ from common import Options, Rows, noise, utilisation, wait
 from torch.nn import functional as F
 
 import pnag
-from pnag.families.supernet import LARGEST
+from pnag.families import family
 from pnag.training import feed
 from pnag.training.images import ImageData
 from pnag.training.loop import Step, fit, to_device, train_all_layers
@@ -68,7 +68,7 @@ def measure(options: Options) -> Rows:
 def plain_rate(data: ImageData, batch: int, width: float, accelerator: Accelerator) -> float:
     """Images a second of a plain training loop."""
     device, size = accelerator.device, data.preprocessing.resolution
-    network = pnag.build(LARGEST, width, len(data.classes))
+    network = pnag.build(family().largest, width, len(data.classes))
     to_device(network, device)
     network.train()
     images = torch.randn(batch, 3, size, size, device=device)

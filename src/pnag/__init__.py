@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from pnag.cpus import settle
 
 if TYPE_CHECKING:
-    from pnag.families import Supernet, build, count
+    from pnag.families import Supernet, build, count, family
     from pnag.space import Architecture, SearchSpace
 
 settle(os.environ)  # before any module of pnag imports torch
 
 __version__ = "0.1.0"
-__all__ = ["Architecture", "SearchSpace", "Supernet", "__version__", "build", "count"]
+__all__ = ["Architecture", "SearchSpace", "Supernet", "__version__", "build", "count", "family"]
 
 _FROM = {
     "Architecture": "pnag.space",
@@ -21,6 +21,7 @@ _FROM = {
     "Supernet": "pnag.families",
     "build": "pnag.families",
     "count": "pnag.families",
+    "family": "pnag.families",
 }
 
 

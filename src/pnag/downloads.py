@@ -87,6 +87,10 @@ def fetch(file: PublishedFile) -> Path:
                 "elsewhere to have that fetched"
             )
         return path
+    if os.environ.get("PNAG_OFFLINE"):
+        raise PnagError(
+            f"cannot fetch {file.url}: PNAG_OFFLINE is set; unset it, or put the file at {path}"
+        )
     by_hand = (
         f"fetch it by other means{', unpack it' if file.packed else ''} and put it at {path} "
         "(another folder: set PNAG_CACHE), then call again"

@@ -18,14 +18,15 @@ from pnag.cost.proof import time_together
 from pnag.cost.runtimes.onnx_cpu import OnnxCpu
 from pnag.cost.timing import Call, Drift, Open, explain, measure_interleaved, stopwatch
 from pnag.errors import PnagError
-from pnag.families.blocks import block_ids, block_specs, covering_architectures
+from pnag.families import family
+from pnag.families.ofa_mobilenetv3 import ofa
 
 SPACE = pnag.SearchSpace()
 
 
 def made_up_table(noise: float = 0.003) -> tuple[LatencyTable, LatencyModel]:
     rng = np.random.default_rng(0)
-    specs = block_specs()
+    specs = family().blocks()
     truth = LatencyModel(1.2, 0.1 + rng.random(len(specs)))
     alone = (truth.blocks - 0.02) / 1.06
     table = LatencyTable({"width_mult": 1.0, "resolution": 224}, drift=Drift([2.0, 2.0, 2.0]))
@@ -39,19 +40,19 @@ def made_up_table(noise: float = 0.003) -> tuple[LatencyTable, LatencyModel]:
 
 
 def test_every_block_of_the_space_is_covered() -> None:
-    ids = block_ids(SPACE.encode(covering_architectures()))
+    ids = family().block_ids(SPACE.encode(family().covering()))
     assert set(ids.ravel()) == {-1, *range(90)}
-    assert len({spec.key for spec in block_specs()}) == 90
+    assert len({spec.key for spec in family().blocks()}) == 90
 
 
 def test_the_model_recovers_made_up_times() -> None:
     table, truth = made_up_table()
-    model = fit_latency_model(SPACE, table)
-    error = check_latency_model(SPACE, model, table)
+    model = fit_latency_model(table)
+    error = check_latency_model(model, table)
     assert error.mape < 0.01 and error.within_5 == 1.0 and error.tau > 0.97
     tokens = SPACE.sample(50, np.random.default_rng(9))
     one_by_one = [truth.fixed + sum(truth.blocks[i] for i in row if i >= 0) for row in
-                  block_ids(tokens)]  # fmt: skip
+                  family().block_ids(tokens)]  # fmt: skip
     assert truth.predict(tokens) == pytest.approx(np.array(one_by_one))
 
 
@@ -115,24 +116,24 @@ def test_measuring_resumes_after_a_stop(tmp_path: Path) -> None:
         if what == "calibration networks":
             raise KeyboardInterrupt
 
-    options = {"resolution": 32, "width_mult": 0.35, "rounds": 3, "calibration": 4, "check": 3}
+    options = {"resolution": 32, "rounds": 3, "calibration": 4, "check": 3}
     with pytest.raises(KeyboardInterrupt):
-        measure_device(OnnxCpu(), SPACE, path, **options, progress=stop)  # type: ignore[arg-type]
+        measure_device(OnnxCpu(), ofa(0.35), path, **options, progress=stop)  # type: ignore[arg-type]
     blocks = LatencyTable.load(path).blocks
     assert len(blocks) == 90
-    table = measure_device(OnnxCpu(), SPACE, path, **options)  # type: ignore[arg-type]
+    table = measure_device(OnnxCpu(), ofa(0.35), path, **options)  # type: ignore[arg-type]
     assert table.blocks == blocks  # kept, not measured again
     assert len(table.calibration) == 4 and len(table.check) == 3
     assert not set(table.calibration) & set(table.check)
     with pytest.raises(PnagError, match="threads"):
-        measure_device(OnnxCpu(2), SPACE, path, **options)  # type: ignore[arg-type]
+        measure_device(OnnxCpu(2), ofa(0.35), path, **options)  # type: ignore[arg-type]
 
 
 def test_a_table_that_cannot_be_written_is_refused_before_measuring(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     path = tmp_path / "file" / "table.json"
     with pytest.raises(PnagError, match=r"cannot write .*file/table\.json: File exists"):
-        measure_device(OnnxCpu(), SPACE, path, progress=lambda *_: pytest.fail("it measures"))
+        measure_device(OnnxCpu(), family(), path, progress=lambda *_: pytest.fail("it measures"))
 
 
 @pytest.mark.parametrize("damage", ["{", '{"version": 1}', '{"version": 9}', "[]", "\x00"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,23 +19,24 @@ from pnag.cost.latency_table import LatencyTable
 from pnag.cost.load import load_cost
 from pnag.cost.timing import Drift
 from pnag.errors import PnagError
-from pnag.families.blocks import block_specs
+from pnag.families.ofa_mobilenetv3 import ofa
 
 SPACE = pnag.SearchSpace()
-SIZE = {"width_mult": 0.5, "resolution": 64, "num_classes": 10}
+SIZE: dict[str, Any] = {"resolution": 64, "num_classes": 10}
+WIDTH = 0.5
 TOKENS = SPACE.sample_stretched(40, np.random.default_rng(0))
 FACTS = Path(__file__).resolve().parents[2].parent / "shared" / "facts"
 
 
 def made_up_model() -> LatencyModel:
-    return LatencyModel(1.5, 0.1 + np.random.default_rng(0).random(90))
+    return LatencyModel(1.5, 0.1 + np.random.default_rng(0).random(90), ofa(WIDTH))
 
 
 def measured_table(**changed: object) -> LatencyTable:
     model = made_up_model()
-    table = LatencyTable({**SIZE, **changed}, drift=Drift([1.0]))
+    table = LatencyTable({"width_mult": WIDTH, **SIZE, **changed}, drift=Drift([1.0]))
     width, resolution = table.identity["width_mult"], table.identity["resolution"]
-    specs = block_specs(width, resolution)
+    specs = ofa(width).blocks(resolution)
     table.blocks = {s.key: [t] for s, t in zip(specs, model.blocks.tolist(), strict=True)}
     times = model.predict(TOKENS).tolist()
     table.calibration = {a: [t] for a, t in zip(SPACE.text(TOKENS), times, strict=True)}
@@ -43,8 +45,8 @@ def measured_table(**changed: object) -> LatencyTable:
 
 @pytest.mark.parametrize("name", ["params", "macs", "memory"])
 def test_counted_costs_are_the_counts(name: str, tmp_path: Path) -> None:
-    cost = load_cost(name, **SIZE)
-    expected = [getattr(pnag.count(a, **SIZE), name) for a in SPACE.text(TOKENS)]
+    cost = load_cost(name, ofa(WIDTH), **SIZE)
+    expected = [getattr(pnag.count(a, WIDTH, **SIZE), name) for a in SPACE.text(TOKENS)]
     assert cost.predict(TOKENS).tolist() == expected
     cost.save(tmp_path / "cost.json")
     assert CountedCost.load(tmp_path / "cost.json") == cost
@@ -53,15 +55,15 @@ def test_counted_costs_are_the_counts(name: str, tmp_path: Path) -> None:
 def test_a_measured_table_is_fitted_and_a_runs_model_taken_as_it_is(tmp_path: Path) -> None:
     table = measured_table()
     table.save(tmp_path / "latency_table.json")
-    fitted = fit_latency_model(SPACE, table)
-    loaded = load_cost(str(tmp_path / "latency_table.json"), **SIZE)
+    fitted = fit_latency_model(table)
+    loaded = load_cost(str(tmp_path / "latency_table.json"), ofa(WIDTH), **SIZE)
     assert loaded.predict(TOKENS) == pytest.approx(fitted.predict(TOKENS), rel=1e-12)
     made_up_model().save(tmp_path / "latency_model.json")
-    loaded = load_cost(str(tmp_path / "latency_model.json"), **SIZE)
+    loaded = load_cost(str(tmp_path / "latency_model.json"), ofa(WIDTH), **SIZE)
     assert (loaded.predict(TOKENS) == made_up_model().predict(TOKENS)).all()
     (tmp_path / "latency_table.json").unlink()
     with pytest.raises(PnagError, match="does not say what size"):
-        load_cost(str(tmp_path / "latency_model.json"), **SIZE)
+        load_cost(str(tmp_path / "latency_model.json"), ofa(WIDTH), **SIZE)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_tables_of_another_size_are_refused(
     path = tmp_path / "table.json"
     measured_table(**changed).save(path)
     with pytest.raises(PnagError, match=says):
-        load_cost(str(path), **SIZE)
+        load_cost(str(path), ofa(WIDTH), **SIZE)
 
 
 def test_a_table_with_a_nan_or_without_a_block_is_refused(tmp_path: Path) -> None:
@@ -88,11 +90,11 @@ def test_a_table_with_a_nan_or_without_a_block_is_refused(tmp_path: Path) -> Non
     table.blocks[first] = [float("nan")]
     path.write_text(json.dumps({"version": 2, **vars(table), "drift": vars(table.drift)}))
     with pytest.raises(PnagError, match="not a positive number"):
-        load_cost(str(path), **SIZE)
+        load_cost(str(path), ofa(WIDTH), **SIZE)
     del table.blocks[first]
     table.save(path)
     with pytest.raises(PnagError, match="lacks 1 blocks"):
-        load_cost(str(path), **SIZE)
+        load_cost(str(path), ofa(WIDTH), **SIZE)
 
 
 def test_a_half_measured_table_is_refused(tmp_path: Path) -> None:
@@ -103,11 +105,11 @@ def test_a_half_measured_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         PnagError, match=r"table.json: .* too few calibration networks \(\d+ of \d+\); finish it"
     ):
-        load_cost(str(path), **SIZE)
+        load_cost(str(path), ofa(WIDTH), **SIZE)
     table.drift.levels.clear()
     table.save(path)
     with pytest.raises(PnagError, match="no time of the reference network"):
-        load_cost(str(path), **SIZE)
+        load_cost(str(path), ofa(WIDTH), **SIZE)
 
 
 def test_a_csv_says_what_the_model_says(tmp_path: Path) -> None:
@@ -116,7 +118,7 @@ def test_a_csv_says_what_the_model_says(tmp_path: Path) -> None:
     frame = pd.read_csv(path)
     assert list(frame) == ["operator", "ms"] and len(frame) == 91
     assert frame["operator"][0] == "fixed-64x64x3-classes10"
-    loaded = load_cost(str(path), **SIZE)
+    loaded = load_cost(str(path), ofa(WIDTH), **SIZE)
     assert loaded.predict(TOKENS) == pytest.approx(made_up_model().predict(TOKENS), rel=1e-12)
     for name, value, missing in (
         ("resolution", 96, "fixed-96x96x3"),
@@ -124,7 +126,8 @@ def test_a_csv_says_what_the_model_says(tmp_path: Path) -> None:
         ("num_classes", 11, "classes11"),
     ):
         with pytest.raises(PnagError, match=missing):
-            load_cost(str(path), **{**SIZE, name: value})
+            asked = {"width_mult": WIDTH, **SIZE, name: value}
+            load_cost(str(path), ofa(asked.pop("width_mult")), **asked)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +152,7 @@ def test_a_csv_with_a_bad_time_names_the_operator(
     frame.loc[7, "ms"] = value
     (frame if value is not None else frame.drop(7)).to_csv(path, index=False)
     with pytest.raises(PnagError, match=says) as caught:
-        read_block_csv(path, **SIZE)
+        read_block_csv(path, ofa(WIDTH), **SIZE)
     assert operator in str(caught.value)
 
 
@@ -167,7 +170,7 @@ def test_bad_csv_files(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "phone.csv"
     path.write_text(text)
     with pytest.raises(PnagError, match=says):
-        load_cost(str(path), **SIZE)
+        load_cost(str(path), ofa(WIDTH), **SIZE)
 
 
 def test_a_time_that_no_device_takes_is_not_written(tmp_path: Path) -> None:
@@ -196,7 +199,7 @@ def test_specifications_that_are_no_cost(
     Path("list.json").write_text("[]")
     Path("wrong.yaml").write_text(yaml.safe_dump({"Conv-input:224x224x3": {"mean": 1.0}}))
     with pytest.raises(PnagError, match=says):
-        load_cost(name, **SIZE)
+        load_cost(name, ofa(WIDTH), **SIZE)
 
 
 @pytest.mark.skipif(not FACTS.exists(), reason=f"the published figures are not at {FACTS}")
@@ -204,9 +207,9 @@ def test_the_note10_table_is_a_cost_of_its_size_only() -> None:
     path = str(FACTS / "note10_latency_ms" / "224_lookup_table.yaml")
     networks = json.loads((FACTS / "ofa_specialized_architectures.json").read_text())
     (arch,) = [n["arch"] for n in networks if n["name"].startswith("note10_lat-30ms")]
-    cost = load_cost(path, width_mult=1.2)
+    cost = load_cost(path, ofa(1.2))
     assert cost.predict(SPACE.encode([arch]))[0] == pytest.approx(29.97, abs=0.005)
     with pytest.raises(PnagError, match=r"Conv-input:192x192x3.*another width or resolution"):
-        load_cost(path, width_mult=1.2, resolution=192)
+        load_cost(path, ofa(1.2), resolution=192)
     with pytest.raises(PnagError, match="another width or resolution"):
         load_cost(path)

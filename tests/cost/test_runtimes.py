@@ -14,7 +14,6 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-import pnag
 from pnag.cli.devices import table_paths
 from pnag.cli.main import app
 from pnag.cost.latency_table import LatencyTable
@@ -23,10 +22,10 @@ from pnag.cost.runtimes import RUNTIMES, make_runtime, make_runtimes
 from pnag.cost.runtimes.torch_cpu import TorchCpu, images_like
 from pnag.cost.timing import Call, Open
 from pnag.errors import PnagError
+from pnag.families.ofa_mobilenetv3 import ofa
 
-SPACE = pnag.SearchSpace()
 SHAPE = (1, 3, 32, 32)
-SIZE = {"resolution": 32, "width_mult": 0.35, "rounds": 3, "calibration": 4, "check": 3}
+SIZE = {"resolution": 32, "rounds": 3, "calibration": 4, "check": 3}
 
 
 def small_network(channels: int = 8) -> nn.Module:
@@ -117,7 +116,7 @@ def test_every_network_is_compiled_not_just_the_first_eight(
 
 def test_clock_and_seconds_are_kept_with_a_table(tmp_path: Path) -> None:
     path = tmp_path / "table.json"
-    table = measure_device(MadeUp(), SPACE, path, **SIZE)  # type: ignore[arg-type]
+    table = measure_device(MadeUp(), ofa(0.35), path, **SIZE)  # type: ignore[arg-type]
     assert table.seconds > 0
     assert table.drift.clocks == [1200, 1500] * 3  # of blocks and two groups of networks
     assert LatencyTable.load(path) == table
@@ -126,7 +125,7 @@ def test_clock_and_seconds_are_kept_with_a_table(tmp_path: Path) -> None:
     path.write_text(json.dumps(raw))
     assert LatencyTable.load(path).blocks == table.blocks
     with pytest.raises(PnagError, match=r"another runtime \(torch, not onnxruntime\)"):
-        measure_device(make_runtime("onnxruntime"), SPACE, path, **SIZE)  # type: ignore[arg-type]
+        measure_device(make_runtime("onnxruntime"), ofa(0.35), path, **SIZE)  # type: ignore[arg-type]
 
 
 def test_openvino_computes_the_same() -> None:

@@ -26,7 +26,7 @@ from pnag.deploy.export import TOLERANCE, export_checked, write_example, write_p
 from pnag.deploy.formats import FORMATS, Converted
 from pnag.errors import PnagError
 from pnag.families import Supernet, build
-from pnag.families.mobilenetv3 import from_config
+from pnag.families.registry import from_config
 from pnag.pipeline import export as exporting
 from pnag.pipeline import exportable
 from pnag.pipeline.exportable import load_supernet, open_run

@@ -165,6 +165,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(downloads.urllib.request, "urlopen", urlopen)
     monkeypatch.setenv("PNAG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("PNAG_OFFLINE", raising=False)
     return tmp_path / "cache"
 
 

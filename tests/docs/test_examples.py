@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+import pnag
 from pnag.cost.measure import measure_device
 from pnag.cost.runtimes import RUNTIMES, make_runtime
+from pnag.families.ofa_mobilenetv3 import ofa
+from pnag.families.registry import from_config
 from pnag.search.labels import Labels
 from pnag.search.methods import METHODS, Problem, get_method, silent
 from pnag.space import SearchSpace
@@ -61,8 +64,8 @@ def test_a_runtime(tmp_path: Path) -> None:
     try:
         load("add_a_runtime")
         table = measure_device(
-            make_runtime("torchscript"), SearchSpace(), tmp_path / "table.json",
-            width_mult=0.25, resolution=32, num_classes=10, rounds=3, calibration=3, check=2,
+            make_runtime("torchscript"), ofa(0.25), tmp_path / "table.json",
+            resolution=32, num_classes=10, rounds=3, calibration=3, check=2,
         )  # fmt: skip
         assert table.identity["runtime"] == "torchscript"
         assert len(table.blocks) == 90 and len(table.calibration) == 3
@@ -80,3 +83,19 @@ def test_a_search_space(capsys: pytest.CaptureFixture[str]) -> None:
     accuracies = [float(line.split("accuracy ")[1].split(",")[0]) for line in lines]
     assert all(c <= b for c, b in zip(costs, (8, 12, 20), strict=True))
     assert accuracies == sorted(accuracies)
+
+
+def test_a_family() -> None:
+    """It is trained, judged and exported as the others are; all that its file says is its table."""
+    load("add_a_family")
+    family = pnag.family("separable")
+    supernet = family.supernet(num_classes=10).eval()
+    images = torch.randn(2, 3, 32, 32)
+    for text in family.sample(5, np.random.default_rng(0)):
+        network = supernet.subnet(text)
+        assert torch.allclose(network(images), supernet(images, text), atol=1e-5)
+        counts = family.count(text, resolution=32, num_classes=10)
+        assert counts.params == sum(value.numel() for value in network.parameters())
+        again = from_config(network.pnag_config)
+        again.load_state_dict(network.state_dict())
+        assert torch.equal(again.eval()(images), network(images))

@@ -132,6 +132,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
     monkeypatch.setattr(checkpoints, "ROOT", f"http://127.0.0.1:{listening.server_port}")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("PNAG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("PNAG_OFFLINE", raising=False)
     yield files
     listening.shutdown()
     listening.server_close()

@@ -14,6 +14,7 @@ from timm.models._efficientnet_blocks import (
 from torch import nn
 
 import pnag
+from pnag.families.ofa_mobilenetv3 import ofa
 
 SPACE = pnag.SearchSpace()
 
@@ -66,14 +67,14 @@ def test_peak_memory_is_that_of_the_built_network(
         network = pnag.build(text, width_mult, classes)
         assert counts.memory == peak_by_hooks(network, resolution)
         counted.append(counts.memory)
-    batch = pnag.families.count_batch(SPACE, tokens, width_mult, resolution, classes)
+    batch = pnag.families.count_batch(ofa(width_mult), tokens, resolution, classes)
     assert batch.memory.tolist() == counted
 
 
 def test_peak_memory_tells_architectures_apart() -> None:
     tokens = SPACE.sample(500, np.random.default_rng(0))
-    assert len(set(pnag.families.count_batch(SPACE, tokens).memory.tolist())) > 3
+    assert len(set(pnag.families.count_batch(ofa(), tokens).memory.tolist())) > 3
     smallest, largest = SPACE.sample_stretched(500, np.random.default_rng(0))[[0, -1]]
-    memory = pnag.families.count_batch(SPACE, np.stack([smallest, largest])).memory
+    memory = pnag.families.count_batch(ofa(), np.stack([smallest, largest])).memory
     # The expanded map (6 * 16 channels at 112x112) before and after the first unit's stride.
     assert memory[1] == 4 * (96 * 112**2 + 96 * 56**2) > memory[0]

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 import pnag
 from pnag.cli.main import app
-from pnag.families import count_batch
+from pnag.families import count_batch, family
 
 SPACE = pnag.SearchSpace()
 QUICK: dict[str, Any] = {
@@ -33,7 +33,7 @@ def call(*arguments: object) -> Result:
 
 def own_table(rows: int = 600) -> pd.DataFrame:
     tokens = SPACE.sample_unique(rows, np.random.default_rng(0))
-    macs = count_batch(SPACE, tokens, resolution=64).macs / 1e6
+    macs = count_batch(family(), tokens, resolution=64).macs / 1e6
     quality = SPACE.features(tokens) @ np.linspace(0, 1, SPACE.num_features)
     return pd.DataFrame({"arch": SPACE.text(tokens), "top1": 0.5 + quality / 100, "ms": macs})
 

@@ -17,6 +17,7 @@ from pnag import Supernet
 from pnag.cost.block_csv import write_block_csv
 from pnag.cost.latency_model import LatencyModel
 from pnag.errors import PnagError
+from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.pipeline.collect_table import collect_table, judged_on
 from pnag.pipeline.display import Display
 from pnag.pipeline.preprocessing import preprocessing_of
@@ -107,8 +108,8 @@ def test_the_same_images_are_split_as_in_training(
 def test_a_collection_takes_a_cost_column_for_each_device(
     own: Path, cache: Path, tmp_path: Path
 ) -> None:
-    size: dict[str, Any] = {"resolution": 32, "width_mult": 0.1, "num_classes": CLASSES}
-    models = [LatencyModel(fixed, np.linspace(0.1, 1, 90)) for fixed in (1.0, 2.0)]
+    size: dict[str, Any] = {"resolution": 32, "num_classes": CLASSES}
+    models = [LatencyModel(fixed, np.linspace(0.1, 1, 90), ofa(0.1)) for fixed in (1.0, 2.0)]
     for name, model in zip(("cpu", "phone"), models, strict=True):
         write_block_csv(tmp_path / f"{name}.csv", model, **size)
     costs = [f"{name}={tmp_path / name}.csv" for name in ("cpu", "phone")]

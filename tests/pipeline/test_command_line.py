@@ -26,7 +26,7 @@ import pnag.__main__
 from pnag.cli.main import mistakes_are_messages
 from pnag.cli.run import default_out
 from pnag.errors import PnagError
-from pnag.families import count_batch
+from pnag.families import count_batch, family
 from pnag.pipeline.recipe import Recipe, save_recipe
 from pnag.search.evaluator import EvaluatorSettings
 from pnag.search.front import FrontSettings
@@ -54,7 +54,7 @@ def test_own_table_in_a_format_for_scripts(table_run: Path) -> None:
     for a in answers:
         assert {"budget", "arch", "accuracy", "cost"} <= set(a)
         assert a["cost"] <= a["budget"]
-        true = count_batch(SPACE, SPACE.encode([a["arch"]]), resolution=64).macs[0] / 1e6
+        true = count_batch(family(), SPACE.encode([a["arch"]]), resolution=64).macs[0] / 1e6
         assert a["cost"] == pytest.approx(true, rel=0.05)
 
 
@@ -410,7 +410,7 @@ def test_rounds_ask_in_files_and_go_on(tmp_path: Path, recipe: Path) -> None:
     half = call(*arguments)
     assert half.exit_code == 2 and "row 1: ms is nan" in half.stderr
     tokens = SPACE.encode(rows["arch"])
-    rows["ms"] = count_batch(SPACE, tokens, resolution=64).macs / 1e6
+    rows["ms"] = count_batch(family(), tokens, resolution=64).macs / 1e6
     rows.to_csv(asked, index=False)
     done = call(*arguments)
     assert done.exit_code == 0 and "fill in" not in done.stdout

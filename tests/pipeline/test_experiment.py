@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,12 +15,11 @@ from torch import nn
 
 from pnag.cost.latency_model import LatencyModel
 from pnag.cost.latency_table import LatencyTable
-from pnag.cost.measure import REFERENCE
 from pnag.cost.runtimes import RUNTIMES, Entry
 from pnag.cost.timing import Drift, Open
 from pnag.deploy.zoo import PRINTED, ZOO
 from pnag.errors import PnagError
-from pnag.families import build
+from pnag.families import build, family
 from pnag.files import write_json
 from pnag.pipeline.display import Display
 from pnag.pipeline.experiment import (
@@ -171,7 +170,7 @@ def small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         }
     )
     run = RunDirectory(tmp_path / "run")
-    identity = MadeUp().identity() | asdict(Size())
+    identity = MadeUp().identity() | Size().identity()
     LatencyTable(identity, drift=Drift([4.0])).save(run.latency_table)
     COST.save(run.latency_model)
     imagenet_table_stage(run, recipe, Size(), Display())
@@ -190,7 +189,7 @@ def test_an_experiment_from_a_small_run(
             pass
     rows = {row["name"]: row for row in found["rows"]}
     assert len(rows) == 26 + 2 * 5
-    reference = milliseconds(build(REFERENCE), 224)
+    reference = milliseconds(build(family().middling), 224)
     for name, key in (("PNAG-50", "pnag-cpu-50"), ("OFA*", "ofa-note10-64")):
         network = ZOO[key]
         took = 4.0 * milliseconds(network.build(), network.resolution) / reference

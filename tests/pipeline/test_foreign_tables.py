@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 import pnag
 from pnag.cli.main import app
 from pnag.cost.published_table import NOTE10, NSGANET
-from pnag.families import count_batch
-from pnag.families.blocks import block_ids, block_specs
+from pnag.families import count_batch, family
+from pnag.families.ofa_mobilenetv3 import ofa
 
 SPACE = pnag.SearchSpace()
 TEXT = "2,2,2,2,3:3,5,0,0,5,5,0,0,3,7,0,0,5,5,0,0,7,7,3,0:3,4,0,0,6,6,0,0,3,4,0,0,6,3,0,0,6,4,6,0"
@@ -26,8 +26,8 @@ PARTS = {  # the same, as Once-for-All samples it: with numbers of layers that d
     "e": [3, 4, 6, 6, 6, 6, 3, 4, 3, 4, 4, 4, 6, 3, 4, 6, 6, 4, 6, 3],
     "d": [2, 2, 2, 2, 3],
 }
-SIZE = {"width_mult": 0.5, "resolution": 64, "num_classes": 10}
-SIZED = ("--width-mult", 0.5, "--resolution", 64, "--num-classes", 10)
+OF, RESOLUTION, CLASSES = ofa(0.5), 64, 10
+SIZED = ("--width-mult", 0.5, "--resolution", RESOLUTION, "--num-classes", CLASSES)
 QUICK = {
     "architectures": 400,
     "predictor": {"members": 2, "hidden": 16, "epochs": 4, "batch": 64},
@@ -138,7 +138,7 @@ ROWS = 60
 def table() -> pd.DataFrame:
     tokens = SPACE.sample_unique(ROWS, np.random.default_rng(0))
     quality = SPACE.features(tokens) @ np.linspace(0, 1, SPACE.num_features)
-    cost = count_batch(SPACE, tokens, resolution=64).macs / 1e6
+    cost = count_batch(family(), tokens, resolution=64).macs / 1e6
     return pd.DataFrame(
         {"arch": SPACE.text(tokens), "top1": 70.5 + quality.round(2) / 10, "ms": cost.round(3)}
     )
@@ -294,14 +294,14 @@ def run(tmp_path_factory: pytest.TempPathFactory, table: pd.DataFrame) -> Path:
 
 def operators(naming: Any) -> dict[str, float]:
     """Times of a made-up device: 0.5 ms each of the fixed ones, then 0.010, 0.011, ..."""
-    specs = block_specs(SIZE["width_mult"], int(SIZE["resolution"]))
-    times = dict.fromkeys(naming.fixed(*SIZE.values()), 0.5)
+    specs = OF.blocks(RESOLUTION)
+    times = dict.fromkeys(naming.fixed(OF.fixed(RESOLUTION, CLASSES)), 0.5)
     return times | {naming.block(spec): 0.01 + i / 1000 for i, spec in enumerate(specs)}
 
 
 def expected_ms(arch: str, naming: Any) -> float:
-    ids = block_ids(SPACE.encode([arch]))[0]
-    fixed = len(naming.fixed(*SIZE.values()))
+    ids = OF.block_ids(SPACE.encode([arch]))[0]
+    fixed = len(naming.fixed(OF.fixed(RESOLUTION, CLASSES)))
     return fixed * 0.5 + float(sum(0.01 + i / 1000 for i in ids if i >= 0))
 
 

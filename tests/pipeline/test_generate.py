@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from pnag.cost.latency_table import LatencyTable
 from pnag.cost.load import load_cost
 from pnag.cost.timing import Drift
 from pnag.errors import PnagError
+from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.files import write_json
 from pnag.pipeline import generate as generating
 from pnag.pipeline.amounts import amount
@@ -44,7 +44,9 @@ from pnag.pipeline.trained import answer as find_answer
 from pnag.search.front import Front
 
 SPACE = pnag.SearchSpace()
-SIZE = Size(224, 1.2, 1000)
+OF = ofa(1.2)
+SIZE = Size(224, OF.name, 1000)
+SIZED = {"resolution": 224, "num_classes": 1000}
 NOTE10 = (
     Path(__file__).resolve().parents[2].parent
     / "shared/facts/note10_latency_ms/224_lookup_table.yaml"
@@ -59,9 +61,9 @@ QUICK = {
 
 def device(seed: int) -> LatencyModel:
     """A made-up device on which blocks cost more the more multiply-adds they have, by chance."""
-    macs = [pnag.families.counts._block_macs(s) for s in pnag.families.blocks.block_specs(1.2)]
+    macs = [block.macs for block in OF.blocks()]
     noise = np.random.default_rng(seed).uniform(0.3, 3, len(macs))
-    return LatencyModel(3.0, 0.05 + np.array(macs) / 1e7 * noise)
+    return LatencyModel(3.0, 0.05 + np.array(macs) / 1e7 * noise, OF)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def cpu_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of this machine, but with made-up times and a smaller search."""
     run = RunDirectory(tmp_path_factory.mktemp("cpu") / "run")
     recipe = make_recipe(QUICK)
-    LatencyTable(asdict(SIZE), drift=Drift([1.0])).save(run.latency_table)
+    LatencyTable(SIZE.identity(), drift=Drift([1.0])).save(run.latency_table)
     device(0).save(run.latency_model)
     imagenet_table_stage(run, recipe, SIZE, Display())
     search_stages(run, recipe, Display())
@@ -83,7 +85,7 @@ def cpu_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def phone(tmp_path: Path) -> Path:
     path = tmp_path / "phone.csv"
-    write_block_csv(path, device(1), **asdict(SIZE))
+    write_block_csv(path, device(1), **SIZED)
     return path
 
 
@@ -108,7 +110,7 @@ def test_the_table_has_a_column_for_every_cost(cpu_run: Path) -> None:
     table = pd.read_parquet(cpu_run / "table.parquet")
     tokens = SPACE.encode(table["arch"])
     for name in ("params", "macs", "memory"):
-        expected = load_cost(name, **asdict(SIZE)).predict(tokens)
+        expected = load_cost(name, OF, **SIZED).predict(tokens)
         assert (table[name].to_numpy() == expected).all()
 
 
@@ -150,14 +152,14 @@ def test_another_device_with_the_same_accuracies(
 def test_from_this_cpu_to_the_note_10(cpu_run: Path) -> None:
     answer = generate(cpu_run, {"": 30.0}, (NOTE10,))
     assert answer.cost == pytest.approx(
-        load_cost(str(NOTE10), width_mult=1.2).predict(SPACE.encode([answer.arch]))[0]
+        load_cost(str(NOTE10), OF).predict(SPACE.encode([answer.arch]))[0]
     )
     assert 28 < answer.cost <= 30
 
 
 def test_a_count_as_the_device(cpu_run: Path) -> None:
     answer = generate(cpu_run, {"memory": 5.5e6}, ("memory",))
-    assert answer.cost == pnag.count(answer.arch, **asdict(SIZE)).memory <= 5.5e6
+    assert answer.cost == SIZE.count(answer.arch).memory <= 5.5e6
 
 
 def test_several_budgets_are_all_held_and_used(cpu_run: Path, phone: Path) -> None:
@@ -172,7 +174,7 @@ def test_several_budgets_are_all_held_and_used(cpu_run: Path, phone: Path) -> No
     assert isinstance(answer, SeveralAnswer) and answer.budgets == budgets
     assert all(answer.costs[name] <= budget for name, budget in budgets.items())
     one = SPACE.encode([answer.arch])
-    counts = pnag.count(answer.arch, **asdict(SIZE))
+    counts = SIZE.count(answer.arch)
     assert answer.costs["params"] == counts.params and answer.costs["memory"] == counts.memory
     assert answer.costs["phone"] == pytest.approx(device(1).predict(one)[0])
     assert answer.costs["latency"] == pytest.approx(0.4 + 1.05 * device(0).predict(one)[0])
@@ -224,7 +226,7 @@ def test_a_further_cost_alone(cpu_run: Path) -> None:
 
 def test_what_cannot_be_held_is_named_with_what_can(cpu_run: Path) -> None:
     smallest = "2,2,2,2,2:" + ",".join(["3,3,0,0"] * 5) + ":" + ",".join(["3,3,0,0"] * 5)
-    least = pnag.count(smallest, **asdict(SIZE)).params
+    least = SIZE.count(smallest).params
     with pytest.raises(PnagError, match=r"budget params 1M: the cheapest has 4\.603M$"):
         generate(cpu_run, {"": 1000, "params": 1e6})
     cheapest = 0.4 + 1.05 * device(0).predict(SPACE.encode([smallest]))[0]
@@ -270,13 +272,13 @@ def test_costs_that_are_not_there(
 
 def test_a_device_of_another_size_is_refused(cpu_run: Path, tmp_path: Path) -> None:
     path = tmp_path / "phone.csv"
-    write_block_csv(path, device(1), resolution=192, width_mult=1.2)
+    write_block_csv(path, device(1), resolution=192)
     with pytest.raises(PnagError, match=r"no operator 'fixed-224x224x3.*another width"):
         generate(cpu_run, {"": 30}, (path,))
     with pytest.raises(PnagError, match=r"--resolution is 192, but the networks of .* have 224"):
         generate(cpu_run, {"": 30}, (path,), resolution=192)
     table = tmp_path / "phone.json"
-    LatencyTable({**asdict(SIZE), "width_mult": 1.0}).save(table)
+    LatencyTable({**SIZE.identity(), "width_mult": 1.0}).save(table)
     with pytest.raises(PnagError, match=r"width_mult 1.0, the networks have 1\.2"):
         generate(cpu_run, {"": 30}, (table,))
     with pytest.raises(PnagError, match="--greedy goes with one budget"):

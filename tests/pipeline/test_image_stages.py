@@ -14,6 +14,8 @@ from rich.console import Console
 
 from pnag.cost.latency_model import LatencyModel
 from pnag.errors import PnagError
+from pnag.families.ofa_mobilenetv3 import ofa
+from pnag.families.registry import of_width
 from pnag.families.supernet import Supernet
 from pnag.files import read_json
 from pnag.pipeline import image_stages as stages
@@ -22,6 +24,7 @@ from pnag.pipeline.finished_supernet import kept_precision, save_plan
 from pnag.pipeline.recipe import make_recipe
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.size import Size
+from pnag.pipeline.start import SCRATCH, find_start
 from pnag.space import Tokens
 from pnag.training.images import ImageData, load_images
 from pnag.training.phases import PHASES
@@ -30,7 +33,7 @@ from pnag.training.settings import FitSettings, SupernetSettings
 from pnag.training.supernet_training import Progress
 from pnag.training.weights import save_described
 
-PLAN = SupernetPlan(0.1, 2, 64, "float32", 1.0)
+PLAN = SupernetPlan(of_width(0.1), 2, 64, "float32", 1.0)
 LOOKED = {"smallest": 0.1, "random": 0.2, "largest": 0.3}
 
 
@@ -75,14 +78,15 @@ class Made:
         return 2 * (len(self.data.train) // 64)
 
     def run(self, *, budgets: tuple[float, ...] = (), **images: Any) -> stages.ImageRun:
-        values = {"source": "images", "images": {"source": "digits", **images}, "budgets": budgets}
-        recipe = make_recipe(values)
+        given = {"source": "digits", "start": SCRATCH, **images}
+        recipe = make_recipe({"source": "images", "images": given, "budgets": budgets})
         assert recipe.images is not None
         quiet = Display(Console(quiet=True))
         accelerator = Accelerator(cpu=True)
         return stages.ImageRun(
-            RunDirectory(self.path), recipe, recipe.images, self.data, accelerator, quiet
-        )
+            RunDirectory(self.path), recipe, recipe.images, find_start(recipe.images, pytest.fail),
+            self.data, accelerator, quiet,
+        )  # fmt: skip
 
     def supernet(self, **images: Any) -> stages.ImageRun:
         run = self.run(**images)
@@ -217,7 +221,7 @@ def test_the_table_is_drawn_in_groups_or_each_by_itself(
     LatencyModel(1.0, np.linspace(0.1, 1, 90)).save(run.run.latency_model)
     monkeypatch.setattr(stages, "collect", collect)
     with pytest.raises(KeyboardInterrupt):
-        stages.collect_stage(run, CollectingPlan(16, "float32", 1.0), Size(16, 0.1, 10))
+        stages.collect_stage(run, CollectingPlan(16, "float32", 1.0), Size(16, of_width(0.1), 10))
     assert len(np.unique(drawn[0][:, :18], axis=0)) == groups  # the first two units
 
 
@@ -228,6 +232,6 @@ def test_judging_takes_the_recipes_precision(made: Made, monkeypatch: pytest.Mon
     cpu = Accelerator(cpu=True).device
     assert plan.evaluator_settings(cpu).precision == "bfloat16"
     found = plan.plan_collecting(
-        made.data, 0.1, minutes=1, device=cpu, precision="float32", architectures=50
+        made.data, ofa(0.1), minutes=1, device=cpu, precision="float32", architectures=50
     )
     assert (found.architectures, found.precision) == (50, "float32")

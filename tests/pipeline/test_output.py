@@ -26,7 +26,7 @@ from pnag import noise
 from pnag.cli.main import app
 from pnag.cpus import allowed_cpus
 from pnag.errors import PnagError
-from pnag.families import count_batch
+from pnag.families import count_batch, family
 from pnag.pipeline import display, search_table
 
 SPACE = pnag.SearchSpace()
@@ -48,7 +48,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("table")
     tokens = SPACE.sample_unique(60, np.random.default_rng(0))
     quality = SPACE.features(tokens) @ np.linspace(0, 1, SPACE.num_features)
-    macs = count_batch(SPACE, tokens, resolution=64).macs / 1e6
+    macs = count_batch(family(), tokens, resolution=64).macs / 1e6
     frame = pd.DataFrame({"arch": SPACE.text(tokens), "top1": quality, "ms": macs})
     frame.to_csv(folder / "t.csv", index=False)
     (folder / "quick.yaml").write_text(yaml.safe_dump(QUICK))

@@ -19,6 +19,7 @@ from pnag.cost.latency_table import LatencyTable
 from pnag.cost.load import load_cost
 from pnag.cost.timing import Open
 from pnag.errors import PnagError
+from pnag.families.registry import of_width
 from pnag.files import check_writable, exists, write_text
 from pnag.pipeline.display import Display
 from pnag.pipeline.recipe import make_recipe
@@ -168,7 +169,8 @@ def test_a_latency_table_of_other_settings_is_kept_and_taken_back(
 
     def measured(threads: int) -> bytes:
         latency = {"rounds": 3, "calibration": 8, "check": 6, "threads": threads}
-        latency_stage(run, make_recipe({"latency": latency}), Size(32, 0.25, 10), Display())
+        size = Size(32, of_width(0.25), 10)
+        latency_stage(run, make_recipe({"latency": latency}), size, Display())
         return run.latency_table.read_bytes()
 
     one = measured(1)

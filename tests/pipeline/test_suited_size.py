@@ -15,16 +15,19 @@ from rich.console import Console
 
 from pnag.cost.runtimes import make_runtime
 from pnag.errors import PnagError
-from pnag.families import count
-from pnag.families.supernet import LARGEST
+from pnag.families import Family, family
+from pnag.families.ofa_mobilenetv3 import ofa
+from pnag.families.registry import of_width
 from pnag.pipeline import image_stages as stages
 from pnag.pipeline.display import Display
+from pnag.pipeline.named_family import WIDTHS
 from pnag.pipeline.recipe import make_recipe
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.size_stage import size_stage
-from pnag.pipeline.suited_size import SMALLEST, Choice, SuitedSize, Timer, suited_size
-from pnag.space import Architecture
-from pnag.training.plan import WIDTHS, SupernetPlan
+from pnag.pipeline.start import SCRATCH, find_start
+from pnag.pipeline.suited_size import Choice, SuitedSize, Timer, suited_size
+from pnag.space import BaseArchitecture
+from pnag.training.plan import SupernetPlan
 
 CPU = Accelerator(cpu=True)
 
@@ -35,39 +38,47 @@ class Clock:
     busy = ""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Architecture, float, int]] = []
+        self.asked: list[tuple[BaseArchitecture, str, int]] = []
 
-    def __call__(self, arch: Architecture, width_mult: float, resolution: int) -> float:
-        if (arch, width_mult, resolution) not in self.asked:
-            self.asked.append((arch, width_mult, resolution))
-        return 0.02 + count(arch, width_mult, resolution, 10).macs / 5e7
+    def __call__(self, arch: BaseArchitecture, of: Family, resolution: int) -> float:
+        if (arch, of.name, resolution) not in self.asked:
+            self.asked.append((arch, of.name, resolution))
+        return 0.02 + of.count(arch, resolution, 10).macs / 5e7
+
+
+def names(*widths: float) -> tuple[str, ...]:
+    return tuple(map(of_width, widths))
+
+
+def choice(widths: tuple[float, ...], resolution: int, *given: str) -> Choice:
+    return Choice(tuple(map(ofa, widths)), resolution, given)
 
 
 def suited(
     *budgets: float, widths: tuple[float, ...] = WIDTHS, resolution: int = 32, given: str = ""
 ) -> SuitedSize:
-    return suited_size(budgets, Choice(widths, resolution, tuple(given.split())), Clock())
+    return suited_size(budgets, choice(widths, resolution, *given.split()), Clock())
 
 
 def spans(size: SuitedSize) -> list[tuple[float, float]]:
     """What the smallest and the largest network of each width take."""
     clock = Clock()
     return [
-        (clock(SMALLEST, width, size.resolution), clock(LARGEST, width, size.resolution))
-        for width in size.widths
+        (clock(of.smallest, of, size.resolution), clock(of.largest, of, size.resolution))
+        for of in map(family, size.families)
     ]
 
 
 @pytest.mark.parametrize(
     ("budgets", "resolution", "expected"),
     [
-        ((0.3,), 32, SuitedSize(32, (1.0,))),
-        ((0.1, 0.25), 32, SuitedSize(32, (0.75,))),
-        ((0.08,), 32, SuitedSize(32, (0.5, 0.35))),
-        ((0.5,), 32, SuitedSize(64, (1.0, 0.75))),  # enlarged, since none reaches it at 32
-        ((8.0,), 32, SuitedSize(192, (1.0,))),
-        ((1.0, 4.0), 224, SuitedSize(224, (0.5,))),
-        ((0.11, 0.2), 224, SuitedSize(96, (0.25,))),  # made smaller, since none is as fast
+        ((0.3,), 32, SuitedSize(32, names(1.0))),
+        ((0.1, 0.25), 32, SuitedSize(32, names(0.75))),
+        ((0.08,), 32, SuitedSize(32, names(0.5, 0.35))),
+        ((0.5,), 32, SuitedSize(64, names(1.0, 0.75))),  # enlarged, since none reaches it at 32
+        ((8.0,), 32, SuitedSize(192, names(1.0))),
+        ((1.0, 4.0), 224, SuitedSize(224, names(0.5))),
+        ((0.11, 0.2), 224, SuitedSize(96, names(0.25))),  # made smaller, since none is as fast
     ],
 )
 def test_sizes_whose_networks_take_as_long_as_the_budgets(
@@ -81,16 +92,16 @@ def test_sizes_whose_networks_take_as_long_as_the_budgets(
 
 def test_what_none_can_is_told_and_the_least_budget_is_held() -> None:
     far = suited(0.5, 40.0)
-    assert (far.resolution, far.widths) == (224, (0.35,))
+    assert (far.resolution, far.families) == (224, names(0.35))
     ((smallest, largest),) = spans(far)
     assert smallest <= 0.5 and far.beyond == largest < 40
     assert "largest network of width 0.35 at 224x224 takes about 2.4" in far.told
     assert "answer to every budget above" in far.told
     assert suited(0.5, 40.0, resolution=224) == far
-    assert suited(40.0).widths == (1.0,) and suited(40.0).resolution == 224
+    assert suited(40.0).families == names(1.0) and suited(40.0).resolution == 224
     fixed = suited(1.7, widths=(0.25,), given="--width-mult --resolution")
-    assert (fixed.resolution, fixed.widths) == (32, (0.25,))
-    assert fixed.beyond == Clock()(LARGEST, 0.25, 32)
+    assert (fixed.resolution, fixed.families) == (32, names(0.25))
+    assert fixed.beyond == Clock()(family().largest, ofa(0.25), 32)
 
 
 def test_budgets_that_no_network_is_within_stop_the_run_at_once() -> None:
@@ -110,7 +121,7 @@ def test_budgets_that_no_network_is_within_stop_the_run_at_once() -> None:
 def test_few_networks_are_timed(budgets: tuple[float, ...], resolution: int) -> None:
     clock = Clock()
     try:
-        suited_size(budgets, Choice(WIDTHS, resolution), clock)
+        suited_size(budgets, choice(WIDTHS, resolution), clock)
     except PnagError:
         assert budgets == (0.01,)
     assert len(clock.asked) <= 3 * 7 + len(WIDTHS)  # of 70
@@ -118,15 +129,15 @@ def test_few_networks_are_timed(budgets: tuple[float, ...], resolution: int) -> 
 
 def test_times_are_those_of_the_runtime(stub: str, monkeypatch: pytest.MonkeyPatch) -> None:
     timer = Timer(make_runtime(stub), 10)
-    small, large = timer(SMALLEST, 0.25, 32), timer(LARGEST, 0.25, 32)
-    assert 0.1 < small < large < timer(LARGEST, 0.25, 64)
+    small, large = timer(family().smallest, ofa(0.25), 32), timer(family().largest, ofa(0.25), 32)
+    assert 0.1 < small < large < timer(family().largest, ofa(0.25), 64)
     assert len(timer.spreads) == 3 and not timer.busy
-    assert timer(LARGEST, 0.25, 32) == large and len(timer.spreads) == 3
+    assert timer(family().largest, ofa(0.25), 32) == large and len(timer.spreads) == 3
     monkeypatch.setattr(stub_runtime, "SLOWER", (2.0, 1.0, 1.4))  # beside other processes
     busy = Timer(make_runtime(stub), 10)
-    busy(SMALLEST, 0.25, 32)
-    assert busy(SMALLEST, 0.25, 32) == small and "the machine was busy" in busy.busy
-    assert "a rough guess: the machine was busy" in SuitedSize(32, (1.0,), busy=busy.busy).told
+    busy(family().smallest, ofa(0.25), 32)
+    assert busy(family().smallest, ofa(0.25), 32) == small and "the machine was busy" in busy.busy
+    assert "a rough guess: the machine was busy" in SuitedSize(32, names(1.0), busy=busy.busy).told
 
 
 # The stage
@@ -142,13 +153,14 @@ class Sized:
     def __call__(self, *budgets: float, **images: Any) -> SuitedSize | None:
         latency = {"runtime": "stub"}
         recipe = make_recipe(
-            {"source": "images", "images": {"source": "digits", **images}, "budgets": budgets,
-             "latency": latency}
+            {"source": "images", "budgets": budgets, "latency": latency,
+             "images": {"source": "digits", "start": SCRATCH, **images}}
         )  # fmt: skip
         assert recipe.images is not None
         file = io.StringIO()
         display = Display(Console(file=file, width=300))
-        found = size_stage(self.run, recipe, recipe.images, self.cache, CPU, display)
+        start = find_start(recipe.images, pytest.fail)
+        found = size_stage(self.run, recipe, recipe.images, start, self.cache, CPU, display)
         self.said = file.getvalue()
         return found
 
@@ -175,12 +187,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
 
 def test_the_size_is_found_once_for_the_budgets(sized: Sized, quick: Callable[[], int]) -> None:
     assert sized() is None and not quick()
-    assert sized(0.3) == SuitedSize(32, (1.0,)) and quick()
+    assert sized(0.3) == SuitedSize(32, names(1.0)) and quick()
     assert "the budgets suit width 1 at 32x32" in sized.said
-    assert sized(0.3) == SuitedSize(32, (1.0,)) and not quick()  # from the file
-    assert sized(0.5) == SuitedSize(64, (1.0, 0.75)) and quick()
-    largest = Clock()(LARGEST, 1.0, 32)
-    assert sized(0.5, resolution=32) == SuitedSize(32, (1.0,), largest)
+    assert sized(0.3) == SuitedSize(32, names(1.0)) and not quick()  # from the file
+    assert sized(0.5) == SuitedSize(64, names(1.0, 0.75)) and quick()
+    largest = Clock()(family().largest, ofa(), 32)
+    assert sized(0.5, resolution=32) == SuitedSize(32, names(1.0), largest)
     assert "no supernet suits all budgets" in sized.said
     assert sized() is None and not sized.run.size_plan.exists()
 
@@ -209,12 +221,13 @@ def test_a_run_takes_the_resolution_and_plans_among_the_widths(
 ) -> None:
     planned: list[Any] = []
 
-    def plan_supernet(*_: Any, widths: Any, **__: Any) -> SupernetPlan:
-        planned.append(widths)
-        return SupernetPlan(0.75, 6, 16, "float32", 30.0)
+    def plan_supernet(*_: Any, families: Any, **__: Any) -> SupernetPlan:
+        planned.append(tuple(of.name for of in families))
+        return SupernetPlan(of_width(0.75), 6, 16, "float32", 30.0)
 
     monkeypatch.setattr(stages, "plan_supernet", plan_supernet)
-    images = {"source": "digits", "classes": 2, "cache": str(sized.cache), "minutes": 12}
+    images = {"source": "digits", "classes": 2, "cache": str(sized.cache), "minutes": 12,
+              "start": SCRATCH}  # fmt: skip
     values = {"source": "images", "images": images, "latency": {"runtime": "stub"}}
 
     def opened(*budgets: float) -> stages.ImageRun:
@@ -226,7 +239,7 @@ def test_a_run_takes_the_resolution_and_plans_among_the_widths(
         return run
 
     run = opened(0.5)
-    assert run.data.preprocessing.resolution == 64 and planned == [(1.0, 0.75)]
+    assert run.data.preprocessing.resolution == 64 and planned == [names(1.0, 0.75)]
     assert "training this one takes longer than --minutes 12 allows" in sized.said
     sized.run.supernet_phases.mkdir()
     (sized.run.supernet_phases / "1-sandwich-x.safetensors").touch()
@@ -235,6 +248,6 @@ def test_a_run_takes_the_resolution_and_plans_among_the_widths(
 
 
 def test_told_widths_are_in_words() -> None:
-    size = SuitedSize(64, (1.0, 0.75, 0.5))
+    size = SuitedSize(64, names(1.0, 0.75, 0.5))
     assert size.told == "the budgets suit width 0.5 or 0.75 or 1 at 64x64"
-    assert "0.1601 ms" in replace(size, widths=(0.25,), beyond=0.16004).told
+    assert "0.1601 ms" in replace(size, families=names(0.25), beyond=0.16004).told

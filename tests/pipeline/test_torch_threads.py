@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 import pnag
 from pnag.cli.main import app
-from pnag.families import count_batch
+from pnag.families import count_batch, family
 from pnag.search import pnag as searching
 from pnag.threads import torch_threads
 
@@ -32,7 +32,7 @@ QUICK = {
 def folder(tmp_path: Path) -> Path:
     tokens = SPACE.sample_unique(60, np.random.default_rng(0))
     quality = SPACE.features(tokens) @ np.linspace(0, 1, SPACE.num_features)
-    macs = count_batch(SPACE, tokens, resolution=64).macs / 1e6
+    macs = count_batch(family(), tokens, resolution=64).macs / 1e6
     frame = pd.DataFrame({"arch": SPACE.text(tokens), "top1": quality, "ms": macs})
     frame.to_csv(tmp_path / "t.csv", index=False)
     (tmp_path / "quick.yaml").write_text(yaml.safe_dump(QUICK))

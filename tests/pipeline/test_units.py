@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 import pnag
 from pnag.cli.main import app
-from pnag.families import count_batch
+from pnag.families import count_batch, family
 
 SPACE = pnag.SearchSpace()
 QUICK = {
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("units")
     tokens = SPACE.sample_unique(60, np.random.default_rng(0))
     quality = SPACE.features(tokens) @ np.linspace(0, 1, SPACE.num_features)
-    counts = count_batch(SPACE, tokens, resolution=64)
+    counts = count_batch(family(), tokens, resolution=64)
     columns = {"arch": SPACE.text(tokens), "top1": quality, "ms": counts.macs / 1e6}
     pd.DataFrame(columns | {"memory": counts.memory}).to_csv(folder / "t.csv", index=False)
     (folder / "quick.yaml").write_text(yaml.safe_dump(QUICK))

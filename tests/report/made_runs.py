@@ -11,7 +11,7 @@ import yaml
 
 import pnag
 from pnag.deploy.zoo import KNOWN_NETWORKS
-from pnag.families import count_batch
+from pnag.families.registry import of_width
 from pnag.files import write_json, write_text
 from pnag.pipeline.recipe import make_recipe, save_recipe
 from pnag.pipeline.run import collect_metrics
@@ -39,10 +39,10 @@ def make_run(
         Its metrics.
     """
     run, rng = RunDirectory(path), np.random.default_rng(0)
-    size = Size(64, 0.5, 10) if source == "images" else Size()
+    size = Size(64, of_width(0.5), 10) if source == "images" else Size()
 
     def label(tokens: Any) -> tuple[Any, Any]:
-        macs = count_batch(SPACE, tokens, size.width_mult, size.resolution, size.num_classes).macs
+        macs = size.count_batch(tokens).macs
         cost = scale * (2 + macs / 4e7) if size.resolution == 224 else scale * (0.3 + macs / 2e7)
         quality = (SPACE.features(tokens) @ np.linspace(0, 1, SPACE.num_features)) / 40
         return 0.78 - 0.2 * np.exp(-cost / cost.mean() - quality), cost
@@ -99,9 +99,7 @@ def _timed(
     unsteady: int,
 ) -> None:
     speed = 0.31 if unsteady else 0.02
-    sizes = {"resolution": size.resolution, "width_mult": size.width_mult,
-             "num_classes": size.num_classes}  # fmt: skip
-    write_json(run.latency_table, {"identity": DEVICE | sizes})
+    write_json(run.latency_table, {"identity": DEVICE | size.identity()})
     costs = np.linspace(answers[0].cost, answers[-1].cost, 50)
     error = {"networks": 50, "mape": 0.012, "within_5": 0.98, "within_10": 1.0, "tau": 0.97,
              "measured_ms": (costs * (1 + 0.02 * np.sin(np.arange(50)))).tolist(),

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from scipy.stats import kendalltau
 
 import pnag
-from pnag.families.counts import count_batch
+from pnag.families import count_batch, family
 from pnag.search.predictor import (
     Floats,
     Predictor,
@@ -178,7 +178,7 @@ def test_a_search_finds_nothing_credited_beyond_the_published(limit: float) -> N
     population = tokens[macs <= limit]
     worst = -1.0
     for _ in range(12):
-        own = count_batch(SPACE, population).macs
+        own = count_batch(family(), population).macs
         population, own = population[own <= limit], own[own <= limit]
         scores = shipped.predict(population)
         place = np.searchsorted(macs[order], own, side="right") - 1

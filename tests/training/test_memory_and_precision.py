@@ -18,7 +18,10 @@ from torch.nn import functional as F
 
 from pnag import Supernet
 from pnag.errors import PnagError
+from pnag.families.ofa_mobilenetv3 import OfaMobileNetV3, ofa
+from pnag.families.registry import family
 from pnag.pipeline.image_stages import make_accelerator
+from pnag.pipeline.named_family import WIDTHS
 from pnag.pipeline.recipe import ImagesRecipe
 from pnag.training import plan
 from pnag.training.images import ImageData
@@ -158,30 +161,36 @@ def test_a_gpu_gets_larger_batches_and_higher_rates() -> None:
     assert plan.suited_batch(open_one, data_of(40_000)) == replace(open_one, batch_size=64)
 
 
+def width_of(found: plan.SupernetPlan) -> float:
+    return cast(OfaMobileNetV3, family(found.family)).width_mult
+
+
 def test_a_smaller_batch_is_tried_before_a_narrower_supernet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tried: list[tuple[float, int, float]] = []
 
-    def step(data: Any, settings: SupernetSettings, width: float, accelerator: Any) -> float:
-        fit = settings.fit
+    def step(data: Any, settings: SupernetSettings, of: OfaMobileNetV3, accelerator: Any) -> float:
+        fit, width = settings.fit, of.width_mult
         tried.append((width, fit.batch_size, fit.learning_rate))
         if width * fit.batch_size > 70:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return 0.001
 
     monkeypatch.setattr(plan, "_supernet_step", step)
+    families = [ofa(width) for width in WIDTHS]
     gpu = SimpleNamespace(
         device=torch.device("cuda"), num_processes=1, mixed_precision="bf16", is_main_process=True
     )
     found = plan.plan_supernet(
-        data_of(12_800), SupernetSettings(), minutes=600, accelerator=cast(Accelerator, gpu)
-    )
+        data_of(12_800), SupernetSettings(), minutes=600, families=families,
+        accelerator=cast(Accelerator, gpu),
+    )  # fmt: skip
     assert tried == [(1.0, 256, 0.2), (1.0, 128, 0.1), (1.0, 64, 0.05)]
-    assert (found.width_mult, found.batch_size, found.precision) == (1.0, 64, "bfloat16")
+    assert (width_of(found), found.batch_size, found.precision) == (1.0, 64, "bfloat16")
     tried.clear()
     given = SupernetSettings(fit=FitSettings(batch_size=100))
     found = plan.plan_supernet(
-        data_of(12_800), given, minutes=600, accelerator=cast(Accelerator, gpu)
+        data_of(12_800), given, minutes=600, families=families, accelerator=cast(Accelerator, gpu)
     )
-    assert [batch for _, batch, _ in tried] == [100, 100, 100] and found.width_mult == 0.5
+    assert [batch for _, batch, _ in tried] == [100, 100, 100] and width_of(found) == 0.5

@@ -13,6 +13,9 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from pnag.errors import PnagError
+from pnag.families.ofa_mobilenetv3 import OfaMobileNetV3, ofa
+from pnag.families.registry import family
+from pnag.pipeline.named_family import WIDTHS
 from pnag.training import plan
 from pnag.training.images import ImageData
 from pnag.training.loop import add_gradients, check_parts, make_scaler
@@ -21,11 +24,16 @@ from pnag.training.settings import FinetuneSettings, FitSettings, SupernetSettin
 from pnag.training.supernet_training import phase_losses
 
 CPU = Accelerator(cpu=True)
+FAMILIES = [ofa(width) for width in WIDTHS]
 
 
 def data_of(images: int) -> ImageData:
     made = SimpleNamespace(train=range(images), classes=("a", "b"))
     return cast(ImageData, made)
+
+
+def width_of(found: plan.SupernetPlan) -> float:
+    return cast(OfaMobileNetV3, family(found.family)).width_mult
 
 
 def processes(number: int) -> Accelerator:
@@ -60,35 +68,40 @@ def test_parts_of_one_image_are_refused_and_avoided() -> None:
 
 
 def test_too_wide_for_the_memory_is_too_wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    def step(data: Any, settings: Any, width: float, accelerator: Any) -> float:
-        if width > least:
+    def step(data: Any, settings: Any, of: OfaMobileNetV3, accelerator: Any) -> float:
+        if of.width_mult > least:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return 0.001
 
     monkeypatch.setattr(plan, "_supernet_step", step)
     least = 0.5
     settings = SupernetSettings()
-    found = plan.plan_supernet(data_of(6400), settings, minutes=60, accelerator=CPU)
-    assert (found.width_mult, found.batch_size, found.precision) == (0.5, 64, "float32")
+    found = plan.plan_supernet(
+        data_of(6400), settings, minutes=60, families=FAMILIES, accelerator=CPU
+    )
+    assert (width_of(found), found.batch_size, found.precision) == (0.5, 64, "float32")
     least = 0.1
     with pytest.raises(PnagError, match=r"supernet\.fit\.batch_size 64 in supernet\.fit\.accum"):
-        plan.plan_supernet(data_of(6400), settings, minutes=60, accelerator=CPU)
+        plan.plan_supernet(data_of(6400), settings, minutes=60, families=FAMILIES, accelerator=CPU)
 
 
 def test_widths_that_suit_are_chosen_among(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the time they take; the narrowest of them where that does not suffice for any."""
 
-    def step(data: Any, settings: Any, width: float, accelerator: Any) -> float:
-        return width
+    def step(data: Any, settings: Any, of: OfaMobileNetV3, accelerator: Any) -> float:
+        return of.width_mult
 
     monkeypatch.setattr(plan, "_supernet_step", step)
     data, settings = data_of(6400), SupernetSettings()
 
     def width(minutes: float, *widths: float) -> float:
-        found = plan.plan_supernet(data, settings, minutes=minutes, widths=widths, accelerator=CPU)
-        return found.width_mult
+        families = [ofa(width) for width in widths]
+        found = plan.plan_supernet(
+            data, settings, minutes=minutes, families=families, accelerator=CPU
+        )
+        return width_of(found)
 
-    assert plan.plan_supernet(data, settings, minutes=60, accelerator=CPU).width_mult == 0.5
+    assert width(60, *WIDTHS) == 0.5
     assert width(60, 1.0, 0.75) == 0.75 and width(1, 1.0, 0.75) == 0.75
     assert width(600, 0.5, 0.35) == 0.5
 
@@ -99,7 +112,9 @@ def test_another_error_is_not_taken_for_want_of_memory(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(plan, "_supernet_step", step)
     with pytest.raises(RuntimeError, match="shape"):
-        plan.plan_supernet(data_of(6400), SupernetSettings(), minutes=60, accelerator=CPU)
+        plan.plan_supernet(
+            data_of(6400), SupernetSettings(), minutes=60, families=FAMILIES, accelerator=CPU
+        )
 
 
 def test_steps_are_timed_in_parts_and_every_long_phase_as_it_is(
@@ -121,13 +136,13 @@ def test_steps_are_timed_in_parts_and_every_long_phase_as_it_is(
     monkeypatch.setattr(plan, "add_gradients", gradients)
     fit = FitSettings(batch_size=8, accumulate=2)
     settings = SupernetSettings("progressive", fit=fit)
-    plan.plan_supernet(digits, settings, minutes=1, accelerator=CPU, width_mult=0.1)
+    plan.plan_supernet(digits, settings, minutes=1, accelerator=CPU, families=[ofa(0.1)])
     long = [phase.name for phase in PHASES["progressive"] if phase.epochs >= 0.15]
     assert timed == [(name, name != "full") for name in long]
     tuning = FinetuneSettings()
     tuning = replace(tuning, fit=replace(tuning.fit, batch_size=8, accumulate=2))
     found = plan.plan_finetuning(
-        digits, tuning, 0.1, minutes=1, answers=5, accelerator=CPU, epochs=3
+        digits, tuning, ofa(0.1), minutes=1, answers=5, accelerator=CPU, epochs=3
     )
     assert found.epochs == 3 and found.minutes > 0
     assert set(parts) == {2}

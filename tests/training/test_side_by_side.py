@@ -17,6 +17,7 @@ from accelerate import Accelerator
 
 from pnag import SearchSpace, Supernet
 from pnag.errors import PnagError
+from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.threads import torch_threads
 from pnag.training import side_by_side
 from pnag.training.collect import collect
@@ -65,6 +66,10 @@ def expected(
     return weights(folder, answers)
 
 
+def of_each(answers: list[Answer], data: ImageData) -> dict[str, ImageData]:
+    return {answer.arch: data for answer in answers}
+
+
 def weights(folder: Path, answers: list[Answer]) -> list[bytes]:
     return [(folder / f"{answer.identity}.safetensors").read_bytes() for answer in answers]
 
@@ -78,7 +83,7 @@ def test_processes_end_with_the_weights_of_one(
 ) -> None:
     told: list[tuple[int, int]] = []
     finetune_side_by_side(
-        supernet, answers, digits, SETTINGS, tmp_path, seed=0, accelerator=CPU,
+        supernet, answers, of_each(answers, digits), SETTINGS, tmp_path, seed=0, accelerator=CPU,
         share=Shares(2, 1), watch=lambda done, total, loss: told.append((done, total)),
     )  # fmt: skip
     assert weights(tmp_path, answers) == expected
@@ -91,7 +96,7 @@ def test_shares_of_cpus_and_memory(digits: ImageData, monkeypatch: pytest.Monkey
     def found(answers: int, cpus: int, room: int, width: float = 0.1) -> Shares:
         monkeypatch.setattr(torch, "get_num_threads", lambda: cpus)
         monkeypatch.setattr(side_by_side, "available_memory", lambda: room << 30)
-        return shares(answers, SETTINGS, digits, width, cuda=False)
+        return shares(answers, SETTINGS, digits, ofa(width), cuda=False)
 
     assert found(5, 2, 99) == (2, 1)
     assert found(5, 16, 99) == (5, 3)
@@ -101,7 +106,7 @@ def test_shares_of_cpus_and_memory(digits: ImageData, monkeypatch: pytest.Monkey
     assert found(5, 16, 3) == (3, 3)
     assert found(5, 16, 0) == (1, 3)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert shares(5, SETTINGS, digits, 1.0, cuda=True).workers == 4
+    assert shares(5, SETTINGS, digits, ofa(), cuda=True).workers == 4
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +162,7 @@ def test_ray_judges_and_fine_tunes_and_a_lost_worker_is_made_up_for(
     assert frame.accuracy.tolist() == alone.tolist()
     told: list[tuple[int, int]] = []
     finetune_on_ray(
-        supernet, answers, digits, SETTINGS, tmp_path, seed=0, accelerator=CPU, address="local",
-        watch=lambda *n: told.append(n),
+        supernet, answers, of_each(answers, digits), SETTINGS, tmp_path, seed=0, accelerator=CPU,
+        address="local", watch=lambda *n: told.append(n),
     )  # fmt: skip
     assert weights(tmp_path, answers) == expected and told == [(0, 2), (1, 2), (2, 2)]

@@ -14,8 +14,12 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from pnag import SearchSpace
 from pnag.errors import PnagError
-from pnag.families.supernet import LARGEST, Supernet
+from pnag.families import family
+from pnag.families.elastic_network import ElasticNetwork
+from pnag.families.ofa_mobilenetv3 import ofa
+from pnag.families.supernet import Supernet
 from pnag.training.batches import eval_batches
 from pnag.training.finetune import finetune, judge, largest_network
 from pnag.training.images import ImageData, load_images
@@ -35,6 +39,7 @@ from pnag.training.supernet_training import (
 )
 
 CPU = Accelerator(cpu=True)
+SPACE = SearchSpace()
 SMALL = SupernetSettings("progressive", fit=FitSettings(epochs=6, batch_size=96, ema=0.9))
 
 
@@ -60,14 +65,14 @@ def test_phases_add_up_and_shrink() -> None:
             assert sum(given) == epochs
             assert all(n for n, p in zip(given, phases, strict=True) if p.epochs >= 0.15)
         last = phases[-1]
-        drawn = [last.sample(np.random.default_rng(seed)) for seed in range(100)]
+        drawn = [last.sample(SPACE, np.random.default_rng(seed)) for seed in range(100)]
         assert {d for arch in drawn for d in arch.depths} == {2, 3, 4}
         assert {k for arch in drawn for k in arch.kernels} == {0, 3, 5, 7}
         assert {w for arch in drawn for w in arch.widths} == {0, 3, 4, 6}
-        assert sum(last.smallest.widths) == 5 * 2 * 3
+        assert sum(last.smallest(SPACE).widths) == 5 * 2 * 3
     full, kernel, *_ = PHASES["progressive"]
-    assert full.sample(np.random.default_rng(0)) == LARGEST
-    assert set(kernel.sample(np.random.default_rng(0)).depths) == {4}
+    assert full.sample(SPACE, np.random.default_rng(0)) == family().largest
+    assert set(kernel.sample(SPACE, np.random.default_rng(0)).depths) == {4}
 
 
 @pytest.mark.parametrize("method", ["progressive", "sandwich"])
@@ -78,9 +83,9 @@ def test_stops_at_any_step_change_nothing(
     epochs = {"progressive": 7, "sandwich": 2}[method]
     settings = replace(SMALL, method=method, fit=replace(SMALL.fit, epochs=epochs, batch_size=192))
 
-    def train(folder: Path, watch: Callable[[Progress], None]) -> Supernet:
+    def train(folder: Path, watch: Callable[[Progress], None]) -> ElasticNetwork:
         return train_supernet(
-            digits, settings, folder, width_mult=0.1, seed=3, accelerator=CPU, watch=watch
+            digits, settings, folder, family=ofa(0.1), seed=3, accelerator=CPU, watch=watch
         )
 
     told: list[Progress] = []
@@ -115,7 +120,9 @@ def test_only_the_phase_s_weights_move(digits: ImageData, tmp_path: Path) -> Non
         before[progress.phase.name] = matrix.clone()
 
     settings = replace(SMALL, fit=FitSettings(epochs=7, batch_size=512))
-    train_supernet(digits, settings, tmp_path, width_mult=0.1, seed=0, accelerator=CPU, watch=watch)
+    train_supernet(
+        digits, settings, tmp_path, family=ofa(0.1), seed=0, accelerator=CPU, watch=watch
+    )
     assert torch.equal(before["full"], torch.eye(25))
     assert not torch.equal(before["kernel"], torch.eye(25))
 
@@ -131,7 +138,7 @@ def test_a_network_learns_by_fine_tuning_and_a_stop_changes_nothing(
 
     def tune(folder: Path, watch: Callable[[Step], None]) -> nn.Module:
         return finetune(
-            supernet, PHASES["sandwich"][0].smallest, digits, settings, folder,
+            supernet, ofa(0.1).smallest, digits, settings, folder,
             identity="x", seed=0, accelerator=CPU, watch=watch,
         )  # fmt: skip
 
@@ -160,7 +167,7 @@ def test_the_teacher_s_batch_norms_are_its_own(digits: ImageData) -> None:
             if name.endswith("running_mean"):
                 value.add_(3)  # as far off as those of a mixture of networks may be
     teacher = largest_network(supernet, digits, CPU.device)
-    expected = supernet.subnet(LARGEST).double().train()
+    expected = supernet.subnet(family().largest).double().train()
     for module in expected.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
@@ -188,7 +195,7 @@ def test_fine_tuning_learns_from_the_recalibrated_teacher(
 
     def tune(folder: str) -> nn.Module:
         return finetune(
-            supernet, PHASES["sandwich"][0].smallest, digits, settings, tmp_path / folder,
+            supernet, ofa(0.1).smallest, digits, settings, tmp_path / folder,
             identity="x", seed=0, accelerator=CPU,
         )  # fmt: skip
 
@@ -207,18 +214,20 @@ def test_a_loss_that_is_no_number_and_damaged_files_are_refused(
 ) -> None:
     wild = replace(SMALL, fit=FitSettings(epochs=4, batch_size=96, learning_rate=1e20))
     with pytest.raises(PnagError, match="lower the learning rate"):
-        train_supernet(digits, wild, tmp_path, width_mult=0.1, seed=0, accelerator=CPU)
+        train_supernet(digits, wild, tmp_path, family=ofa(0.1), seed=0, accelerator=CPU)
 
     def stop(progress: Progress) -> None:
         if progress.ends_epoch:
             raise Stopped
 
     with pytest.raises(Stopped):
-        train_supernet(digits, SMALL, tmp_path, width_mult=0.1, seed=0, accelerator=CPU, watch=stop)
+        train_supernet(
+            digits, SMALL, tmp_path, family=ofa(0.1), seed=0, accelerator=CPU, watch=stop
+        )
     (checkpoint,) = tmp_path.glob("*.checkpoint.safetensors")
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     with pytest.raises(PnagError, match="damaged"):
-        train_supernet(digits, SMALL, tmp_path, width_mult=0.1, seed=0, accelerator=CPU)
+        train_supernet(digits, SMALL, tmp_path, family=ofa(0.1), seed=0, accelerator=CPU)
 
 
 TWO = """
@@ -229,6 +238,7 @@ from pnag.pipeline.image_stages import make_accelerator
 from pnag.pipeline.recipe import ImagesRecipe
 from pnag.training.images import load_images
 from pnag.training.settings import FitSettings, SupernetSettings
+from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.training.supernet_training import train_supernet
 
 folder, method, epochs, last = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -240,7 +250,7 @@ def stop(progress):
     if progress.done == last:
         os._exit(1)
 supernet = train_supernet(
-    data, settings, folder, width_mult=0.1, seed=0, accelerator=accelerator, watch=stop
+    data, settings, folder, family=ofa(0.1), seed=0, accelerator=accelerator, watch=stop
 )
 weights = torch.cat([x.flatten().double() for x in supernet.state_dict().values()])
 torch.save(weights, folder / f"rank{accelerator.process_index}.pt")
@@ -268,7 +278,7 @@ def test_two_processes_end_with_the_same_weights_stopped_or_not(
     # Batch norms have seen halves of the batches: one process would go on differently.
     settings = SupernetSettings(method, fit=FitSettings(epochs=epochs, batch_size=192))
     with pytest.raises(PnagError, match="by 2 process"):
-        train_supernet(digits, settings, tmp_path / "b", width_mult=0.1, seed=0, accelerator=CPU)
+        train_supernet(digits, settings, tmp_path / "b", family=ofa(0.1), seed=0, accelerator=CPU)
     done = run(tmp_path / "b", 0)
     assert done.returncode == 0, done.stderr
     weights = [
@@ -278,4 +288,4 @@ def test_two_processes_end_with_the_same_weights_stopped_or_not(
     ]
     assert all(torch.equal(weights[0], other) for other in weights[1:])
     # What is finished, anyone may use.
-    train_supernet(digits, settings, tmp_path / "b", width_mult=0.1, seed=0, accelerator=CPU)
+    train_supernet(digits, settings, tmp_path / "b", family=ofa(0.1), seed=0, accelerator=CPU)

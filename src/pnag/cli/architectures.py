@@ -13,6 +13,7 @@ from pnag.cli.options import (
     Batch,
     Classes,
     DynamicBatch,
+    FamilyName,
     Json,
     MaxMegapixels,
     Resolution,
@@ -110,7 +111,8 @@ def count(
             help="Text form d:k:e, the JSON of its ks, e and d, or a file with either.",
         ),
     ],
-    width_mult: SizedWidthMult = 1.0,
+    family: FamilyName = None,
+    width_mult: SizedWidthMult = None,
     resolution: Resolution = 224,
     num_classes: Annotated[int, typer.Option(min=1, help="Classes.")] = 1000,
     as_json: Json = False,
@@ -119,10 +121,12 @@ def count(
     from dataclasses import asdict
 
     from pnag.pipeline.given_architecture import given_architecture, unlike
+    from pnag.pipeline.named_family import named_family
     from pnag.pipeline.size import Size
 
-    given = given_architecture(arch)
-    size = Size(resolution, width_mult, num_classes)
+    of = named_family(family, width_mult)
+    given = given_architecture(arch, of)
+    size = Size(resolution, of.name, num_classes)
     for note in unlike(given[1], size) if given else []:
         typer.echo(f"note: {note}", err=True)
     counts = size.count(str(given[0]) if given else arch)
@@ -174,6 +178,7 @@ def export(
     int8: Annotated[
         bool, typer.Option("--int8", help="8-bit weights and activations (openvino).")
     ] = False,
+    family: FamilyName = None,
     width_mult: Annotated[
         float | None,
         typer.Option(min=0.1, callback=finite, help="Width multiplier. [default: 1]"),
@@ -202,7 +207,8 @@ def export(
     load_converter(to)  # a missing package costs no time
     console = make_console(soft_wrap=True)
     asked = Asked(
-        to, out, parse_budget(budget), weights, images, classes, int8, width_mult, resolution,
+        to, out, parse_budget(budget), weights, images, classes, int8, family, width_mult,
+        resolution,
         num_classes, seed or 0, max_megapixels, images_at_a_time,
     )  # fmt: skip
     for line in export_all(what, asked):

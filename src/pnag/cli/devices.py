@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from pnag.cli.options import (
     Adb,
+    FamilyName,
     Json,
     Resolution,
     Seed,
@@ -33,7 +34,8 @@ def measure(
             "folder of such files."
         ),
     ] = None,
-    width_mult: SizedWidthMult = 1.0,
+    family: FamilyName = None,
+    width_mult: SizedWidthMult = None,
     resolution: Resolution = 224,
     num_classes: Annotated[int, typer.Option(min=1, help="Classes.")] = 1000,
     runtime: Annotated[
@@ -62,12 +64,12 @@ def measure(
     from pnag.cost.measure import measure_device
     from pnag.cost.runtimes import DEFAULT, make_runtimes, too_many_threads
     from pnag.pipeline.display import Display
+    from pnag.pipeline.named_family import named_family
     from pnag.pipeline.timing import Steadiness
     from pnag.report.terminal import latency_errors_table
-    from pnag.space import SearchSpace
 
     display = Display(make_console(stderr=as_json))
-    space = SearchSpace()
+    of = named_family(family, width_mult)
     runtimes = make_runtimes(runtime or DEFAULT, threads or 1, adb)
     display.warn(too_many_threads(runtime or DEFAULT, threads or 1))
     paths = table_paths(out, list(runtimes))
@@ -76,9 +78,8 @@ def measure(
         with display.bar(f"measuring {name}") as bar:
             table = measure_device(
                 made,
-                space,
+                of,
                 paths[name],
-                width_mult=width_mult,
                 resolution=resolution,
                 num_classes=num_classes,
                 rounds=rounds,
@@ -87,7 +88,7 @@ def measure(
                 seed=seed or 0,
                 progress=lambda what, done, total, bar=bar: bar.update(done, total, what),  # type: ignore[misc]
             )
-        error = check_latency_model(space, fit_latency_model(space, table), table)
+        error = check_latency_model(fit_latency_model(table), table)
         results.append(_result(table, error))
         display.note(_steadiness(table))
         Steadiness(

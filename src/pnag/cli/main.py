@@ -15,6 +15,7 @@ from pnag.cli.architectures import count, export, generate
 from pnag.cli.ctrl_c import heed_ctrl_c, was_ctrl_c
 from pnag.cli.devices import measure
 from pnag.cli.experiment import experiment
+from pnag.cli.families import families
 from pnag.cli.report import compare, report
 from pnag.cli.run import run, train
 from pnag.cli.streams import set_up_streams
@@ -76,7 +77,8 @@ def _mistake(error: BaseException) -> str | None:
 
 
 COMMANDS = (
-    run, train, collect, generate, search, measure, count, export, report, compare, experiment,
+    run, train, collect, generate, search, measure, count, families, export, report, compare,
+    experiment,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(mistakes_are_messages(command))

@@ -40,6 +40,23 @@ def parse_budgets(text: str | None, column: str | None = None) -> list[float]:
     return budgets
 
 
+def parse_resolutions(text: str | None) -> tuple[int, ...] | None:
+    """`64,96,128` to numbers of pixels.
+
+    Raises:
+        PnagError: for anything but whole numbers from 32 that ascend.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    pixels = tuple(int(part) for part in parts if part.isascii() and part.isdecimal())
+    if len(pixels) != len(parts) or min(pixels) < 32 or list(pixels) != sorted(set(pixels)):
+        raise PnagError(
+            f"--resolutions is {text!r}, needs whole numbers from 32 that ascend, such as 64,96,128"
+        )
+    return pixels
+
+
 def parse_budget(text: str | None) -> Budget | None:
     """One budget without a name.
 
@@ -205,6 +222,31 @@ ImageResolution = Annotated[
         min=32, help="Of --images in pixels. [default: their own, to 224, or what suits --budgets]"
     ),
 ]
+ImageResolutions = Annotated[
+    str | None,
+    typer.Option(
+        "--resolutions",
+        help="Of --images in pixels, a comma list that architectures choose from, such as "
+        "64,96,128. [default: one, or with trained weights what suits --budgets]",
+    ),
+]
+StartFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--start",
+        metavar="START",
+        help="Weights that the supernet of --images begins with: published (Once-for-All's), "
+        "timm/NAME, a run's directory, a supernet's file, or scratch. [default: published]",
+    ),
+]
+StartWeights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        help="File with the weights of --start timm/NAME, instead of those that timm publishes: "
+        "timm's names, or the same shapes in the same order.",
+    ),
+]
 WidthMult = Annotated[
     float | None,
     typer.Option(
@@ -229,5 +271,16 @@ DynamicBatch = Annotated[
 RecipeFile = Annotated[
     Path | None, typer.Option("--recipe", help="YAML with any of recipe.yaml's options.")
 ]
-SizedWidthMult = Annotated[float, typer.Option(min=0.1, callback=finite, help="Width multiplier.")]
+FamilyName = Annotated[
+    str | None,
+    typer.Option(
+        "--family", help="Of networks; `pnag families` lists them. [default: ofa-mobilenetv3]"
+    ),
+]
+SizedWidthMult = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1, callback=finite, help="Width multiplier of ofa-mobilenetv3. [default: 1]"
+    ),
+]
 Resolution = Annotated[int, typer.Option(min=32, help="Height and width of the images.")]

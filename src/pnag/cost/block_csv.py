@@ -7,7 +7,7 @@ Columns `operator` and `ms`, a row for each block that a network can hold and on
     112x112x16-expand48-out24-kernel3-stride2-se0-re-skip0,0.31
     ...
 
-Blocks are named by `BlockSpec.key`, which tells all that decides their cost; `fixed` is what every
+Blocks are named by `Layer.key`, which tells all that decides their cost; `fixed` is what every
 network has: stem, head and the start of a call. `write_block_csv` writes one from a latency model,
 e.g. as a template to fill in.
 """
@@ -15,36 +15,37 @@ e.g. as a template to fill in.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pnag.cost.latency_model import LatencyModel
 from pnag.cost.operators import COLUMNS, Naming, read_operators
 from pnag.errors import PnagError
-from pnag.families.blocks import block_specs
+from pnag.families.base import Family
+from pnag.families.layers import Layer
+from pnag.families.registry import family
 from pnag.files import write_text
 
 
 def write_block_csv(
-    path: Path,
-    model: LatencyModel,
-    *,
-    width_mult: float = 1.0,
-    resolution: int = 224,
-    num_classes: int = 1000,
+    path: Path, model: LatencyModel, *, resolution: int = 224, num_classes: int = 1000
 ) -> None:
     """Write a model as CSV, atomically.
 
     Args:
-        width_mult, resolution, num_classes: of the networks that the model is of.
+        resolution, num_classes: of the networks that the model is of.
 
     Raises:
         PnagError: if a time is not positive, which a fit to few networks can bring about.
     """
-    times = [model.fixed, *model.blocks.tolist()]
-    names = _fixed(width_mult, resolution, num_classes)
-    names += [spec.key for spec in block_specs(width_mult, resolution)]
+    times = [*np.atleast_1d(model.fixed).tolist(), *model.blocks.tolist()]
+    names = []
+    for pixels in model.family.space.resolutions or (resolution,):
+        names += _fixed(model.family.fixed(pixels, num_classes))
+    names += [block.key for block in model.family.blocks(resolution)]
     for name, milliseconds in zip(names, times, strict=True):
         if not 0 < milliseconds < math.inf:
             raise PnagError(
@@ -57,23 +58,25 @@ def write_block_csv(
 
 
 def read_block_csv(
-    path: Path, *, width_mult: float = 1.0, resolution: int = 224, num_classes: int = 1000
+    path: Path, of: Family | None = None, *, resolution: int = 224, num_classes: int = 1000
 ) -> LatencyModel:
     """The latency of every architecture as the sum of its blocks.
 
     Rows of other operators are not looked at.
 
     Args:
-        width_mult, resolution, num_classes: of the networks that are asked about.
+        of, resolution, num_classes: of the networks that are asked about; Once-for-All's family
+            if None.
 
     Raises:
         PnagError: if the file is malformed, lacks an operator (another size, most likely), has one
             twice, or holds a time that is not a positive number.
     """
-    return read_operators(path).model(path, BLOCKS, width_mult, resolution, num_classes)
+    return read_operators(path).model(path, BLOCKS, of or family(), resolution, num_classes)
 
 
-def _fixed(width_mult: float, resolution: int, num_classes: int) -> list[str]:
+def _fixed(layers: Sequence[Layer]) -> list[str]:
+    resolution, num_classes = layers[0].input_size, layers[-1].out_channels
     return [f"fixed-{resolution}x{resolution}x3-classes{num_classes}"]
 
 

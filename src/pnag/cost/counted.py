@@ -10,29 +10,28 @@ from numpy.typing import NDArray
 
 from pnag.errors import PnagError
 from pnag.families.counts import count_batch
+from pnag.families.registry import DEFAULT, family, of_width
 from pnag.files import read_json, write_json
-from pnag.space import SearchSpace, Tokens
+from pnag.space import Tokens
 
-# The counts of `networks.counts`, and the unit of each.
+# The counts of `families.counts`, and the unit of each.
 COUNTED = {"params": "", "macs": "", "memory": "B"}
-
-SPACE = SearchSpace()
 
 
 @dataclass(frozen=True)
 class CountedCost:
-    """One of `networks.counts`' numbers, as a cost that predicts architectures, without error.
+    """One of `families.counts`' numbers, as a cost that predicts architectures, without error.
 
     Attributes:
         name: params, macs or memory (bytes of activations at the peak, one image in float32).
-        width_mult, resolution, num_classes: of the networks.
+        family, resolution, num_classes: of the networks.
 
     Raises:
         PnagError: for another name.
     """
 
     name: str
-    width_mult: float = 1.0
+    family: str = DEFAULT
     resolution: int = 224
     num_classes: int = 1000
 
@@ -42,7 +41,7 @@ class CountedCost:
 
     def predict(self, tokens: Tokens) -> NDArray[np.float64]:
         """(N,) costs of (N, T) tokens."""
-        counts = count_batch(SPACE, tokens, self.width_mult, self.resolution, self.num_classes)
+        counts = count_batch(family(self.family), tokens, self.resolution, self.num_classes)
         return np.asarray(getattr(counts, self.name), dtype=np.float64)
 
     def save(self, path: Path) -> None:
@@ -57,6 +56,9 @@ class CountedCost:
             PnagError: if the file is not one.
         """
         try:
-            return cls(**read_json(path))
+            raw = read_json(path)
+            if "width_mult" in raw:  # of before there were other families
+                raw["family"] = of_width(raw.pop("width_mult"))
+            return cls(**raw)
         except TypeError as error:
             raise PnagError(f"{path} is not a counted cost of pnag: {error}") from error

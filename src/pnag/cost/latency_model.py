@@ -11,20 +11,20 @@ was busy; choosing among them for each table anew by leaving networks out did wo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pnag.cost.latency_table import LatencyTable
+from pnag.cost.latency_table import LatencyTable, in_all
 from pnag.cost.proof import Timed, timed
 from pnag.errors import PnagError
-from pnag.families.blocks import block_ids, block_specs
+from pnag.families.base import Family
+from pnag.families.registry import family, family_of
 from pnag.files import read_json, write_json
-from pnag.space import SearchSpace, Tokens
+from pnag.space import Tokens
 
 PLACE_DEVIATION = 0.1
 OWN_DEVIATION = 0.03
@@ -38,21 +38,27 @@ class LatencyModel:
     """fixed + sum of block times, all in ms.
 
     Attributes:
-        fixed: stem, head and start of a call.
-        blocks: (90,) what each block of `block_specs` costs inside a network.
+        fixed: stem, head and start of a call; (R,) where architectures choose among R resolutions.
+        blocks: what each block of `Family.blocks` costs inside a network.
+        family: of the networks; Once-for-All's by default.
     """
 
-    fixed: float
+    fixed: float | Floats
     blocks: Floats
+    family: Family = field(default_factory=family)
 
     def predict(self, tokens: Tokens) -> Floats:
         """(N,) latency in ms."""
         # id -1 (no layer) picks the last entry, 0
-        return np.asarray(self.fixed + np.append(self.blocks, 0.0)[block_ids(tokens)].sum(axis=1))
+        times = np.append(self.blocks, 0.0)[self.family.block_ids(tokens)]
+        fixed = np.atleast_1d(self.fixed)[self.family.space.resolution_ids(tokens)]
+        return np.asarray(fixed + times.sum(axis=1))
 
     def save(self, path: Path) -> None:
         """Write the model atomically."""
-        write_json(path, {"fixed": self.fixed, "blocks": self.blocks.tolist()})
+        fixed = self.fixed.tolist() if isinstance(self.fixed, np.ndarray) else self.fixed
+        times = {"fixed": fixed, "blocks": self.blocks.tolist()}
+        write_json(path, {"family": self.family.name, **times})
 
     @classmethod
     def load(cls, path: Path) -> LatencyModel:
@@ -64,58 +70,78 @@ class LatencyModel:
         raw = read_json(path)
         try:
             blocks = np.array(raw["blocks"], dtype=np.float64)
-            model = cls(float(raw["fixed"]), blocks)
-            if blocks.shape != (len(block_specs()),) or not np.isfinite(blocks).all():
+            of = family(raw["family"]) if "family" in raw else family()
+            resolutions = len(of.space.resolutions)
+            fixed = np.array(raw["fixed"], dtype=np.float64) if resolutions else float(raw["fixed"])
+            model = cls(fixed, blocks, of)
+            if resolutions and np.shape(fixed) != (resolutions,):
+                raise ValueError(f"{np.size(fixed)} fixed times")
+            if blocks.shape != (len(of.blocks()),) or not np.isfinite(blocks).all():
                 raise ValueError(f"{len(blocks)} block times")
-            if not math.isfinite(model.fixed):
-                raise ValueError(f"fixed time {model.fixed}")
+            if not np.isfinite(fixed).all():
+                raise ValueError(f"fixed time {fixed}")
         except (KeyError, TypeError, ValueError) as error:
             raise PnagError(f"{path} is not a latency model of pnag ({error})") from error
         return model
 
 
-def fit_latency_model(space: SearchSpace, table: LatencyTable) -> LatencyModel:
+def fit_latency_model(table: LatencyTable) -> LatencyModel:
     """Fit to a table's blocks and calibration networks.
 
     Raises:
         PnagError: if the table lacks blocks or calibration networks that it was to have, or has
             fewer than three of them.
     """
-    specs = block_specs(table.identity["width_mult"], table.identity["resolution"])
-    missing = [spec.key for spec in specs if spec.key not in table.blocks]
-    wanted = max(3, table.identity.get("calibration", 0))
+    of = family_of(table.identity)
+    blocks = of.blocks(table.identity["resolution"])
+    missing = [block.key for block in blocks if block.key not in table.blocks]
+    several = max(1, len(of.space.resolutions))
+    wanted = max(3, in_all(table.identity.get("calibration", 0), of.space))
     if missing or len(table.calibration) < wanted:
         raise PnagError(
             f"the latency table lacks {len(missing)} blocks (first: {missing[:1]}) or has too few "
             f"calibration networks ({len(table.calibration)} of {wanted}); finish it: give the "
             "`pnag measure` or `pnag run` command again that began it"
         )
-    alone = np.array([table.milliseconds(table.blocks[spec.key]) for spec in specs])
-    counts = _block_counts(space.encode(table.calibration), len(specs))
+    alone = np.array([table.milliseconds(table.blocks[block.key]) for block in blocks])
+    tokens = of.space.encode(table.calibration)
+    counts = _block_counts(of.block_ids(tokens), len(blocks))
     times = np.array([table.milliseconds(samples) for samples in table.calibration.values()])
-    at_place = np.array([[s.unit == u and s.first == f for u in range(5) for f in (0, 1)]
-                         for s in specs])  # fmt: skip
+    # Of each resolution its own, and one of all: what is so at one is likely so at the next.
+    each = len(blocks) // several
+    keys = [(n // each, block.unit, not block.first) for n, block in enumerate(blocks)]
+    alike = [(-1, unit, later) for _, unit, later in keys] if several > 1 else keys
+    places = sorted({*keys, *alike})
+    at_place = np.array(
+        [
+            [place in (key, other) for place in places]
+            for key, other in zip(keys, alike, strict=True)
+        ]
+    )
     # What each unknown adds to each block's time: scale, places, own.
-    effects = np.concatenate([np.ones((len(specs), 1)), at_place, np.eye(len(specs))], axis=1)
+    effects = np.concatenate([np.ones((len(blocks), 1)), at_place, np.eye(len(blocks))], axis=1)
     effects *= alone[:, None]
+    of_resolution = np.eye(several)[of.space.resolution_ids(tokens)]
     # Relative errors count: all is divided by the networks' times.
-    design = np.concatenate([np.ones((len(times), 1)), counts @ effects], axis=1) / times[:, None]
+    design = np.concatenate([of_resolution, counts @ effects], axis=1) / times[:, None]
     variances = np.concatenate(
         [
-            [(0.5 * times.min()) ** 2, 10.0],  # of the fixed time and of the scale: anything goes
+            # of the fixed times and of the scale: anything goes
+            np.full(several, (0.5 * times.min()) ** 2),
+            [10.0],
             np.full(at_place.shape[1], PLACE_DEVIATION**2),
-            np.full(len(specs), OWN_DEVIATION**2),
+            np.full(len(blocks), OWN_DEVIATION**2),
         ]
     )
     covariance = (design * variances) @ design.T + NETWORK_NOISE**2 * np.eye(len(times))
     rest = 1 - counts @ alone / times
     unknowns = variances * (design.T @ np.linalg.solve(covariance, rest))
-    return LatencyModel(float(unknowns[0]), alone + effects @ unknowns[1:])
+    fixed = unknowns[:several] if of.elastic else float(unknowns[0])
+    return LatencyModel(fixed, alone + effects @ unknowns[several:], of)
 
 
-def _block_counts(tokens: Tokens, blocks: int) -> Floats:
+def _block_counts(ids: NDArray[np.int64], blocks: int) -> Floats:
     """(N, blocks) how often each block occurs in each architecture."""
-    ids = block_ids(tokens)
     counts = np.zeros((len(ids), blocks + 1))
     np.add.at(counts, (np.arange(len(ids))[:, None], ids), 1.0)
     return counts[:, :-1]
@@ -143,10 +169,10 @@ class ModelError:
     measured_spread: list[float]
 
 
-def check_latency_model(space: SearchSpace, model: LatencyModel, table: LatencyTable) -> ModelError:
+def check_latency_model(model: LatencyModel, table: LatencyTable) -> ModelError:
     """The model's error on the table's check networks."""
     timings = [timed(samples, table.reference_ms) for samples in table.check.values()]
-    return prediction_error(model.predict(space.encode(table.check)), timings)
+    return prediction_error(model.predict(model.family.space.encode(table.check)), timings)
 
 
 def prediction_error(predicted: Floats, timings: Sequence[Timed]) -> ModelError:

@@ -12,6 +12,7 @@ from typing import Any
 from pnag.cost.timing import Drift
 from pnag.errors import PnagError
 from pnag.files import read_json, write_json
+from pnag.space import SearchSpace
 
 VERSION = 2  # of how times are taken and which networks are
 
@@ -97,6 +98,12 @@ class LatencyTable:
                 f"{path} is not a latency table of pnag ({error}); name another file"
             ) from error
         return table
+
+
+def in_all(networks: int, space: SearchSpace) -> int:
+    """How many whole networks are timed where so many are asked for: half of each resolution."""
+    several = len(space.resolutions)
+    return several * -(-networks // 2) if several else networks
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -13,8 +13,9 @@ from pnag.cost.latency_table import LatencyTable
 from pnag.cost.operators import read_operators
 from pnag.cost.published_table import NOTE10, NSGANET
 from pnag.errors import PnagError
+from pnag.families.base import Family
+from pnag.families.registry import family
 from pnag.files import exists, expand_home, read_json
-from pnag.space import SearchSpace
 
 Cost = CountedCost | LatencyModel
 """Predicts (N,) costs of (N, T) tokens."""
@@ -33,7 +34,7 @@ def split_name(text: str) -> tuple[str, str] | None:
 
 
 def load_cost(
-    spec: str, *, width_mult: float = 1.0, resolution: int = 224, num_classes: int = 1000
+    spec: str, of: Family | None = None, *, resolution: int = 224, num_classes: int = 1000
 ) -> Cost:
     """A cost of networks of one size.
 
@@ -41,17 +42,18 @@ def load_cost(
         spec: params, macs or memory, or a file, whose content says what it is: a latency table of
             `pnag measure` or a run, a published table of operators (`published_table.py`), or one
             of blocks (`block_csv.py`).
-        width_mult, resolution, num_classes: the networks' size.
+        of, resolution, num_classes: the networks; Once-for-All's family if None.
 
     Raises:
         PnagError: if there is no such cost, or the file is unsound or of another size.
     """
+    of = of or family()
     if spec in COUNTED:
-        return CountedCost(spec, width_mult, resolution, num_classes)
+        return CountedCost(spec, of.name, resolution, num_classes)
     path = expand_home(spec)
     if not exists(path) or not path.is_file():
         raise PnagError(f"there is no cost {spec!r}; it can be {KINDS}")
-    size = {"width_mult": width_mult, "resolution": resolution, "num_classes": num_classes}
+    size = {**of.identity(), "resolution": resolution, "num_classes": num_classes}
     raw = _json_of(path)
     if isinstance(raw, dict) and not MEASURED.isdisjoint(raw):
         return _measured(path, raw, size)
@@ -61,7 +63,7 @@ def load_cost(
         raise PnagError(f"{error}; a cost can be {KINDS}") from error
     default = BLOCKS if operators.of_column else NOTE10
     naming = next((one for one in (BLOCKS, NOTE10, NSGANET) if operators.has(one)), default)
-    return operators.model(path, naming, width_mult, resolution, num_classes)
+    return operators.model(path, naming, of, resolution, num_classes)
 
 
 def _json_of(path: Path) -> Any:
@@ -72,7 +74,7 @@ def _json_of(path: Path) -> Any:
         return None
 
 
-def _measured(path: Path, raw: dict[str, Any], size: dict[str, float]) -> LatencyModel:
+def _measured(path: Path, raw: dict[str, Any], size: dict[str, Any]) -> LatencyModel:
     """The model of a latency table, or a run's that lies beside its table.
 
     Args:
@@ -91,12 +93,16 @@ def _measured(path: Path, raw: dict[str, Any], size: dict[str, float]) -> Latenc
         name = differing[0]
         raise PnagError(
             f"{table_file} was measured with {name} {table.identity.get(name)}, the networks have "
-            f"{size[name]:g}; measure the device at that size "
-            f"(pnag measure --{name.replace('_', '-')} {size[name]:g})"
+            f"{_shown(size[name])}; measure the device at that size "
+            f"(pnag measure --{name.replace('_', '-')} {_shown(size[name])})"
         )
     if is_model:
         return LatencyModel.load(path)
     try:
-        return fit_latency_model(SearchSpace(), table)
+        return fit_latency_model(table)
     except PnagError as error:
         raise PnagError(f"{path}: {error}") from error
+
+
+def _shown(value: Any) -> str:
+    return str(value) if isinstance(value, str) else f"{value:g}"

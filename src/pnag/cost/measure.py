@@ -10,17 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from pnag.cost.latency_table import LatencyTable, differences
+from pnag.cost.latency_table import LatencyTable, differences, in_all
 from pnag.cost.runtimes import Runtime, clock_mhz
 from pnag.cost.timing import Open, measure_interleaved
 from pnag.errors import PnagError
-from pnag.families import build
-from pnag.families.blocks import block_ids, block_specs, covering_architectures
+from pnag.families.base import Family, sized
 from pnag.files import check_writable, exists
-from pnag.space import Architecture, SearchSpace
+from pnag.space import AnyArchitecture, SearchSpace
 
-# Of middling size, so that its time tells the speed that both small and large networks feel.
-REFERENCE = Architecture((3,) * 5, (5, 5, 5, 0) * 5, (4, 4, 4, 0) * 5)
 # Networks in memory at once (50 MB each); the file is saved after each group. Few large groups,
 # because between groups only the reference tells how they compare.
 GROUP = 50
@@ -31,10 +28,9 @@ Progress = Callable[[str, int, int], None]
 
 def measure_device(
     runtime: Runtime,
-    space: SearchSpace,
+    family: Family,
     path: Path,
     *,
-    width_mult: float = 1.0,
     resolution: int = 224,
     num_classes: int = 1000,
     rounds: int = 24,
@@ -48,8 +44,10 @@ def measure_device(
     Args:
         path: the table's file; a table of the same identity is completed, any other refused.
         rounds: turns of every block and network; the median over them counts.
+        resolution: in pixels, where the family's architectures do not choose theirs.
         calibration: how many whole networks to fit to, half of them uniformly sampled, half spread
-            from the smallest to the largest.
+            from the smallest to the largest. Half as many of each resolution where architectures
+            choose theirs: what is so at one is nearly so at the next.
         check: how many others, drawn in the same way, to check the fit on.
 
     Raises:
@@ -59,7 +57,7 @@ def measure_device(
     identity: dict[str, Any] = {
         **runtime.identity(),
         "resolution": resolution,
-        "width_mult": width_mult,
+        **family.identity(),
         "num_classes": num_classes,
         "rounds": rounds,
         "calibration": calibration,
@@ -72,22 +70,28 @@ def measure_device(
             f"{path} was measured with another {differences(table.identity, identity)}; choose "
             "another file"
         )
-    parts = _networks(space, calibration, check, seed)
+    parts = _networks(family.space, calibration, check, seed)
     missing = {
         name: [text for text in texts if text not in getattr(table, name)]
         for name, texts in parts.items()
     }
-    specs = block_specs(width_mult, resolution)
-    missing_blocks = any(spec.key not in table.blocks for spec in specs)
+    blocks = family.blocks(resolution)
+    missing_blocks = any(block.key not in table.blocks for block in blocks)
     if not missing_blocks and not any(missing.values()):
         return table
 
     check_writable(path)  # the first save comes after all blocks
     started = time.monotonic()
     torch.manual_seed(seed)  # fresh weights; their values do not change a time
-    shape = (runtime.batch, 3, resolution, resolution)
-    reference = runtime.prepare(build(REFERENCE, width_mult, num_classes), shape)
-    total = rounds * (missing_blocks * len(specs) + sum(map(len, missing.values())))
+
+    def shape_of(arch: AnyArchitecture) -> tuple[int, ...]:
+        pixels = family.parse(arch).resolution or resolution
+        return runtime.batch, 3, pixels, pixels
+
+    # Of middling size, so that its time tells the speed that both small and large networks feel.
+    middling = family.middling
+    reference = runtime.prepare(family.build(middling, num_classes), shape_of(middling))
+    total = rounds * (missing_blocks * len(blocks) + sum(map(len, missing.values())))
     done = 0
 
     def time_group(parts: dict[str, Open], what: str) -> dict[str, list[float]]:
@@ -118,13 +122,14 @@ def measure_device(
 
     if missing_blocks:
         progress("preparing blocks", done, total)
-        table.blocks = time_group(prepare_blocks(runtime, space, width_mult, resolution), "blocks")
+        table.blocks = time_group(prepare_blocks(runtime, family, resolution), "blocks")
         save()
     for name, texts in missing.items():
         for group in _chunks(texts, GROUP):
             progress(f"preparing {name} networks", done, total)
             group_networks = {
-                text: runtime.prepare(build(text, width_mult, num_classes), shape) for text in group
+                text: runtime.prepare(family.build(text, num_classes), shape_of(text))
+                for text in group
             }
             getattr(table, name).update(time_group(group_networks, f"{name} networks"))
             save()
@@ -134,6 +139,7 @@ def measure_device(
 def _networks(space: SearchSpace, calibration: int, check: int, seed: int) -> dict[str, list[str]]:
     """Text forms of distinct architectures, which depend on the arguments only."""
     rng = np.random.default_rng(seed)
+    calibration, check = (in_all(each, space) for each in (calibration, check))
     # Twice as many as needed: towards the ends of the range the same ones are drawn again.
     spread = space.sample_stretched(2 * (calibration + check), rng)
     stretched = list(dict.fromkeys(space.text(rng.permutation(spread))))
@@ -147,25 +153,16 @@ def _networks(space: SearchSpace, calibration: int, check: int, seed: int) -> di
     }
 
 
-def prepare_blocks(
-    runtime: Runtime, space: SearchSpace, width_mult: float, resolution: int
-) -> dict[str, Open]:
-    """Each of the 90 blocks, cut out of nine networks that contain them all."""
-    specs = block_specs(width_mult, resolution)
-    architectures = covering_architectures()
-    ids = block_ids(space.encode(architectures)).reshape(len(architectures), 5, 4)
+def prepare_blocks(runtime: Runtime, family: Family, resolution: int) -> dict[str, Open]:
+    """Each block that an architecture can hold, cut out of a few networks that have them all."""
     blocks: dict[str, Open] = {}
-    for arch, unit_ids in zip(architectures, ids, strict=True):
-        network = build(arch, width_mult).eval()
-        for unit in range(5):
-            for layer in range(arch.depths[unit]):
-                spec = specs[unit_ids[unit, layer]]
-                stage = network.blocks[1 + unit]
-                assert isinstance(stage, torch.nn.Sequential)
-                blocks[spec.key] = runtime.prepare(
-                    stage[layer],
-                    (runtime.batch, spec.in_channels, spec.input_size, spec.input_size),
-                )
+    for arch in family.covering():
+        network = family.build(arch).eval()
+        for pixels in family.space.resolutions or (resolution,):
+            for layer in sized(family.active(arch), pixels, 1):
+                if layer.unit >= 0 and layer.key not in blocks:
+                    shape = (runtime.batch, layer.in_channels, layer.input_size, layer.input_size)
+                    blocks[layer.key] = runtime.prepare(network.get_submodule(layer.name), shape)
     return blocks
 
 

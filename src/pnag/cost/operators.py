@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ import yaml
 
 from pnag.cost.latency_model import LatencyModel
 from pnag.errors import PnagError
-from pnag.families.blocks import BlockSpec, block_specs
+from pnag.families.base import Family
+from pnag.families.layers import Layer
 from pnag.table_files import Texts, decoded, texts_of, unpacked
 from pnag.table_numbers import readings, signs_of
 
@@ -34,13 +35,13 @@ class Naming:
 
     Attributes:
         marks: what some of the names begin with, and those of no other naming.
-        fixed: the operators that every network has, by width multiplier, resolution and classes.
+        fixed: the operators that every network has, from the layers that every one has.
         block: the operator that is a block.
     """
 
     marks: tuple[str, ...]
-    fixed: Callable[[float, int, int], list[str]]
-    block: Callable[[BlockSpec], str]
+    fixed: Callable[[Sequence[Layer]], list[str]]
+    block: Callable[[Layer], str]
 
 
 @dataclass(frozen=True)
@@ -61,19 +62,27 @@ class Operators:
         return any(name.startswith(naming.marks) for name in self.times)
 
     def model(
-        self, path: Path, naming: Naming, width_mult: float, resolution: int, num_classes: int
+        self, path: Path, naming: Naming, family: Family, resolution: int, num_classes: int
     ) -> LatencyModel:
-        """The latency of every architecture of a size.
+        """The latency of every architecture of a family at a size.
 
         Raises:
             PnagError: if an operator lacks (the table is of another size, most likely), or a time
                 is not a positive number.
         """
-        fixed = naming.fixed(width_mult, resolution, num_classes)
-        blocks = [naming.block(spec) for spec in block_specs(width_mult, resolution)]
+        several = family.space.resolutions or (resolution,)
+        fixed = [
+            sum(
+                self._milliseconds(name, path)
+                for name in naming.fixed(family.fixed(r, num_classes))
+            )
+            for r in several
+        ]
+        blocks = [naming.block(block) for block in family.blocks(resolution)]
         return LatencyModel(
-            sum(self._milliseconds(name, path) for name in fixed),
+            np.array(fixed) if family.elastic else fixed[0],
             np.array([self._milliseconds(name, path) for name in blocks]),
+            family,
         )
 
     def _milliseconds(self, name: str, path: Path) -> float:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from pnag.cost.latency_table import LatencyTable
-from pnag.cost.measure import REFERENCE
 from pnag.cost.runtimes import Runtime
 from pnag.cost.timing import measure_interleaved
-from pnag.families import build
+from pnag.families.registry import family_of
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,9 @@ def time_together(
         name: runtime.prepare(network, shape(own.get(name, usual)))
         for name, network in networks.items()
     }
-    network = build(REFERENCE, identity["width_mult"], identity["num_classes"])
-    reference = runtime.prepare(network, shape(usual))
+    family = family_of(identity)
+    network = family.build(family.middling, identity["num_classes"])
+    reference = runtime.prepare(network, shape(family.middling.resolution or usual))
     samples, drift = measure_interleaved(ready, reference, rounds=rounds, advance=advance)
     return Proof(
         {name: timed(times, table.reference_ms) for name, times in samples.items()},

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pnag.cost.latency_model import LatencyModel
 from pnag.cost.operators import Naming, read_operators
-from pnag.families.blocks import BlockSpec, block_specs
-from pnag.families.mobilenetv3 import FINAL_CHANNELS, HEAD_CHANNELS, STEM_CHANNELS, scaled
+from pnag.families.layers import Layer
+from pnag.families.ofa_mobilenetv3 import ofa
 
 
 def load_published_table(
@@ -23,67 +24,49 @@ def load_published_table(
         PnagError: if the file is malformed, lacks an operator (another width or resolution, most
             likely), or holds a time that is not a positive number.
     """
-    return read_operators(path).model(path, NOTE10, width_mult, resolution, num_classes)
+    return read_operators(path).model(path, NOTE10, ofa(width_mult), resolution, num_classes)
 
 
-def _note10_block(s: BlockSpec) -> str:
-    return _block_key(
-        s.input_size, s.in_channels, s.output_size, s.out_channels, s.expanded, s.kernel, s.stride,
-        skip=not s.first, squeeze=s.squeezed > 0, hard_swish=s.activation == "hs",
-    )  # fmt: skip
+def _maps(s: Layer) -> str:
+    size, after = s.input_size, s.output_size
+    return f"input:{size}x{size}x{s.in_channels}-output:{after}x{after}x{s.out_channels}"
 
 
-def _block_key(
-    input_size: int, in_channels: int, output_size: int, out_channels: int, expanded: int,
-    kernel: int, stride: int, *, skip: bool, squeeze: bool, hard_swish: bool,
-) -> str:  # fmt: skip
+def _note10_block(s: Layer) -> str:
     return (
-        f"expanded_conv-input:{input_size}x{input_size}x{in_channels}"
-        f"-output:{output_size}x{output_size}x{out_channels}-expand:{expanded}-kernel:{kernel}"
-        f"-stride:{stride}-idskip:{int(skip)}-se:{int(squeeze)}-hs:{int(hard_swish)}"
+        f"expanded_conv-{_maps(s)}-expand:{s.expanded}-kernel:{s.kernel}-stride:{s.stride}"
+        f"-idskip:{int(s.shortcut)}-se:{int(s.squeezed > 0)}-hs:{int(s.activation == 'hs')}"
     )
 
 
-def _note10_fixed(width_mult: float, resolution: int, num_classes: int) -> list[str]:
+def _note10_fixed(layers: Sequence[Layer]) -> list[str]:
     """The operators that every architecture has."""
-    stem, final, head = (
-        scaled(c, width_mult) for c in (STEM_CHANNELS, FINAL_CHANNELS, HEAD_CHANNELS)
-    )
-    half = (resolution + 1) // 2
-    last = block_specs(width_mult, resolution)[-1]
-    size = last.output_size
+    stem, first, final, pool, mix, classifier = layers
     return [
-        f"Conv-input:{resolution}x{resolution}x3-output:{half}x{half}x{stem}",
-        _block_key(half, stem, half, stem, stem, 3, 1, skip=True, squeeze=False, hard_swish=False),
-        f"Conv_1-input:{size}x{size}x{last.out_channels}-output:{size}x{size}x{final}",
-        f"AvgPool2D-input:{size}x{size}x{final}-output:1x1x{final}",
-        f"Conv_2-input:1x1x{final}-output:1x1x{head}",
-        f"Logits-input:1x1x{head}-output:{num_classes}",
+        f"Conv-{_maps(stem)}",
+        _note10_block(first),
+        f"Conv_1-{_maps(final)}",
+        f"AvgPool2D-{_maps(pool)}",
+        f"Conv_2-{_maps(mix)}",
+        f"Logits-input:1x1x{classifier.in_channels}-output:{classifier.out_channels}",
     ]
 
 
-def _nsganet_fixed(width_mult: float, resolution: int, num_classes: int) -> list[str]:
-    stem, final, head = (
-        scaled(c, width_mult) for c in (STEM_CHANNELS, FINAL_CHANNELS, HEAD_CHANNELS)
-    )
-    half = (resolution + 1) // 2
-    last = block_specs(width_mult, resolution)[-1]
-    size = last.output_size
+def _nsganet_fixed(layers: Sequence[Layer]) -> list[str]:
+    stem, first, final, _, mix, classifier = layers
     return [
-        f"first_conv-input:{resolution}x{resolution}x3-output:{half}x{half}x{stem}",
-        f"MBConv-input:{half}x{half}x{stem}-output:{half}x{half}x{stem}"
-        "-expand:1-kernel:3-stride:1-idskip:1-se:0",
-        f"final_expand_layer-input:{size}x{size}x{last.out_channels}-output:{size}x{size}x{final}",
-        f"feature_mix_layer-input:1x1x{final}-output:1x1x{head}",
-        f"classifier-input:{head}-output:{num_classes}",
+        f"first_conv-{_maps(stem)}",
+        f"MBConv-{_maps(first)}-expand:1-kernel:3-stride:1-idskip:1-se:0",
+        f"final_expand_layer-{_maps(final)}",
+        f"feature_mix_layer-{_maps(mix)}",
+        f"classifier-input:{classifier.in_channels}-output:{classifier.out_channels}",
     ]
 
 
-def _nsganet_block(s: BlockSpec) -> str:
+def _nsganet_block(s: Layer) -> str:
     return (
-        f"MBConv-input:{s.input_size}x{s.input_size}x{s.in_channels}"
-        f"-output:{s.output_size}x{s.output_size}x{s.out_channels}-expand:{s.width}"
-        f"-kernel:{s.kernel}-stride:{s.stride}-idskip:{int(not s.first)}-se:{int(s.squeezed > 0)}"
+        f"MBConv-{_maps(s)}-expand:{s.width}-kernel:{s.kernel}-stride:{s.stride}"
+        f"-idskip:{int(s.shortcut)}-se:{int(s.squeezed > 0)}"
     )
 
 

@@ -5,17 +5,21 @@ Sources and the hashes of their content: `shared/facts/README.md`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load
 from torch import Tensor
 
 from pnag.downloads import Checksum, PublishedFile, fetch
 from pnag.errors import PnagError
+from pnag.families.elastic_network import ElasticNetwork
+from pnag.families.registry import DEFAULT, family
 from pnag.families.supernet import Supernet, own_spelling, width_and_classes
 from pnag.families.wrapped import read_pickle, supernet_weights
 
@@ -59,13 +63,14 @@ def load_published(width_mult: float = 1.0) -> Supernet:
     if width_mult not in PUBLISHED:
         known = ", ".join(map(str, PUBLISHED))
         raise PnagError(f"no weights of width {width_mult} are published; choose one of {known}")
-    return load_checkpoint(fetch(PUBLISHED[width_mult].file))
+    return _load_ofa(fetch(PUBLISHED[width_mult].file))[0]
 
 
-def load_checkpoint(path: Path | str) -> Supernet:
+def load_checkpoint(path: Path | str) -> ElasticNetwork:
     """The supernet of a checkpoint file, in evaluation mode.
 
-    Width multiplier and class count are read off the weights' shapes.
+    A file of pnag says of which family it is. Any other is of Once-for-All's, whose width
+    multiplier and class count are read off the weights' shapes.
 
     Args:
         path: safetensors, or what `torch.save` wrote: a state dict, or anything with one in it, as
@@ -78,13 +83,20 @@ def load_checkpoint(path: Path | str) -> Supernet:
     return load_noted(path)[0]
 
 
-def load_noted(path: Path | str) -> tuple[Supernet, str]:
+def load_noted(path: Path | str) -> tuple[ElasticNetwork, str]:
     """The same, and which of several supernets in the file it is; empty if there is one.
 
     Raises:
         PnagError: as `load_checkpoint`.
     """
     path = Path(path)
+    about = described(path)
+    if "family" in about and not about["family"].startswith(DEFAULT):
+        return family(about["family"]).supernet(about["num_classes"], path).eval(), ""
+    return _load_ofa(path)
+
+
+def _load_ofa(path: Path) -> tuple[Supernet, str]:
     try:
         found = supernet_weights(read_weights(path))
         weights = own_spelling(found.weights)
@@ -101,6 +113,34 @@ def load_noted(path: Path | str) -> tuple[Supernet, str]:
     except PnagError as error:
         raise PnagError(f"{path}: {error}") from error
     return supernet.eval(), f"{path}: {found.note}" if found.note else ""
+
+
+def started_from(supernet: Supernet, path: Path | str) -> None:
+    """Fill a supernet from a checkpoint of its width; its classifier only if the classes agree.
+
+    Raises:
+        PnagError: as `load_checkpoint`, or if the file is of another width.
+    """
+    found, _ = _load_ofa(Path(path))
+    if found.width_mult != supernet.width_mult:
+        raise PnagError(
+            f"{path} is of {found.family.name}, not of {supernet.family.name}; take that family, "
+            "or other weights"
+        )
+    weights = found.state_dict()
+    if found.num_classes != supernet.num_classes:
+        weights = {k: v for k, v in weights.items() if not k.startswith("classifier.")}
+    supernet.load_state_dict(weights, strict=found.num_classes == supernet.num_classes)
+
+
+def described(path: Path) -> dict[str, Any]:
+    """What a file of pnag says beside its weights; empty of a file from elsewhere."""
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("pnag", "{}"))
+    except (SafetensorError, OSError, ValueError):  # damaged, by `torch.save`, marked otherwise
+        return {}
+    return about if isinstance(about, dict) else {}
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

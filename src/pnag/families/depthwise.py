@@ -67,7 +67,8 @@ class DepthwiseConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C, H', W')."""
         padding = self.padding[0]
-        assert isinstance(padding, int) and self.bias is None
+        if self.bias is not None or not isinstance(padding, int):  # batch norms were folded in
+            return super().forward(x)
         return depthwise(x, self.weight, self.stride[0], padding)
 
 

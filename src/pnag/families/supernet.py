@@ -1,45 +1,40 @@
-"""The supernet: one set of weights for every architecture of the MobileNetV3 space.
+"""The supernet of Once-for-All's MobileNetV3 family, as its checkpoints name it.
 
 After Once-for-All (https://arxiv.org/abs/1908.09791); layout, names of weights and rules of sharing
-as described in `shared/facts/README.md`. The elastic layers are in `pnag.families.elastic`.
+as described in `shared/facts/README.md`. Modules are nested and named such that the keys of a state
+dict are those of the published files; that is why a convolution sits in a `conv` in a `conv`.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from timm.models.mobilenetv3 import MobileNetV3
 from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 
 from pnag.errors import BadValueError, PnagError
-from pnag.families.elastic import LARGEST_KERNEL, LARGEST_WIDTH, ElasticLayer
-from pnag.families.mobilenetv3 import (
+from pnag.families.elastic import Excite, LayerParts, Step
+from pnag.families.elastic_network import ElasticNetwork
+from pnag.families.layers import Layer
+from pnag.families.ofa_mobilenetv3 import (
     FINAL_CHANNELS,
     HEAD_CHANNELS,
     STEM_CHANNELS,
     UNIT_LAYOUT,
-    build,
+    ofa,
     scaled,
 )
-from pnag.space import AnyArchitecture, Architecture, as_architecture
-from pnag.space.architecture import MAX_DEPTH, UNITS, WIDTHS
+from pnag.space.architecture import MAX_DEPTH
 
-LARGEST = Architecture(
-    (MAX_DEPTH,) * UNITS,
-    (LARGEST_KERNEL,) * (UNITS * MAX_DEPTH),
-    (LARGEST_WIDTH,) * (UNITS * MAX_DEPTH),
-)
 _WANTED = "use a published checkpoint or the weights of a pnag.Supernet"
 
 
-class Supernet(nn.Module):
+class Supernet(ElasticNetwork):
     """Elastic depth, width and kernel in five units with shared weights.
 
     The keys of its state dict are those of the published files (`blocks.1.conv.depth_conv...`).
@@ -54,139 +49,35 @@ class Supernet(nn.Module):
 
     def __init__(self, width_mult: float = 1.0, num_classes: int = 1000) -> None:
         super().__init__()
-        if not 0 < width_mult < float("inf"):
-            raise BadValueError(f"width_mult is {width_mult}, needs a positive number")
+        self.family = ofa(width_mult)
         if num_classes < 1:
             raise BadValueError(f"num_classes is {num_classes}, needs at least 1")
         self.width_mult = width_mult
         self.num_classes = num_classes
-        channels = scaled(STEM_CHANNELS, width_mult)
-        self.first_conv = _conv_norm(3, channels, 3, nn.Hardswish(), stride=2)
-        separable = _named(
-            depth_conv=_conv_norm(channels, channels, 3, nn.ReLU(inplace=True), groups=channels),
-            point_linear=_conv_norm(channels, channels, 1),
-        )
-        self.blocks = nn.ModuleList([_named(conv=separable)])
-        for unit in UNIT_LAYOUT:
-            out_channels = scaled(unit.channels, width_mult)
-            for layer in range(MAX_DEPTH):
-                stride = unit.stride if layer == 0 else 1
-                self.blocks.append(ElasticLayer(channels, out_channels, stride, unit, layer > 0))
-                channels = out_channels
-        final, head = scaled(FINAL_CHANNELS, width_mult), scaled(HEAD_CHANNELS, width_mult)
-        self.final_expand_layer = _conv_norm(channels, final, 1, nn.Hardswish())
+        stem, *blocks, final, _, head, _ = self.family.table
+        self.first_conv = _conv_norm(stem, nn.Hardswish())
+        self.blocks = nn.ModuleList(_block(layer) for layer in blocks)
+        self.final_expand_layer = _conv_norm(final, nn.Hardswish())
         self.feature_mix_layer = _named(
-            conv=nn.Conv2d(final, head, 1, bias=False), activation=nn.Hardswish()
+            conv=nn.Conv2d(head.in_channels, head.out_channels, 1, bias=False),
+            activation=nn.Hardswish(),
         )
-        self.classifier = _named(linear=nn.Linear(head, num_classes))
+        self.classifier = _named(linear=nn.Linear(head.out_channels, num_classes))
         self.apply(_initialise)
 
-    def forward(self, images: Tensor, arch: AnyArchitecture | None = None) -> Tensor:
-        """Logits of one subnet.
-
-        Nothing is remembered between calls. In training mode the running statistics of the
-        subnet's batch norms move; those of a narrower width are the first channels of the wider's,
-        so before a subnet is judged they must be measured anew (BN recalibration).
-
-        Under `torch.nn.parallel.DistributedDataParallel` pass `arch` along with the images, the
-        same on every process, and set `find_unused_parameters=True`: what a subnet leaves out gets
-        no gradient.
-
-        Args:
-            images: (N, 3, H, W).
-            arch: the architecture, or its text form; None is the largest one.
-
-        Returns:
-            (N, num_classes).
-
-        Raises:
-            BadValueError: (a ValueError) for a malformed text.
-        """
-        arch = _architecture(arch)
-        x = self.first_conv(images)
-        x = x + self.blocks[0](x)
-        for position, width in enumerate(arch.widths):
-            if width:
-                x = self.blocks[1 + position](x, width, arch.kernels[position])
-        # The pooled map is kept four-dimensional for the layout's 1x1 convolution.
-        x = self.feature_mix_layer(self.final_expand_layer(x).mean((2, 3), keepdim=True))
-        logits: Tensor = self.classifier(x.flatten(1))
-        return logits
-
-    def subnet(self, arch: AnyArchitecture | None = None) -> MobileNetV3:
-        """The network of one architecture with a copy of its weights.
-
-        Args:
-            arch: the architecture, or its text form; None is the largest one.
-
-        Returns:
-            The timm network that `pnag.build` gives, on this supernet's device and in its mode,
-            with this supernet's outputs for the architecture. It shares nothing with it.
-
-        Raises:
-            BadValueError: (a ValueError) for a malformed text.
-        """
-        arch = _architecture(arch)
-        first, final = self.first_conv, self.final_expand_layer
-        weights = {
-            **_renamed(first, {"conv": "conv_stem", "bn": "bn1"}),
-            **_renamed(
-                self.blocks[0],
-                {
-                    "conv.depth_conv.conv": "blocks.0.0.conv_dw",
-                    "conv.depth_conv.bn": "blocks.0.0.bn1",
-                    "conv.point_linear.conv": "blocks.0.0.conv_pw",
-                    "conv.point_linear.bn": "blocks.0.0.bn2",
-                },
-            ),
-            **_renamed(
-                final, {"conv": f"blocks.{UNITS + 1}.0.conv", "bn": f"blocks.{UNITS + 1}.0.bn1"}
-            ),
-            **_renamed(self.feature_mix_layer, {"conv": "conv_head"}),
-            **_renamed(self.classifier, {"linear": "classifier"}),
-        }
-        for position, width in enumerate(arch.widths):
-            if width:
-                unit, layer = divmod(position, MAX_DEPTH)
-                elastic = cast(ElasticLayer, self.blocks[1 + position])
-                for name, value in elastic.conv.weights(width, arch.kernels[position]).items():
-                    weights[f"blocks.{unit + 1}.{layer}.{name}"] = value
-        # On "meta" no random weights are drawn that the copies would replace at once.
-        with torch.device("meta"):
-            network = build(arch, self.width_mult, self.num_classes)
-        copies = {
-            name: value.detach().clone(memory_format=torch.contiguous_format)
-            for name, value in weights.items()
-        }
-        network.load_state_dict(copies, assign=True)
-        return network.train(self.training)
-
-    def sort_channels(self, trained_widths: Sequence[int] = (LARGEST_WIDTH,)) -> None:
-        """Put the most important expanded channels of every layer first, in place.
-
-        A narrower width keeps the first channels, so before training shrinks the width they should
-        be the important ones: those with the largest L1 norm of the weights that read them, in the
-        projection to the layer's output. Hidden channels of squeeze-excite are sorted in the same
-        way by the weights of its second convolution.
-
-        No channel crosses the boundary of a width in `trained_widths`, hence every subnet made of
-        these widths keeps its outputs. When width shrinks in stages, {6, 4} and then {6, 4, 3},
-        call it with (6,) before the first and with (6, 4) before the second: width 3 then takes
-        the best of the channels of width 4, and what widths 6 and 4 have learnt stays.
-
-        An optimizer's momentum is not reordered: call this before making the optimizer.
-
-        Args:
-            trained_widths: the widths whose subnets must not change.
-
-        Raises:
-            BadValueError: (a ValueError) for a width that the space does not have.
-        """
-        for width in trained_widths:
-            if width not in WIDTHS:
-                raise BadValueError(f"width {width} does not exist, allowed: {WIDTHS}")
-        for layer in itertools.islice(self.blocks, 1, None):
-            cast(ElasticLayer, layer).conv.sort_channels(trained_widths)
+    def layer_parts(self) -> Sequence[LayerParts]:
+        """See `ElasticNetwork.layer_parts`."""
+        _, *blocks, _, _, _, _ = self.family.table
+        mix: Any = self.feature_mix_layer
+        classifier: Any = self.classifier
+        return (
+            LayerParts(project=_step(self.first_conv)),
+            *(_parts(block.conv, layer) for block, layer in zip(self.blocks, blocks, strict=True)),
+            LayerParts(project=_step(self.final_expand_layer)),
+            LayerParts(),
+            LayerParts(project=Step(mix.conv, None, mix.activation)),
+            LayerParts(linear=classifier.linear),
+        )
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -324,40 +215,91 @@ def _own_names() -> dict[str, str]:
     return {_shortest_spelling(key): key for key in keys}
 
 
-def _architecture(arch: AnyArchitecture | None) -> Architecture:
-    if arch is None:
-        return LARGEST
-    return as_architecture(arch)
-
-
 def _named(**modules: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(modules))
 
 
-def _conv_norm(
-    in_channels: int,
-    out_channels: int,
-    kernel: int,
-    activation: nn.Module | None = None,
-    stride: int = 1,
-    groups: int = 1,
-) -> nn.Sequential:
+def _conv_norm(layer: Layer, activation: nn.Module) -> nn.Sequential:
     conv = nn.Conv2d(
-        in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False
-    )
-    modules = {"conv": conv, "bn": nn.BatchNorm2d(out_channels)}
-    return _named(**modules, **({} if activation is None else {"activation": activation}))
+        layer.in_channels, layer.out_channels, layer.kernel, layer.stride, layer.kernel // 2,
+        bias=False,
+    )  # fmt: skip
+    return _named(conv=conv, bn=nn.BatchNorm2d(layer.out_channels), activation=activation)
 
 
-def _renamed(module: nn.Module, names: Mapping[str, str]) -> dict[str, Tensor]:
-    """A module's state dict with its children under timm's names."""
-    weights = module.state_dict()
-    return {
-        key.replace(name, timm_name, 1): value
-        for name, timm_name in names.items()
-        for key, value in weights.items()
-        if key.startswith(f"{name}.")
+def _block(layer: Layer) -> nn.Sequential:
+    """A separable layer or an inverted residual as the published files nest and name it.
+
+    Around the convolutions and batch norms of all but the first there is one more `conv` or `bn`.
+    """
+    inner = layer.kind == "inverted"
+
+    def conv(in_channels: int, out_channels: int) -> nn.Module:
+        plain = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        return _named(conv=plain) if inner else plain
+
+    def norm(channels: int) -> nn.Module:
+        plain = nn.BatchNorm2d(channels)  # momentum 0.1, eps 1e-5
+        return _named(bn=plain) if inner else plain
+
+    wide = layer.expanded
+    # Hard swish keeps its input for the backward pass, so only ReLU may overwrite it.
+    act: dict[str, nn.Module] = {
+        "act": nn.ReLU(inplace=True) if layer.activation == "re" else nn.Hardswish()
     }
+    filtering = nn.Conv2d(
+        wide, wide, layer.kernel, layer.stride, layer.kernel // 2, groups=wide, bias=False
+    )
+    depth = {"conv": _with_matrices(filtering) if inner else filtering, "bn": norm(wide)}
+    if layer.squeezed:
+        depth["se"] = _named(
+            fc=_named(
+                reduce=nn.Conv2d(wide, layer.squeezed, 1),
+                expand=nn.Conv2d(layer.squeezed, wide, 1),
+            )
+        )
+    modules: dict[str, nn.Module] = {}
+    if inner:
+        modules["inverted_bottleneck"] = _named(conv=conv(layer.in_channels, wide), bn=norm(wide))
+    modules["depth_conv"] = _named(**depth)
+    modules["point_linear"] = _named(
+        conv=conv(wide, layer.out_channels), bn=norm(layer.out_channels)
+    )
+    return _named(conv=_named(**act, **modules))
+
+
+def _with_matrices(conv: nn.Conv2d) -> nn.Sequential:
+    """A depthwise 7x7 convolution with the matrices that make smaller kernels from its weights."""
+    module = nn.Sequential()
+    # published files list the parameters in this order
+    module.register_parameter("5to3_matrix", nn.Parameter(torch.eye(9)))
+    module.register_parameter("7to5_matrix", nn.Parameter(torch.eye(25)))
+    module.add_module("conv", conv)
+    return module
+
+
+def _parts(block: Any, layer: Layer) -> LayerParts:
+    """The modules of a `_block`."""
+    depth, act = block.depth_conv, block.act
+    if layer.kind == "separable":
+        return LayerParts(_step(block.point_linear), depthwise=Step(depth.conv, depth.bn, act))
+    excite = None
+    if layer.squeezed:
+        fc = depth.se.fc
+        excite = Excite(fc.reduce, fc.expand, nn.ReLU(), nn.Hardsigmoid())
+    expand, project = block.inverted_bottleneck, block.point_linear
+    return LayerParts(
+        Step(project.conv.conv, project.bn.bn),
+        Step(expand.conv.conv, expand.bn.bn, act),
+        Step(depth.conv.conv, depth.bn.bn, act),
+        excite,
+        depth.conv,
+    )
+
+
+def _step(module: Any) -> Step:
+    """Of a convolution, batch norm and, where there is one, activation of these names."""
+    return Step(module.conv, module.bn, getattr(module, "activation", None))
 
 
 def _initialise(module: nn.Module) -> None:

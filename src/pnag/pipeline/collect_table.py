@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ from pnag.pipeline.display import Display
 from pnag.pipeline.preprocessing import expected_input, normalised_by, supernet_preprocessing
 from pnag.pipeline.size import Size
 from pnag.pipeline.tables import counted_columns, read_table, write_table
-from pnag.space import SearchSpace, sample_shared
+from pnag.space import sample_shared
 from pnag.space.sharing import SHARED
 from pnag.training.collect import COLUMNS, collect, collected_precision
 from pnag.training.decode import MEGAPIXELS
@@ -194,8 +194,8 @@ def collect_table(
             f"choose {out.with_suffix('.csv')}"
         )
     files = named_costs(costs)
-    space = SearchSpace()
     supernet, note = load_noted(supernet_file)
+    family, num_classes = supernet.family, supernet.num_classes
     if note:
         display.note(f"[yellow]note:[/yellow] {escape(note)}")
     told = trained_on(supernet_file)
@@ -203,8 +203,10 @@ def collect_table(
     pixels = resolution or (told.resolution if told else None)
 
     def devices(resolution: int) -> dict[str, Cost]:
-        size = Size(resolution, supernet.width_mult, supernet.num_classes)
-        return {name: load_cost(file, **asdict(size)) for name, file in files.items()}
+        return {
+            name: load_cost(file, family, resolution=resolution, num_classes=num_classes)
+            for name, file in files.items()
+        }
 
     # A mistake in them is told before images are decoded, where the resolution is known.
     models = devices(pixels) if pixels else None
@@ -227,7 +229,7 @@ def collect_table(
     data, normalised = normalised_for(supernet_file, supernet.num_classes, data)
     for note in filter(None, (judged, normalised)):
         display.note(f"[yellow]note:[/yellow] {escape(note)}")
-    size = Size(data.preprocessing.resolution, supernet.width_mult, supernet.num_classes)
+    size = Size(data.preprocessing.resolution, family.name, num_classes)
     if models is None:
         models = devices(size.resolution)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -236,7 +238,7 @@ def collect_table(
     settings = evaluator_settings(device, validation, kept)
     display.note(f"judged in {settings.precision} [dim](--precision)[/dim]")
     rng = np.random.default_rng(seed)
-    tokens = sample_shared(space, architectures, rng, shared=shared or SHARED)
+    tokens = sample_shared(family.space, architectures, rng, shared=shared or SHARED)
     if device.type == "cpu" and ray_address is None and workers > allowed_cpus():
         display.warn(
             f"{workers} workers share the {allowed_cpus()} CPU(s) that this process may use, one "
@@ -254,7 +256,7 @@ def collect_table(
             progress=bar.update,
         )
     path = out.with_suffix(".parquet")
-    table = table.assign(**counted_columns(space, tokens, size))
+    table = table.assign(**counted_columns(tokens, size))
     further, dropped = columns_of_before(path, table)
     further |= {name: model.predict(tokens) for name, model in models.items()}
     if dropped := [name for name in dropped if name not in further]:

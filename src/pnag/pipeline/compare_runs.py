@@ -8,7 +8,8 @@ import numpy as np
 
 from pnag.errors import PnagError
 from pnag.files import read_json
-from pnag.pipeline.report import SPACE, load_results, size_measured
+from pnag.pipeline.report import load_results
+from pnag.pipeline.size import Size
 from pnag.pipeline.tables import architecture_table
 from pnag.report.cells import what_accuracy_means
 from pnag.report.compare import Compared, Comparison, compare
@@ -65,7 +66,7 @@ def _answers_file(path: Path, name: str) -> Compared:
     raw = read_json(path)
     try:
         budgets = [float(a["budget"]) for a in raw]
-        tokens = SPACE.encode([a["arch"] for a in raw])
+        tokens = Size().of.space.encode([a["arch"] for a in raw])
         accuracy, cost = (np.array([float(a[key]) for a in raw]) for key in ("accuracy", "cost"))
         if not (len(raw) and np.isfinite([accuracy, cost]).all()):
             raise ValueError("no answers, or a number that is not finite")
@@ -75,7 +76,7 @@ def _answers_file(path: Path, name: str) -> Compared:
             "or such a file"
         ) from error
     front = pareto_front(tokens, accuracy, cost)
-    rows = architecture_table(SPACE, front.tokens, front.accuracy, front.cost, size_measured({}))
+    rows = architecture_table(front.tokens, front.accuracy, front.cost, Size())
     return Compared(
         name, str(path), f"answers of <code>pnag search</code> in {escape(path.name)}.",
         None, None, None, "", "", budgets, rows,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from pnag.cost.counted import COUNTED, CountedCost
@@ -15,7 +14,6 @@ from pnag.pipeline.recipe import Recipe
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.search_stages import search_stages
 from pnag.pipeline.size import Size
-from pnag.pipeline.stages import SPACE
 from pnag.pipeline.tables import read_table, write_table
 
 
@@ -30,16 +28,17 @@ def size_of(run: RunDirectory, recipe: Recipe, given: dict[str, Any]) -> Size:
         PnagError: if the run's networks are of another size than the user says.
     """
     if recipe.table is not None:
-        return Size(**given)
-    identity = LatencyTable.load(run.latency_table).identity
-    own = {name: identity[name] for name in asdict(Size())}
+        return Size.of_identity(given)
+    size = Size.of_identity(LatencyTable.load(run.latency_table).identity)
+    own = size.identity()
     for name, value in given.items():
-        if value != own[name]:
+        if value != own.get(name):
+            has = f"have {own[name]:g}" if name in own else f"are of {size.family}"
             raise PnagError(
-                f"--{name.replace('_', '-')} is {value:g}, but the networks of {run.path} have "
-                f"{own[name]:g}; leave it out, or make a run of that size"
+                f"--{name.replace('_', '-')} is {value:g}, but the networks of {run.path} "
+                f"{has}; leave it out, or make a run of that size"
             )
-    return Size(**own)
+    return size
 
 
 def device_run(
@@ -57,10 +56,10 @@ def device_run(
         PnagError: if there is no such cost, it is of another size, or the run's directory cannot
             be written.
     """
-    cost = load_cost(spec, **asdict(size))
+    cost = load_cost(spec, size.of, resolution=size.resolution, num_classes=size.num_classes)
     identity = {
         "cost": spec if spec in COUNTED else file_fingerprint(expand_home(spec)),
-        **asdict(size),
+        **size.identity(),
     }
     key = fingerprint(identity)
     try:
@@ -78,11 +77,11 @@ def device_run(
     }
 
     def work() -> None:
-        write_json(device.path / "device.json", {"device": spec, **asdict(size)})
+        write_json(device.path / "device.json", {"device": spec, **size.identity()})
         cost.save(cost_file)
         write_bytes(device.accuracy_predictor, run.accuracy_predictor.read_bytes())
         table = read_table(run.table)
-        table["cost"] = cost.predict(SPACE.encode(table["arch"]))
+        table["cost"] = cost.predict(size.of.space.encode(table["arch"]))
         write_table(table, device.table)
 
     outputs = [cost_file, device.accuracy_predictor, device.table]

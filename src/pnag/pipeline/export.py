@@ -6,17 +6,19 @@ import shlex
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.markup import escape
-from timm.models.mobilenetv3 import MobileNetV3
 
 from pnag.deploy.export import export_checked, export_int8, write_example, write_preprocessing
 from pnag.deploy.formats import ANY_BATCH, FORMATS, Images
 from pnag.errors import PnagError
+from pnag.families import Family, family
+from pnag.families.checkpoints import described
+from pnag.families.registry import DEFAULT
 from pnag.files import exists
 from pnag.pipeline.budgets import Budget
 from pnag.pipeline.class_names import in_order_of
@@ -32,6 +34,7 @@ from pnag.pipeline.exportable import (
     within,
 )
 from pnag.pipeline.given_architecture import given_architecture, unlike
+from pnag.pipeline.named_family import named_family
 from pnag.pipeline.preprocessing import imagenet_classes, normalised_by, preprocessing_of
 from pnag.pipeline.size import Size
 from pnag.training.decode import MEGAPIXELS
@@ -55,6 +58,7 @@ class Asked:
     images: str | None = None
     classes: int | None = None
     int8: bool = False
+    family: str | None = None
     width_mult: float | None = None
     resolution: int | None = None
     num_classes: int | None = None
@@ -63,9 +67,17 @@ class Asked:
     batch: int = 1  # or ANY_BATCH
 
     @property
+    def of(self) -> Family:
+        """The family, as it is given or as the file of weights tells."""
+        told = described(Path(self.weights)).get("family") if self.weights else None
+        if told and not told.startswith(DEFAULT):
+            return family(told)
+        return named_family(self.family, self.width_mult)
+
+    @property
     def size(self) -> Size:
         """Of networks that nothing else tells the size of."""
-        return Size(self.resolution or 224, self.width_mult or 1.0, self.num_classes or 1000)
+        return Size(self.resolution or 224, self.of.name, self.num_classes or 1000)
 
 
 def export_all(what: str, asked: Asked) -> Iterator[str]:
@@ -78,7 +90,7 @@ def export_all(what: str, asked: Asked) -> Iterator[str]:
     if exists(path) and path.is_dir():
         run = open_run(path)
         networks = list(_of_run(run, asked))
-    elif given := given_architecture(what):
+    elif given := given_architecture(what, asked.of):
         if asked.budget is not None:
             raise PnagError("--budget chooses among the answers of a run, and this is one network")
         run, networks = None, [_maker(asked)(str(given[0]), "pnag")]
@@ -103,8 +115,9 @@ def export_all(what: str, asked: Asked) -> Iterator[str]:
         elif data is not None:
             data = normalised_by(data, networks[0].preprocessing)
         for one in networks:
+            if data is not None and one.resolution != data.preprocessing.resolution:
+                data, _ = _images(run, asked, one, stack)  # an answer has its own resolution
             if asked.weights and data is not None:
-                assert isinstance(one.network, MobileNetV3)  # a subnet
                 recalibrate(one.network, data, seed=asked.seed)
                 said = f"weights of the supernet {asked.weights}, batch norms measured on images"
                 one = replace(one, weights=said)
@@ -128,7 +141,7 @@ def export_all(what: str, asked: Asked) -> Iterator[str]:
 
 def _size_of(one: Exportable) -> Size:
     config: dict[str, Any] = one.network.pnag_config  # type: ignore[assignment]  # of `build`
-    return Size(one.resolution, config["width_mult"], config["num_classes"])
+    return Size(one.resolution, config["family"], config["num_classes"])
 
 
 def _maker(asked: Asked, run: Path | None = None) -> Callable[[str, str], Exportable]:
@@ -175,7 +188,8 @@ def _of_run(run: FinishedRun, asked: Asked) -> Iterator[Exportable]:
         return
     whose = None
     if run.recipe.source == "imagenet":
-        asked, whose = replace(asked, **asdict(Size(run.recipe.resolution))), run.files.path
+        own = Size(run.recipe.resolution).identity()
+        asked, whose = replace(asked, **own), run.files.path
     make = _maker(asked, whose)
     yield from (make(answer["arch"], name_of(run, answer)) for answer in answers)
 
@@ -188,7 +202,7 @@ def _images(
     if asked.int8 and images is not None and run is not None:
         data = load_images(
             images.source,
-            resolution=images.resolution,
+            resolution=one.resolution,
             cache=images.cache or run.files.path / "images",
             classes=images.classes,
             seed=run.recipe.seed,

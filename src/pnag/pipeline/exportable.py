@@ -12,8 +12,9 @@ from safetensors.torch import load
 from torch import nn
 
 from pnag.errors import PnagError
-from pnag.families import Supernet, load_published
+from pnag.families import load_published
 from pnag.families.checkpoints import load_noted
+from pnag.families.elastic_network import ElasticNetwork
 from pnag.files import read_json
 from pnag.pipeline.budgets import Budget, check_units
 from pnag.pipeline.preprocessing import (
@@ -24,7 +25,7 @@ from pnag.pipeline.preprocessing import (
 )
 from pnag.pipeline.recipe import Recipe, load_recipe, make_recipe
 from pnag.pipeline.run_directory import RunDirectory, answer_name, finished_run
-from pnag.pipeline.size import Size
+from pnag.pipeline.size import Size, family_of_recipe
 
 FRESH = "fresh weights: it predicts nothing until it is trained"
 PUBLISHED = "published"
@@ -83,7 +84,7 @@ class Trained:
     """
 
     name: str
-    supernet: Supernet
+    supernet: ElasticNetwork
     preprocessing: dict[str, Any] | None
     note: str = ""
 
@@ -107,13 +108,14 @@ def load_supernet(
         PnagError: if it cannot be had, or is of another width, class count or resolution.
     """
     preprocessing, note = None, ""
+    supernet: ElasticNetwork
     if weights == PUBLISHED:
         supernet = load_published(width_mult or 1.0)
     else:
         supernet, note = load_noted(Path(weights))
         preprocessing = supernet_preprocessing(Path(weights), supernet.num_classes)
     for name, asked, found in (
-        ("width-mult", width_mult, supernet.width_mult),
+        ("width-mult", width_mult, supernet.family.identity().get("width_mult")),
         ("num-classes", num_classes, supernet.num_classes),
         ("resolution", resolution, preprocessing["resolution"] if preprocessing else None),
     ):
@@ -141,6 +143,10 @@ def subnet(arch: str, trained: Trained, resolution: int | None, name: str = "pna
         f"weights of the supernet {trained.name}, batch norms as it left them, which are of no one "
         "subnet: --images SOURCE measures them anew"
     )
+    own = trained.supernet.family.parse(arch).resolution
+    if own:  # it chooses its resolution, and the file's is the largest
+        shorter = round(preprocessing["shorter"] * own / preprocessing["resolution"])
+        preprocessing = {**preprocessing, "resolution": own, "shorter": shorter}
     pixels = int(preprocessing["resolution"])
     if guessed:
         said += (
@@ -212,9 +218,11 @@ def finetuned(run: FinishedRun, answer: dict[str, Any]) -> Exportable:
     assert images is not None
     name = name_of(run, answer)
     path = run.files.models / f"{name}.safetensors"
-    preprocessing = read_json(run.files.models / "preprocessing.json")
+    own = path.with_suffix(".preprocessing.json")  # of an answer with a resolution of its own
+    usual = run.files.models / "preprocessing.json"
+    preprocessing = read_json(own if own.exists() else usual)
     classes = len(preprocessing["classes"])
-    size = Size(preprocessing["resolution"], images.width_mult or 1.0, classes)
+    size = Size(preprocessing["resolution"], family_of_recipe(run.recipe).name, classes)
     network = size.build(answer["arch"])
     try:
         network.load_state_dict(load(path.read_bytes()))
@@ -223,7 +231,7 @@ def finetuned(run: FinishedRun, answer: dict[str, Any]) -> Exportable:
     except (SafetensorError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise PnagError(
-            f"{path} does not hold the weights of {answer['arch']} at width {size.width_mult:g} "
+            f"{path} does not hold the weights of {answer['arch']} of {size.family} "
             f"with {classes} classes ({reason}); run `pnag run` again"
         ) from error
     said = f"fine-tuned on {images.source}"

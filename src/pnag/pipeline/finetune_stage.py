@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from torch import nn
 
-from pnag.families.supernet import Supernet
+from pnag.families.elastic_network import ElasticNetwork
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.pipeline.image_stages import ImageRun, trained_supernet
 from pnag.pipeline.preprocessing import preprocessing_of
@@ -15,6 +16,7 @@ from pnag.pipeline.stages import model_name
 from pnag.pipeline.trained import Answer
 from pnag.threads import torch_threads
 from pnag.training.finetune import finetune, finetune_identity, judge
+from pnag.training.images import ImageData
 from pnag.training.loop import Step
 from pnag.training.plan import FinetuningPlan
 from pnag.training.settings import FinetuneSettings
@@ -34,19 +36,25 @@ def finetune_stage(
     files, settings = run.run, run.finetune_settings(plan)
     supernet = trained_supernet(run)
     identity_of_supernet = file_fingerprint(files.supernet)
+    data = {a.arch: run.tuning_data_of(a.arch) for a in answers}
     tuned = [
         Tuned(
             arch,
             finetune_identity(
-                identity_of_supernet, arch, run.data, settings, run.recipe.seed, run.accelerator
+                identity_of_supernet,
+                arch,
+                data[arch],
+                settings,
+                run.recipe.seed,
+                run.accelerator,
             ),
         )
-        for arch in dict.fromkeys(a.arch for a in answers)
+        for arch in data
     ]
     device = run.accelerator.device
-    share = shares(len(tuned), settings, run.data, supernet.width_mult, device.type == "cuda")
+    share = shares(len(tuned), settings, run.data, supernet.family, device.type == "cuda")
     if run.ray_address or share.workers > 1:
-        _tune_at_once(run, supernet, tuned, settings, share)
+        _tune_at_once(run, supernet, tuned, data, settings, share)
     known = read_json(files.judged) if files.judged.exists() else {}
     networks: dict[str, nn.Module] = {}
     judged: dict[str, Any] = {}
@@ -60,7 +68,7 @@ def finetune_stage(
             network = finetune(
                 supernet,
                 arch,
-                run.data,
+                data[arch],
                 settings,
                 files.finetuned,
                 identity=identity,
@@ -72,7 +80,7 @@ def finetune_stage(
             if known.get(arch, {}).get("weights") == identity:
                 judged[arch] = known[arch]
             else:
-                found = judge(network, run.data, "test", device)
+                found = judge(network, data[arch], "test", device)
                 judged[arch] = asdict(found) | {"weights": identity}
             networks[arch] = network.cpu()
         bar.update(len(tuned), len(tuned))
@@ -82,8 +90,9 @@ def finetune_stage(
 
 def _tune_at_once(
     run: ImageRun,
-    supernet: Supernet,
+    supernet: ElasticNetwork,
     tuned: list[Tuned],
+    data: Mapping[str, ImageData],
     settings: FinetuneSettings,
     share: Shares,
 ) -> None:
@@ -93,13 +102,13 @@ def _tune_at_once(
     if run.ray_address:
         with run.display.bar("fine-tuning on the cluster") as bar:
             finetune_on_ray(
-                supernet, tuned, run.data, settings, folder, address=run.ray_address,
+                supernet, tuned, data, settings, folder, address=run.ray_address,
                 watch=bar.update, **how,
             )  # fmt: skip
         return
     with run.display.bar(f"fine-tuning, {share.workers} networks at a time") as bar:
         finetune_side_by_side(
-            supernet, tuned, run.data, settings, folder, share=share,
+            supernet, tuned, data, settings, folder, share=share,
             watch=lambda done, total, loss: bar.update(done, total, f"loss {loss:.3f}"), **how,
         )  # fmt: skip
 
@@ -109,4 +118,7 @@ def write_weights(run: ImageRun, answers: list[Answer], networks: dict[str, nn.M
     for a in answers:
         path = run.run.models / f"{model_name(a)}.safetensors"
         save_weights(networks[a.arch], path, fingerprint(a.arch))
+        if run.data_of(a.arch) is not run.data:  # its own resolution
+            how = path.with_suffix(".preprocessing.json")
+            write_json(how, preprocessing_of(run.data_of(a.arch)))
     write_json(run.run.models / "preprocessing.json", preprocessing_of(run.data))

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from pnag.errors import PnagError
+from pnag.families.checkpoints import described
+from pnag.families.registry import DEFAULT, family
 from pnag.files import read_json, write_json
 from pnag.training.plan import SupernetPlan
 from pnag.training.settings import Precision
-from pnag.training.weights import described
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,16 @@ class Asked:
     """What a supernet is asked for; None is left to the plan.
 
     Attributes:
-        images: their identity. supernet: the recipe's settings, without what has a place here.
+        images, start: identities of the images and of the weights. supernet: the recipe's settings,
+            without what has a place here.
     """
 
     images: str
     supernet: dict[str, Any]
     seed: int
     minutes: float
+    start: str
+    family: str | None
     width_mult: float | None
     epochs: int | None
     precision: Precision | None
@@ -102,13 +106,20 @@ def _parsed(about: Mapping[str, Any]) -> tuple[Asked, SupernetPlan] | None:
 def _differences(before: Asked, plan: SupernetPlan, now: Asked) -> Iterator[str]:
     told = {**_flat("supernet", before.supernet), "seed": before.seed}
     wanted = {**_flat("supernet", now.supernet), "seed": now.seed}
+    if before.start != now.start:
+        yield "it started from other weights (--start)"
     if before.images != now.images:
         yield "the images, their classes or their resolution are others"
     # What was left open the first time was decided then.
-    for name in ("width_mult", "epochs", "precision"):
+    for name in ("epochs", "precision"):
         if getattr(now, name) is not None:
             told[name], wanted[name] = getattr(plan, name), getattr(now, name)
-    if now.width_mult is None or now.epochs is None:
+    if now.family is not None and not plan.family.startswith(now.family):
+        told["family"], wanted["family"] = plan.family, now.family
+    if now.width_mult is not None:
+        told["width_mult"] = family(plan.family).identity().get("width_mult")
+        wanted["width_mult"] = now.width_mult
+    if (now.width_mult is None and now.family in (None, DEFAULT)) or now.epochs is None:
         told["minutes"], wanted["minutes"] = before.minutes, now.minutes
     for name, value in wanted.items():
         if told.get(name) != value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from pnag.pipeline.devices import device_run, size_of
 from pnag.pipeline.display import Display
 from pnag.pipeline.recipe import Recipe, load_recipe, make_recipe
 from pnag.pipeline.run_directory import RunDirectory, finished_run
-from pnag.pipeline.size import Size
-from pnag.pipeline.stages import SPACE, best_of_table
+from pnag.pipeline.size import Size, family_of_recipe
+from pnag.pipeline.stages import best_of_table
 from pnag.pipeline.tables import read_table
 from pnag.pipeline.trained import (
     Answer,
@@ -96,16 +96,20 @@ def generate_for(
     sized = size_of(run, recipe, size) if size or own_device or further else Size()
     if recipe.table and (own_device or further):
         display.note(
-            f"[dim]costs of networks of width {sized.width_mult:g} at {sized.resolution}x"
+            f"[dim]costs of networks of {sized.family} at {sized.resolution}x"
             f"{sized.resolution} with {sized.num_classes} classes[/dim]"
         )
-    costs: dict[str, Predicts] = {n: load_cost(s, **asdict(sized)) for n, s in further.items()}
+    costs: dict[str, Predicts] = {
+        name: load_cost(spec, sized.of, resolution=sized.resolution, num_classes=sized.num_classes)
+        for name, spec in further.items()
+    }
     if own_device:
         with torch_threads(recipe.torch_threads):
             run = device_run(run, recipe, own_device, sized, display)
     if not costs:
-        result = answer(load_calibrated_front(run, SPACE), SPACE, asked[names[0]])
-        return most_likely(run, SPACE, asked[names[0]]) if greedy else result
+        space = family_of_recipe(recipe).space
+        result = answer(load_calibrated_front(run, space), space, asked[names[0]])
+        return most_likely(run, space, asked[names[0]]) if greedy else result
     return answer_several(run, recipe, names[0], asked, costs, display)
 
 
@@ -190,7 +194,8 @@ def answer_several(
     Raises:
         PnagError: if none is within all: names the budget that cannot be held, and what can.
     """
-    labels, calibration = load_labels(run, SPACE), load_front_calibration(run)
+    space = family_of_recipe(recipe).space
+    labels, calibration = load_labels(run, space), load_front_calibration(run)
     names = list(budgets)
     limits = np.array([budgets[name] for name in names])
 
@@ -208,17 +213,17 @@ def answer_several(
         up_to = calibration.uncorrected(up_to)
     start = np.concatenate(
         [
-            draw_up_to(load_generator(run.generator, SPACE), up_to, recipe.front, recipe.seed),
-            load_front(run.front, SPACE).tokens,
-            best_of_table(read_table(run.table)),
-            SPACE.sample_stretched(STRETCHED, np.random.default_rng(recipe.seed)),
+            draw_up_to(load_generator(run.generator, space), up_to, recipe.front, recipe.seed),
+            load_front(run.front, space).tokens,
+            best_of_table(space, read_table(run.table)),
+            space.sample_stretched(STRETCHED, np.random.default_rng(recipe.seed)),
         ]
     )
 
     def search(start: Tokens) -> tuple[Tokens, float]:
         with display.bar("searching within all budgets") as bar:
             return best_within(
-                SPACE, start, labels.accuracy.predict, all_costs, limits, recipe.front,
+                space, start, labels.accuracy.predict, all_costs, limits, recipe.front,
                 seed=recipe.seed, progress=bar.update,
             )  # fmt: skip
 
@@ -229,7 +234,7 @@ def answer_several(
     values = all_costs(tokens)[0].tolist()
     return SeveralAnswer(
         budgets,
-        SPACE.text(tokens)[0],
+        space.text(tokens)[0],
         float(labels.accuracy.predict(tokens)[0]),
         dict(zip(names, values, strict=True)),
     )
@@ -249,10 +254,11 @@ def _what_can_be_held(
         PnagError: if there is none: names a budget that cannot be held and the least that can.
     """
     settings, seed = recipe.front, recipe.seed
+    space = family_of_recipe(recipe).space
     start = np.concatenate([start, nearest])
     for which, name in enumerate(names):  # a budget that no architecture is within
         alone = np.where(np.arange(len(names)) == which, limits, np.inf)
-        found = cheapest_within(SPACE, start, costs, alone, which, settings, seed=seed)
+        found = cheapest_within(space, start, costs, alone, which, settings, seed=seed)
         assert found is not None  # there are no other budgets
         if found[1] > limits[which]:
             raise PnagError(
@@ -260,7 +266,7 @@ def _what_can_be_held(
                 f"cheapest has {amount(found[1])}"
             )
     which = int((costs(nearest)[0] / limits).argmax())
-    found = cheapest_within(SPACE, start, costs, limits, which, settings, seed=seed)
+    found = cheapest_within(space, start, costs, limits, which, settings, seed=seed)
     others = " and ".join(
         f"{name} {amount(limit)}" for i, (name, limit) in enumerate(zip(names, limits, strict=True))
         if i != which

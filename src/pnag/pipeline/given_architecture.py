@@ -6,19 +6,23 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pnag.errors import PnagError
+from pnag.families import Family, family
 from pnag.files import exists, expand_home
 from pnag.pipeline.size import Size
-from pnag.space import Architecture
+from pnag.space import BaseArchitecture
 from pnag.space.notation import parts_of, sizes_besides
 
 LONGEST = 1_000_000  # bytes of a file: a network that is described block by block has some 10,000
 
 
-def given_architecture(text: str) -> tuple[Architecture, dict[str, float]] | None:
+def given_architecture(
+    text: str, of: Family | None = None
+) -> tuple[BaseArchitecture, dict[str, float]] | None:
     """The architecture, and what is said beside it of the network's size.
 
     Args:
-        text: anything that `Architecture.parse` reads, or the path of a file that holds it.
+        text: anything that the family's architectures are read from, or the path of a file with it.
+        of: its family; Once-for-All's if None.
 
     Returns:
         None for a text that is neither a file nor looks like an architecture.
@@ -33,26 +37,28 @@ def given_architecture(text: str) -> tuple[Architecture, dict[str, float]] | Non
         where = ""
     else:
         return None
+    kind = (of or family()).space.architecture
     try:
         if text.lstrip().startswith("["):
             raise PnagError("a list, needs one architecture: an entry of it")
         if not text.lstrip().startswith("{"):
-            return Architecture.parse(text), {}
+            return kind.parse(text), {}
         parts = parts_of(text)
         inner = parts.get("arch")
         sizes = sizes_besides(parts) | (sizes_besides(inner) if isinstance(inner, Mapping) else {})
-        return Architecture.parse(parts), sizes
+        return kind.parse(parts), sizes
     except PnagError as error:
         raise PnagError(f"{where}{error}") from error
 
 
 def unlike(sizes: dict[str, float], size: Size) -> list[str]:
     """Where the size that an architecture comes with is not that of the network, for people."""
+    own = size.identity()
     return [
         f"the architecture says {name.replace('_', ' ')} {said:g}; taken is "
-        f"{getattr(size, name):g}: give --{name.replace('_', '-')} {said:g} if it should be that"
+        f"{own[name]:g}: give --{name.replace('_', '-')} {said:g} if it should be that"
         for name, said in sizes.items()
-        if said != getattr(size, name)
+        if name in own and said != own[name]
     ]
 
 

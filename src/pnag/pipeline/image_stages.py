@@ -20,8 +20,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pnag.cost.latency_model import LatencyModel
 from pnag.errors import PnagError
-from pnag.families import load_checkpoint
-from pnag.families.supernet import LARGEST, Supernet
+from pnag.families.checkpoints import load_checkpoint
+from pnag.families.elastic_network import ElasticNetwork
+from pnag.families.registry import family
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.pipeline.decoded_images import decode_images, tell_images
 from pnag.pipeline.display import Display
@@ -40,21 +41,22 @@ from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.size import Size
 from pnag.pipeline.size_stage import size_stage
 from pnag.pipeline.stages import DEFAULT_BUDGETS
+from pnag.pipeline.start import Start, find_start
 from pnag.pipeline.suited_size import SuitedSize
 from pnag.pipeline.tables import architecture_table, write_table
 from pnag.pipeline.trained import save_gaussian_process
 from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.rounds import ask_in_rounds
-from pnag.space import SearchSpace, Tokens, sample_shared
+from pnag.space import BaseArchitecture, Tokens, sample_shared
 from pnag.training.batches import steps_per_epoch
 from pnag.training.collect import collect
-from pnag.training.images import ImageData
+from pnag.training.images import ImageData, load_images
+from pnag.training.joined import with_validation
 from pnag.training.loop import to_device
 from pnag.training.phases import PHASES
 from pnag.training.plan import (
     SHARES,
     VALIDATION,
-    WIDTHS,
     CollectingPlan,
     FinetuningPlan,
     SupernetPlan,
@@ -67,14 +69,21 @@ from pnag.training.plan import (
 )
 from pnag.training.precision import MIXED, training_precision
 from pnag.training.processes import from_main
-from pnag.training.settings import FinetuneSettings, Precision, SupernetSettings
-from pnag.training.subnets import SubnetEvaluator
+from pnag.training.settings import (
+    ADAPTING,
+    ADAPTING_ONE,
+    FinetuneFit,
+    FinetuneSettings,
+    FitSettings,
+    Precision,
+    SupernetSettings,
+)
+from pnag.training.subnets import make_evaluator
 from pnag.training.supernet_training import Progress, epochs_of, train_supernet
 from pnag.training.trained_on import TrainedOn
 from pnag.training.weights import save_described
 from pnag.training.workers import suited_workers
 
-SPACE = SearchSpace()
 LOOK_SHARE = 0.03  # of the training's time may go into looking at its accuracy
 LOOK_IMAGES = 500
 
@@ -90,6 +99,7 @@ class ImageRun:
     run: RunDirectory
     recipe: Recipe
     images: ImagesRecipe
+    start: Start
     data: ImageData
     accelerator: Accelerator
     display: Display
@@ -122,15 +132,57 @@ class ImageRun:
         """Say what a user should know."""
         self.display.note(f"[yellow]note:[/yellow] {escape(text)}")
 
+    @property
+    def settings(self) -> SupernetSettings:
+        """The recipe's for the supernet; from trained weights it is adapted."""
+        settings = self.recipe.supernet
+        if self.start.weights is None or settings.method == "progressive":
+            return settings
+        fit = ADAPTING if settings.fit == FitSettings() else settings.fit
+        return replace(settings, method="transfer", fit=fit)
+
+    @property
+    def tuning(self) -> FinetuneSettings:
+        """The recipe's for fine-tuning, likewise."""
+        settings = self.recipe.finetune
+        if self.start.weights is None or settings.fit != FinetuneFit():
+            return settings
+        return replace(settings, fit=ADAPTING_ONE)
+
+    @property
+    def cache(self) -> Path:
+        """Folder of decoded images."""
+        return self.images.cache or self.run.path / "images"
+
+    def tuning_data_of(self, arch: str) -> ImageData:
+        """What an answer is fine-tuned on: all but the test images."""
+        return with_validation(self.data_of(arch), self.cache)
+
+    def data_of(self, arch: str) -> ImageData:
+        """The images at the resolution that an architecture chooses."""
+        pixels = BaseArchitecture.parse(arch).resolution
+        if pixels in (0, self.data.preprocessing.resolution):
+            return self.data
+        data = load_images(
+            self.images.source,
+            resolution=pixels,
+            cache=self.cache,
+            classes=self.images.classes,
+            seed=self.recipe.seed,
+            on_corrupt=self.images.on_corrupt,
+            max_megapixels=self.images.max_megapixels,
+        )
+        return self.start.normalise(data)
+
     def supernet_settings(self, plan: SupernetPlan) -> SupernetSettings:
         """The recipe's, with what was planned."""
-        settings = self.recipe.supernet
+        settings = self.settings
         fit = with_batch(settings.fit, plan.batch_size)
         return replace(settings, fit=replace(fit, epochs=plan.epochs))
 
     def finetune_settings(self, plan: FinetuningPlan) -> FinetuneSettings:
         """The recipe's, for these images, with what was planned."""
-        settings = self.recipe.finetune
+        settings = self.tuning
         fit = suited_batch(settings.fit, self.data, device=self.accelerator.device)
         return replace(settings, fit=replace(fit, epochs=plan.epochs))
 
@@ -174,7 +226,8 @@ def open_images(
     if not accelerator.is_main_process:
         display = Display(Console(quiet=True))
     cache = images.cache or run.path / "images"
-    suited = size_stage(run, recipe, images, cache, accelerator, display)
+    start = from_main(accelerator, lambda: _start(run, images, display))
+    suited = size_stage(run, recipe, images, start, cache, accelerator, display)
     with accelerator.local_main_process_first():  # each machine of a cluster has its own cache
         data = decode_images(
             display,
@@ -187,17 +240,25 @@ def open_images(
             max_megapixels=images.max_megapixels,
         )
     tell_images(display, data)
-    return ImageRun(run, recipe, images, data, accelerator, display, suited, ray_address)
+    data = start.normalise(data)
+    return ImageRun(run, recipe, images, start, data, accelerator, display, suited, ray_address)
+
+
+def _start(run: RunDirectory, images: ImagesRecipe, display: Display) -> Start:
+    """What the supernet starts from; of one that is trained its weights are not needed again."""
+    return find_start(images, lambda text: display.note(f"[yellow]note:[/yellow] {escape(text)}"))
 
 
 def _asked(run: ImageRun) -> Asked:
-    images, settings = run.images, run.recipe.supernet
+    images, settings = run.images, run.settings
     epochs = images.epochs or settings.fit.epochs or None
     return Asked(
         images=run.data.identity,
         supernet=replace(settings, fit=replace(settings.fit, epochs=0)).identity(),
         seed=run.recipe.seed,
         minutes=images.minutes,
+        start=run.start.identity,
+        family=images.family,
         width_mult=images.width_mult,
         epochs=epochs,
         precision=images.precision,
@@ -209,6 +270,8 @@ def _about_supernet(run: ImageRun, plan: SupernetPlan) -> dict[str, Any]:
     images, seed = run.images, run.recipe.seed
     return {
         "asked": asdict(_asked(run)),
+        "family": plan.family,
+        "num_classes": len(run.data.classes),
         "plan": asdict(plan),
         "preprocessing": preprocessing_of(run.data),
         "trained_on": asdict(
@@ -225,8 +288,8 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
             plan's batch does not suit the processes, or the memory or the epochs do not suffice.
     """
     asked, processes = _asked(run), run.accelerator.num_processes
-    settings = run.recipe.supernet
-    widths = run.suited.widths if run.suited else WIDTHS
+    settings = run.settings
+    names = run.suited.families if run.suited else run.start.families
 
     def look() -> SupernetPlan | None:
         finished = finished_plan(run.run.supernet, asked)
@@ -242,14 +305,13 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
             settings,
             minutes=asked.minutes,
             accelerator=run.accelerator,
-            width_mult=asked.width_mult,
-            widths=widths,
+            families=[family(name) for name in names],
             epochs=asked.epochs,
         )
         save_plan(run.run.supernet_plan, asked, plan)
 
     # Without what the machine or the processes decide: a run goes on elsewhere as it was begun.
-    inputs = asdict(asked) | {"widths": widths}
+    inputs = asdict(asked) | {"families": names}
     run.stage("plan of the supernet", inputs, [run.run.supernet_plan], work)
     plan = from_main(run.accelerator, lambda: load_plan(run.run.supernet_plan))
     if plan.batch_size % (2 * processes) and not finished:
@@ -260,7 +322,7 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
         )
     epochs_of(run.supernet_settings(plan))  # too few are refused before any time is spent
     run.display.note(
-        f"supernet of width {plan.width_mult:g}, {plan.epochs} epochs in batches of "
+        f"supernet of {family(plan.family).label}, {plan.epochs} epochs in batches of "
         f"{plan.batch_size}, {plan.precision}: about {plan.minutes:.3g} "
         "min [dim](--minutes, --width-mult, --epochs)[/dim]"
     )
@@ -283,7 +345,7 @@ def plan_collecting_stage(run: ImageRun, supernet: SupernetPlan) -> CollectingPl
     inputs = {
         "data": run.data.identity,
         "minutes": images.minutes,
-        "width_mult": supernet.width_mult,
+        "family": supernet.family,
         "precision": images.precision,
         "architectures": images.architectures,
         "images": VALIDATION,
@@ -292,7 +354,7 @@ def plan_collecting_stage(run: ImageRun, supernet: SupernetPlan) -> CollectingPl
     def work() -> None:
         plan = plan_collecting(
             run.data,
-            supernet.width_mult,
+            family(supernet.family),
             minutes=images.minutes,
             device=run.accelerator.device,
             precision=images.precision,
@@ -321,7 +383,7 @@ def plan_finetuning_stage(run: ImageRun, supernet: SupernetPlan) -> FinetuningPl
     The number of answers counts the first time only: later budgets leave the epochs what they are,
     and with them the networks that are fine-tuned already.
     """
-    images, settings = run.images, run.recipe.finetune
+    images, settings = run.images, run.tuning
     tuning = images.finetune_epochs or settings.fit.epochs or None
     fit = suited_batch(settings.fit, run.data, device=run.accelerator.device)
     settings = replace(settings, fit=fit)
@@ -329,7 +391,7 @@ def plan_finetuning_stage(run: ImageRun, supernet: SupernetPlan) -> FinetuningPl
     inputs = {
         "data": run.data.identity,
         "minutes": images.minutes,
-        "width_mult": supernet.width_mult,
+        "family": supernet.family,
         "finetune": asdict(settings),
         "precision": run.accelerator.mixed_precision,
         "finetune_epochs": tuning,
@@ -339,7 +401,7 @@ def plan_finetuning_stage(run: ImageRun, supernet: SupernetPlan) -> FinetuningPl
         plan = plan_finetuning(
             run.data,
             settings,
-            supernet.width_mult,
+            family(supernet.family),
             minutes=images.minutes,
             answers=answers,
             accelerator=run.accelerator,
@@ -363,9 +425,10 @@ def supernet_stage(run: ImageRun, plan: SupernetPlan) -> None:
     inputs = {
         "data": run.data.identity,
         "supernet": settings.identity(),
-        "width_mult": plan.width_mult,
+        "family": plan.family,
         "precision": plan.precision,
         "seed": run.recipe.seed,
+        "start": run.start.identity,
     }
 
     def work() -> None:
@@ -382,7 +445,9 @@ def supernet_stage(run: ImageRun, plan: SupernetPlan) -> None:
                     run.data,
                     settings,
                     run.run.supernet_phases,
-                    width_mult=plan.width_mult,
+                    family=family(plan.family),
+                    start=run.start.weights,
+                    start_identity=run.start.identity,
                     seed=run.recipe.seed,
                     accelerator=run.accelerator,
                     watch=watch or (lambda progress: None),
@@ -434,7 +499,7 @@ class _Watch:
         if progress.done == progress.total or since * LOOK_SHARE >= self.look_seconds:
             self._look(row, progress.supernet)
 
-    def finish(self, supernet: Supernet, step: int, phase: str) -> None:
+    def finish(self, supernet: ElasticNetwork, step: int, phase: str) -> None:
         """Add what the last row lacks: a stop came before it, or someone has removed the file."""
         last = self.rows[-1] if self.rows else {"step": 0}
         if last["step"] < step or "largest" not in last:
@@ -442,7 +507,7 @@ class _Watch:
             self._look(row, supernet)
         self.board.close()
 
-    def _look(self, row: dict[str, Any], supernet: Supernet) -> None:
+    def _look(self, row: dict[str, Any], supernet: ElasticNetwork) -> None:
         started = time.monotonic()
         found = top1_of_three(supernet, self.run)
         self._add(row | found)
@@ -462,13 +527,14 @@ class _Watch:
         write_json(self.file, {"identity": self.identity, "rows": self.rows})
 
 
-def top1_of_three(supernet: Supernet, run: ImageRun) -> dict[str, float]:
+def top1_of_three(supernet: ElasticNetwork, run: ImageRun) -> dict[str, float]:
     """Top-1 of the smallest, the largest and the median of three random subnets, roughly."""
-    archs = [PHASES["sandwich"][0].smallest, LARGEST]
-    random = SPACE.sample(3, np.random.default_rng(0))
+    space = supernet.family.space
+    archs = [supernet.family.smallest, supernet.family.largest]
+    random = space.sample(3, np.random.default_rng(0))
     settings = evaluator_settings(run.accelerator.device, LOOK_IMAGES, run.images.precision)
-    evaluator = SubnetEvaluator(supernet, run.data, settings)
-    smallest, largest, *others = evaluator.accuracies(np.concatenate([SPACE.encode(archs), random]))
+    evaluator = make_evaluator(supernet, run.data, settings)
+    smallest, largest, *others = evaluator.accuracies(np.concatenate([space.encode(archs), random]))
     return {
         "smallest": float(smallest),
         "largest": float(largest),
@@ -476,7 +542,7 @@ def top1_of_three(supernet: Supernet, run: ImageRun) -> dict[str, float]:
     }
 
 
-def trained_supernet(run: ImageRun) -> Supernet:
+def trained_supernet(run: ImageRun) -> ElasticNetwork:
     """The run's trained supernet, on the accelerator's device."""
     supernet = load_checkpoint(run.run.supernet)
     to_device(supernet, run.accelerator.device)
@@ -506,8 +572,8 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
         supernet = trained_supernet(run)
         cost = LatencyModel.load(files.latency_model)
         sampled = plan.architectures - recipe.rounds * recipe.per_round
-        rng = np.random.default_rng(recipe.seed)
-        tokens = sample_shared(SPACE, sampled, rng, shared=run.images.shared)
+        rng, space = np.random.default_rng(recipe.seed), size.of.space
+        tokens = sample_shared(space, sampled, rng, shared=run.images.shared)
 
         def truth(wanted: Tokens, show: Callable[[int, int], None]) -> NDArray[np.float64]:
             rows = collect(
@@ -529,13 +595,13 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
         if recipe.rounds:
             with run.display.bar("asking for the most promising") as bar:
                 tokens, accuracy, costs = ask_in_rounds(
-                    SPACE, tokens, accuracy, costs, cost.predict,
+                    space, tokens, accuracy, costs, cost.predict,
                     lambda wanted: (truth(wanted, lambda done, total: None), cost.predict(wanted)),
                     rounds=recipe.rounds, per_round=recipe.per_round, seed=recipe.seed,
                     progress=bar.update,
                 )  # fmt: skip
-        write_table(architecture_table(SPACE, tokens, accuracy, costs, size), files.table)
-        process = fit_gaussian_process(SPACE, tokens, accuracy, seed=recipe.seed)
+        write_table(architecture_table(tokens, accuracy, costs, size), files.table)
+        process = fit_gaussian_process(space, tokens, accuracy, seed=recipe.seed)
         save_gaussian_process(process, files.accuracy_predictor)
         errors = {"accuracy": accuracy_error(process, accuracy, recipe.seed)}
         write_json(files.prediction_errors, as_json(errors))

@@ -10,8 +10,8 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.imagenet_info import ImageNetInfo
 
 from pnag.errors import PnagError
+from pnag.families.checkpoints import described
 from pnag.training.decode import INTERPOLATION, RESIZE
-from pnag.training.weights import described
 
 if TYPE_CHECKING:  # it imports `datasets`: seconds
     from pnag.training.images import ImageData

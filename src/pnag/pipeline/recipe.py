@@ -68,6 +68,12 @@ class ImagesRecipe(_Strict):
     precision: Precision | None = None
     minutes: Annotated[float, Interval(gt=0, le=1_000_000)] = 120.0
     resolution: Annotated[int, Interval(ge=32, le=4096)] | None = None
+    # published, timm/NAME, a run's directory, a supernet's file, scratch; None is published where
+    # it can be had
+    start: str | None = None
+    weights: Path | None = None  # of the start timm/NAME, instead of those that timm publishes
+    family: str | None = None  # by the name that `pnag families` lists
+    resolutions: tuple[Annotated[int, Interval(ge=32, le=4096)], ...] | None = None
     width_mult: Annotated[float, Interval(ge=0.1, le=4)] | None = None
     epochs: Annotated[int, Interval(ge=1, le=1_000_000)] | None = None
     architectures: Annotated[int, Interval(ge=20, le=1_000_000)] | None = None

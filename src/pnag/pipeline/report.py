@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,6 @@ from pnag.pipeline.size import Size
 from pnag.pipeline.tables import architecture_table, read_table
 from pnag.pipeline.trained import load_calibrated_front, load_front_calibration
 from pnag.report.page import write_report
-from pnag.space import SearchSpace
-
-SPACE = SearchSpace()
 
 
 @dataclass(frozen=True)
@@ -61,16 +58,15 @@ def results_of(run: RunDirectory, metrics: dict[str, Any]) -> Results:
     calibration = load_front_calibration(run)
     if calibration:  # beside measured answers, everything in their milliseconds
         sampled = sampled.assign(cost=calibration(sampled["cost"].to_numpy()))
-    front = load_calibrated_front(run, SPACE)
     size = size_measured(metrics)
-    rows = architecture_table(SPACE, front.tokens, front.accuracy, front.cost, size)
+    front = load_calibrated_front(run, size.of.space)
+    rows = architecture_table(front.tokens, front.accuracy, front.cost, size)
     return Results(run.path, metrics, sampled, rows, export_options(run.path, {}))
 
 
 def size_measured(metrics: dict[str, Any]) -> Size:
     """Of a run's networks; the published supernet's where the run has a table only."""
-    device = metrics.get("device", {})
-    return Size(**{f.name: device[f.name] for f in fields(Size) if f.name in device})
+    return Size.of_identity(metrics.get("device", {}))
 
 
 def save_report(results: Results, out: Path | None = None) -> Path:

@@ -14,6 +14,7 @@ from pnag.deploy.zoo import KNOWN_NETWORKS
 from pnag.errors import PnagError
 from pnag.files import read_json, write_json
 from pnag.pipeline.display import Display
+from pnag.pipeline.named_family import decided_family
 from pnag.pipeline.recipe import (
     Recipe,
     TableRecipe,
@@ -134,7 +135,8 @@ def _from_images(
     supernet = stages.plan_supernet_stage(job)
     collecting = stages.plan_collecting_stage(job, supernet)
     tuning = stages.plan_finetuning_stage(job, supernet)
-    size = Size(job.data.preprocessing.resolution, supernet.width_mult, len(job.data.classes))
+    size = Size(job.data.preprocessing.resolution, supernet.family, len(job.data.classes))
+    recipe = with_images(recipe, decided_family(supernet.family))
     stages.supernet_stage(job, supernet)
     latency_stage(run, recipe, size, display)
     stages.collect_stage(job, collecting, size)
@@ -145,8 +147,7 @@ def _from_images(
     proof_stage(run, recipe, size, answers, networks, display)
     write_weights(job, answers, networks)
     decided = {
-        "resolution": size.resolution,
-        "width_mult": supernet.width_mult,
+        "resolution": None if size.of.elastic else size.resolution,
         "epochs": supernet.epochs,
         "architectures": collecting.architectures,
         "finetune_epochs": tuning.epochs,

@@ -13,7 +13,7 @@ from pnag.files import file_fingerprint, read_json, write_json
 from pnag.pipeline.display import Display
 from pnag.pipeline.recipe import Recipe
 from pnag.pipeline.run_directory import RunDirectory
-from pnag.pipeline.stages import SPACE
+from pnag.pipeline.size import family_of_recipe
 from pnag.pipeline.tables import read_table, write_table
 from pnag.pipeline.trained import (
     load_evaluator,
@@ -32,6 +32,7 @@ from pnag.search.pnag import (
     Taught,
     train_and_search,
 )
+from pnag.space import SearchSpace
 
 # 2: the evaluator that is kept is the refined one, and f's own front is whole
 # 3: the local search keeps what is cheap too
@@ -55,13 +56,14 @@ def search_stages(run: RunDirectory, recipe: Recipe, display: Display) -> None:
         "version": SEARCH_VERSION,
     }
     frame = read_table(run.table)
+    space = family_of_recipe(recipe).space
     train_and_search(
-        SPACE.encode(frame["arch"]),
+        space.encode(frame["arch"]),
         frame["accuracy"].to_numpy(dtype=float),
         frame["cost"].to_numpy(dtype=float),
-        load_labels(run, SPACE),
+        load_labels(run, space),
         settings,
-        _RunStore(run, settings, inputs, display),
+        _RunStore(run, space, settings, inputs, display),
         recipe.seed,
     )
 
@@ -78,6 +80,7 @@ class _RunStore:
     """
 
     run: RunDirectory
+    space: SearchSpace
     settings: PnagSettings
     inputs: dict[str, Any]
     display: Display
@@ -88,7 +91,7 @@ class _RunStore:
         def work() -> None:
             with self.display.bar("training the evaluator") as bar:
                 part = make(lambda done, n, loss: bar.update(done, n, f"loss {loss:.3f}"))
-            save_module(part.evaluator, run.pretrained_evaluator, SPACE)
+            save_module(part.evaluator, run.pretrained_evaluator, self.space)
             write_json(run.evaluator_curve, {"ranking_loss": part.losses})
 
         run.stage(
@@ -99,7 +102,7 @@ class _RunStore:
             self.display.reused,
         )
         losses = read_json(run.evaluator_curve)["ranking_loss"]
-        return Pretrained(load_evaluator(run.pretrained_evaluator, SPACE), losses)
+        return Pretrained(load_evaluator(run.pretrained_evaluator, self.space), losses)
 
     def generator(self, make: Callable[[Progress], Taught]) -> Taught:
         run = self.run
@@ -111,8 +114,8 @@ class _RunStore:
                         done, n, f"accuracy within budget {accuracy:.4g}"
                     )
                 )
-            save_module(part.evaluator, run.evaluator, SPACE)
-            save_module(part.generator, run.generator, SPACE)
+            save_module(part.evaluator, run.evaluator, self.space)
+            save_module(part.generator, run.generator, self.space)
             curve = [None if np.isnan(value) else value for value in part.accuracies]
             write_json(run.generator_curve, {"accuracy_within_budget": curve})
 
@@ -129,8 +132,8 @@ class _RunStore:
         )
         curve = read_json(run.generator_curve)["accuracy_within_budget"]
         return Taught(
-            load_generator(run.generator, SPACE),
-            load_evaluator(run.evaluator, SPACE),
+            load_generator(run.generator, self.space),
+            load_evaluator(run.evaluator, self.space),
             [float("nan") if value is None else value for value in curve],
         )
 
@@ -143,8 +146,8 @@ class _RunStore:
             # Of another front: a run that is stopped before it has timed this one must not leave
             # it.
             run.front_calibration.unlink(missing_ok=True)
-            write_table(_as_frame(part.front), run.front)
-            write_table(_as_frame(part.own), run.own_front)
+            write_table(_as_frame(self.space, part.front), run.front)
+            write_table(_as_frame(self.space, part.own), run.own_front)
 
         run.stage(
             "front",
@@ -157,10 +160,10 @@ class _RunStore:
             work,
             self.display.reused,
         )
-        return Found(load_front(run.front, SPACE), load_front(run.own_front, SPACE))
+        return Found(load_front(run.front, self.space), load_front(run.own_front, self.space))
 
 
-def _as_frame(front: Front) -> pd.DataFrame:
+def _as_frame(space: SearchSpace, front: Front) -> pd.DataFrame:
     return pd.DataFrame(
-        {"arch": SPACE.text(front.tokens), "accuracy": front.accuracy, "cost": front.cost}
+        {"arch": space.text(front.tokens), "accuracy": front.accuracy, "cost": front.cost}
     )

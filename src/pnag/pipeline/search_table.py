@@ -10,11 +10,11 @@ from rich.markup import escape
 from pnag.pipeline.display import Display
 from pnag.pipeline.own_labels import as_json, fit_labels, refuse_unknown_cost, tell_errors
 from pnag.pipeline.recipe import make_recipe
-from pnag.pipeline.stages import SPACE
 from pnag.pipeline.tables import user_table
 from pnag.pipeline.trained import Answer
 from pnag.search.labels import Labels
 from pnag.search.methods import Problem, get_method
+from pnag.space import SearchSpace
 
 
 def search_table(
@@ -36,11 +36,12 @@ def search_table(
     frame, notes = user_table(table, accuracy, cost)
     for note in notes:
         display.note(f"[yellow]note:[/yellow] {escape(note)}")
-    fitted = fit_labels(SPACE, frame, make_recipe({}).predictor, seed, display)
+    space = SearchSpace()
+    fitted = fit_labels(space, frame, make_recipe({}).predictor, seed, display)
     errors = as_json(fitted.errors)
     tell_errors(errors, {"accuracy": accuracy, "cost": cost}, display)
     refuse_unknown_cost(errors, cost, str(table))
-    labels = Labels(SPACE, fitted.accuracy, fitted.cost)
+    labels = Labels(space, fitted.accuracy, fitted.cost)
     problem = problem_of(frame, labels)
     with display.bar(method) as bar:
         searcher = train(problem, seed, bar.update)
@@ -50,7 +51,7 @@ def search_table(
             value, price = labels.label(tokens)
             note = "predicted to cost more than the budget" if price[0] > budget else ""
             answers.append(
-                Answer(budget, SPACE.text(tokens)[0], float(value[0]), float(price[0]), note)
+                Answer(budget, space.text(tokens)[0], float(value[0]), float(price[0]), note)
             )
     return answers
 
@@ -58,4 +59,5 @@ def search_table(
 def problem_of(frame: pd.DataFrame, labels: Labels) -> Problem:
     """What search methods get of a table with `arch`, `accuracy` and `cost`, and its predictors."""
     accuracy, cost = (frame[name].to_numpy(dtype=float) for name in ("accuracy", "cost"))
-    return Problem(SPACE, SPACE.encode(frame["arch"]), accuracy, cost, labels)
+    space = labels.space
+    return Problem(space, space.encode(frame["arch"]), accuracy, cost, labels)

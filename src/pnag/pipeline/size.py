@@ -1,31 +1,74 @@
-"""The three numbers that an architecture needs to become a network."""
+"""What an architecture needs to become a network: its family, images and classes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from timm.models.mobilenetv3 import MobileNetV3
+from torch import nn
 
-from pnag.families import BatchCounts, Counts, build, count, count_batch
-from pnag.space import SearchSpace, Tokens
+from pnag.families import BatchCounts, Counts, Family, count_batch, family
+from pnag.families.registry import DEFAULT, family_of, of_width
+from pnag.pipeline.recipe import Recipe
+from pnag.space import Tokens
 
 
 @dataclass(frozen=True)
 class Size:
-    """Of all networks of a run; by default those of the published ImageNet supernet."""
+    """Of all networks of a run; by default those of the published ImageNet supernet.
+
+    Attributes:
+        family: its name.
+    """
 
     resolution: int = 224
-    width_mult: float = 1.0
+    family: str = DEFAULT
     num_classes: int = 1000
 
-    def build(self, arch: str) -> MobileNetV3:
+    @property
+    def of(self) -> Family:
+        """The family itself."""
+        return family(self.family)
+
+    def identity(self) -> dict[str, Any]:
+        """As a latency table's identity has it."""
+        return {
+            **self.of.identity(), "resolution": self.resolution, "num_classes": self.num_classes
+        }  # fmt: skip
+
+    @classmethod
+    def of_identity(cls, identity: Mapping[str, Any]) -> Size:
+        """What `identity` gave; what is missing is as in `Size`."""
+        default = cls()
+        return cls(
+            identity.get("resolution", default.resolution),
+            family_of(dict(identity)).name,
+            identity.get("num_classes", default.num_classes),
+        )
+
+    def build(self, arch: str) -> nn.Module:
         """The network of an architecture with fresh weights."""
-        return build(arch, self.width_mult, self.num_classes)
+        return self.of.build(arch, self.num_classes)
 
     def count(self, arch: str) -> Counts:
         """Parameters and multiply-adds of an architecture."""
-        return count(arch, self.width_mult, self.resolution, self.num_classes)
+        return self.of.count(arch, self.resolution, self.num_classes)
 
-    def count_batch(self, space: SearchSpace, tokens: Tokens) -> BatchCounts:
+    def pixels(self, arch: str) -> int:
+        """The resolution of an architecture's images."""
+        return self.of.parse(arch).resolution or self.resolution
+
+    def count_batch(self, tokens: Tokens) -> BatchCounts:
         """The same of N architectures at once."""
-        return count_batch(space, tokens, self.width_mult, self.resolution, self.num_classes)
+        return count_batch(self.of, tokens, self.resolution, self.num_classes)
+
+
+def family_of_recipe(recipe: Recipe) -> Family:
+    """The family of a run's architectures; of one on images once its supernet is planned."""
+    images = recipe.images
+    if images is None:
+        return family()
+    if images.family not in (None, DEFAULT):
+        return family(images.family)
+    return family(of_width(images.width_mult or 1.0))

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from pnag.families.registry import family
 from pnag.files import read_json, write_json
 from pnag.pipeline.display import Display
 from pnag.pipeline.recipe import ImagesRecipe, Recipe
 from pnag.pipeline.run_directory import RunDirectory
+from pnag.pipeline.start import Start
+from pnag.pipeline.suited_resolutions import suited_resolutions, usual_resolutions
 from pnag.pipeline.suited_size import Choice, SuitedSize, Timer, suited_size
 from pnag.pipeline.timing import runtime_of
 from pnag.training.look import own_size, split_of
-from pnag.training.plan import WIDTHS
 from pnag.training.processes import from_main
 
 
@@ -22,11 +24,12 @@ def size_stage(
     run: RunDirectory,
     recipe: Recipe,
     images: ImagesRecipe,
+    start: Start,
     cache: Path,
     accelerator: Accelerator,
     display: Display,
 ) -> SuitedSize | None:
-    """What the budgets leave to choose from; None where there were none before training began.
+    """What start and budgets leave to choose from; None where neither says anything.
 
     A supernet that is trained, or begun, stays what it is, whatever further budgets are asked.
 
@@ -42,8 +45,8 @@ def size_stage(
         lambda: run.supernet.exists() or any(run.supernet_phases.glob("*.safetensors")),
     )
     if accelerator.is_main_process and not begun:
-        if recipe.budgets:
-            _find_size(run, recipe, images, cache, display)
+        if recipe.budgets or start.weights or images.resolutions:
+            _find_size(run, recipe, images, start, cache, display)
         else:
             run.size_plan.unlink(missing_ok=True)
     raw = from_main(
@@ -51,15 +54,21 @@ def size_stage(
     )
     if raw is None:
         return None
-    size = SuitedSize(**raw | {"widths": tuple(raw["widths"])})
+    size = SuitedSize(**raw | {"families": tuple(raw["families"])})
     if not begun:
         style = "yellow" if size.beyond or size.busy else "default"
-        display.note(f"[{style}]{size.told}[/{style}] [dim](--budgets)[/dim]")
+        why = "--budgets" if recipe.budgets else "--start, --resolutions"
+        display.note(f"[{style}]{size.told}[/{style}] [dim]({why})[/dim]")
     return size
 
 
 def _find_size(
-    run: RunDirectory, recipe: Recipe, images: ImagesRecipe, cache: Path, display: Display
+    run: RunDirectory,
+    recipe: Recipe,
+    images: ImagesRecipe,
+    start: Start,
+    cache: Path,
+    display: Display,
 ) -> None:
     runtime = runtime_of(recipe)
     classes, seed = images.classes, recipe.seed
@@ -70,12 +79,13 @@ def _find_size(
         "images": split,
         "budgets": recipe.budgets,
         "resolution": images.resolution,
-        "width_mult": images.width_mult,
+        "resolutions": images.resolutions,
+        "start": start.identity,
+        "families": start.families,
         "runtime": runtime.identity(),
     }
 
     def work() -> None:
-        given = {"--width-mult": images.width_mult, "--resolution": images.resolution}
         own, num_classes = own_size(
             images.source,
             cache=cache,
@@ -83,15 +93,33 @@ def _find_size(
             seed=seed,
             max_megapixels=images.max_megapixels,
         )
-        choice = Choice(
-            (images.width_mult,) if images.width_mult else WIDTHS,
-            images.resolution or own,
-            tuple(option for option, value in given.items() if value),
-        )
+        timer = Timer(runtime, num_classes)
         with display.bar("timing networks of several sizes") as bar:
-            timer = Timer(runtime, num_classes)
-            size = suited_size(recipe.budgets, choice, timer)
+            size = _size(recipe, images, start, own, timer)
             bar.update(1, 1)
         write_json(run.size_plan, asdict(replace(size, busy=timer.busy)))
 
     run.stage("resolution and width", inputs, [run.size_plan], work, display.reused)
+
+
+def _size(recipe: Recipe, images: ImagesRecipe, start: Start, own: int, timer: Timer) -> SuitedSize:
+    """Args: own: the images' own resolution."""
+    families = tuple(family(name) for name in start.families)
+    if images.resolutions:
+        names = tuple(each.with_resolutions(images.resolutions).name for each in families)
+        return SuitedSize(max(images.resolutions), names)
+    if start.weights is None:
+        given = {"--width-mult": images.width_mult, "--resolution": images.resolution}
+        options = tuple(option for option, value in given.items() if value)
+        choice = Choice(families, images.resolution or own, options)
+        return suited_size(recipe.budgets, choice, timer)
+    if images.resolution:
+        return SuitedSize(images.resolution, start.families)
+    (of,) = families
+    if recipe.budgets:
+        found = suited_resolutions(recipe.budgets, of, start.resolution, timer)
+    else:
+        found = usual_resolutions(own, start.resolution)
+    if len(found) == 1:
+        return SuitedSize(found[0], start.families)
+    return SuitedSize(found[-1], (of.with_resolutions(found).name,))

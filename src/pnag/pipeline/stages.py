@@ -32,7 +32,7 @@ from pnag.pipeline.display import Display
 from pnag.pipeline.own_labels import as_json, fit_labels, refuse_unknown_cost, tell_errors
 from pnag.pipeline.recipe import Recipe, TableRecipe
 from pnag.pipeline.run_directory import RunDirectory, answer_name
-from pnag.pipeline.size import Size
+from pnag.pipeline.size import Size, family_of_recipe
 from pnag.pipeline.tables import add_rounds, architecture_table, read_table, user_table, write_table
 from pnag.pipeline.timing import (
     runtime_of,
@@ -56,7 +56,6 @@ from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.rounds import propose
 from pnag.space import SearchSpace, Tokens
 
-SPACE = SearchSpace()
 DEFAULT_BUDGETS = 5
 LADDER = 12
 
@@ -65,7 +64,7 @@ def latency_stage(run: RunDirectory, recipe: Recipe, size: Size, display: Displa
     """Measure this machine, fit the latency model, check it on unseen networks."""
     runtime = runtime_of(recipe)
     # without the phone's number: the runtime's identity tells what phone it is
-    settings = recipe.latency.model_dump(exclude={"adb"}) | asdict(size) | {"seed": recipe.seed}
+    settings = recipe.latency.model_dump(exclude={"adb"}) | size.identity() | {"seed": recipe.seed}
     settings |= runtime.identity()
 
     def work() -> None:
@@ -73,18 +72,19 @@ def latency_stage(run: RunDirectory, recipe: Recipe, size: Size, display: Displa
         with display.bar("measuring this machine") as bar:
             table = measure_device(
                 runtime,
-                SPACE,
+                size.of,
                 run.latency_table,
-                **asdict(size),
+                resolution=size.resolution,
+                num_classes=size.num_classes,
                 rounds=recipe.latency.rounds,
                 calibration=recipe.latency.calibration,
                 check=recipe.latency.check,
                 seed=recipe.seed,
                 progress=lambda what, done, total: bar.update(done, total, what),
             )
-        model = fit_latency_model(SPACE, table)
+        model = fit_latency_model(table)
         model.save(run.latency_model)
-        error = check_latency_model(SPACE, model, table)
+        error = check_latency_model(model, table)
         drift = {
             "reference_ms": table.reference_ms,
             "spread": table.drift.spread,
@@ -144,9 +144,10 @@ def imagenet_table_stage(run: RunDirectory, recipe: Recipe, size: Size, display:
 
     def work() -> None:
         write_bytes(run.accuracy_predictor, IMAGENET_WEIGHTS.read_bytes())
-        tokens = SPACE.sample_unique(recipe.architectures, np.random.default_rng(recipe.seed))
-        accuracy, cost = load_labels(run, SPACE).label(tokens)
-        write_table(architecture_table(SPACE, tokens, accuracy, cost, size), run.table)
+        space = size.of.space
+        tokens = space.sample_unique(recipe.architectures, np.random.default_rng(recipe.seed))
+        accuracy, cost = load_labels(run, space).label(tokens)
+        write_table(architecture_table(tokens, accuracy, cost, size), run.table)
         display.note(f"[green]✓[/green] table of {len(tokens):,} architectures")
 
     run.stage("table", inputs, [run.accuracy_predictor, run.table], work, display.reused)
@@ -185,7 +186,9 @@ def user_table_stage(
         # A latency model left from another use of the directory would be taken for the cost.
         run.latency_model.unlink(missing_ok=True)
         write_table(frame, run.table)
-        labels = fit_labels(SPACE, frame, recipe.predictor, recipe.seed, display)
+        labels = fit_labels(
+            family_of_recipe(recipe).space, frame, recipe.predictor, recipe.seed, display
+        )
         labels.cost.save(run.cost_predictor)
         save_gaussian_process(labels.accuracy, run.accuracy_predictor)
         write_json(run.prediction_errors, as_json(labels.errors))
@@ -212,14 +215,15 @@ def ask_stage(
 ) -> None:
     """Write the next round's file, in which the user fills in accuracies and costs."""
     path = run.round_file(done + 1)
+    space = family_of_recipe(recipe).space
 
     if not path.exists():  # what stands there may be half filled in
         frame = read_table(run.table)
-        tokens = SPACE.encode(frame["arch"])
-        noise = load_gaussian_process(run.accuracy_predictor, SPACE).noise
+        tokens = space.encode(frame["arch"])
+        noise = load_gaussian_process(run.accuracy_predictor, space).noise
         with display.bar("choosing what to ask for") as bar:
             process = fit_gaussian_process(
-                SPACE,
+                space,
                 tokens,
                 frame["accuracy"].to_numpy(),
                 noise=noise,
@@ -227,15 +231,15 @@ def ask_stage(
                 progress=bar.update,
             )
             asked = propose(
-                SPACE,
+                space,
                 process,
                 tokens,
-                load_front(run.front, SPACE),
-                load_labels(run, SPACE).cost.predict,
+                load_front(run.front, space),
+                load_labels(run, space).cost.predict,
                 recipe.per_round,
                 recipe.seed + done,
             )
-        empty = pd.DataFrame({"arch": SPACE.text(asked), table.accuracy: "", table.cost: ""})
+        empty = pd.DataFrame({"arch": space.text(asked), table.accuracy: "", table.cost: ""})
         write_json(run.rounds_table, _asked_for(table))
         write_text(path, empty.to_csv(index=False))
 
@@ -246,9 +250,9 @@ def ask_stage(
     )
 
 
-def best_of_table(frame: pd.DataFrame) -> Tokens:
+def best_of_table(space: SearchSpace, frame: pd.DataFrame) -> Tokens:
     """(S, T) the architectures of a table that no other row dominates."""
-    tokens = SPACE.encode(frame["arch"])
+    tokens = space.encode(frame["arch"])
     accuracy, cost = (frame[name].to_numpy(dtype=float) for name in ("accuracy", "cost"))
     return pareto_front(tokens, accuracy, cost).tokens
 
@@ -264,13 +268,14 @@ def front_calibration_stage(
     }
 
     def work() -> None:
-        front = load_front(run.front, SPACE)
+        front = load_front(run.front, size.of.space)
         wanted = np.linspace(front.cost[0], front.cost[-1], LADDER)
         rungs = np.unique(np.searchsorted(front.cost, wanted).clip(0, len(front.cost) - 1))
-        texts = SPACE.text(front.tokens[rungs])
+        texts = size.of.space.text(front.tokens[rungs])
         torch.manual_seed(recipe.seed)
         networks = {text: size.build(text) for text in texts}
-        proof = time_in_turns(run, recipe, networks, {}, "timing the front", display)
+        pixels = {text: size.pixels(text) for text in texts}
+        proof = time_in_turns(run, recipe, networks, pixels, "timing the front", display)
         measured = np.array([proof.networks[text].milliseconds for text in texts])
         fitted = fit_front_calibration(front.cost[rungs], measured)
         replace(fitted, unsteady=proof.unsteady, spread=proof.drift).save(run.front_calibration)
@@ -296,9 +301,10 @@ def answer_stage(
         size: of the networks; None where there is a table only, in a unit that is not known.
     """
     unit = " ms" if size else ""
-    front = load_calibrated_front(run, SPACE)
+    space = family_of_recipe(recipe).space
+    front = load_calibrated_front(run, space)
     budgets = list(recipe.budgets) or spread_budgets(front)
-    answers = [answer(front, SPACE, budget, unit) for budget in sorted(budgets)]
+    answers = [answer(front, space, budget, unit) for budget in sorted(budgets)]
     for a in answers:
         if a.note:
             display.note(f"[yellow]note:[/yellow] {escape(a.note)}")
@@ -341,10 +347,11 @@ def proof_stage(
             for path in run.models.glob("pnag-*"):
                 if path.stem not in networks:
                     path.unlink()
+        pixels = {model_name(a): size.pixels(a.arch) for a in answers}
         differences = {}
         with display.bar("exporting") as bar:
             for done, (name, network) in enumerate(networks.items(), 1):
-                differences[name] = export_checked(network, models[name], size.resolution)
+                differences[name] = export_checked(network, models[name], pixels[name])
                 bar.update(done, len(networks), name)
         # Their published accuracies say nothing about other images.
         known = () if trained else KNOWN_NETWORKS
@@ -353,7 +360,7 @@ def proof_stage(
             run,
             recipe,
             networks,
-            {network.name: network.resolution for network in known},
+            pixels | {network.name: network.resolution for network in known},
             "timing the answers",
             display,
         )

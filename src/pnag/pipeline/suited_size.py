@@ -15,20 +15,18 @@ from pnag.cost.runtimes import Runtime
 from pnag.cost.steadiness import why_unsure
 from pnag.cost.timing import Drift
 from pnag.errors import PnagError
-from pnag.families import build
-from pnag.families.supernet import LARGEST
+from pnag.families.base import Family
+from pnag.families.registry import family
 from pnag.pipeline.amounts import amount
-from pnag.space import Architecture
-from pnag.training.phases import PHASES
+from pnag.space import BaseArchitecture
 
-SMALLEST = PHASES["sandwich"][0].smallest
 RESOLUTIONS = tuple(range(32, 225, 32))  # the networks halve their maps five times
 # Of a budget. A few calls tell a latency to about a tenth.
 MARGIN = 0.9
 CALLS = 30
 
-Milliseconds = Callable[[Architecture, float, int], float]
-"""What an architecture takes at a width multiplier and a resolution."""
+Milliseconds = Callable[[BaseArchitecture, Family, int], float]
+"""What an architecture of a family takes at a resolution."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +35,23 @@ class SuitedSize:
 
     Attributes:
         resolution: of the images.
-        widths: width multipliers to choose among, widest first.
+        families: names of those to choose among, widest first.
         beyond: the time of the largest network of all, in ms, if it is far from the greatest
             budget; else None.
         busy: what was wrong with the machine while networks were timed; empty if nothing was.
     """
 
     resolution: int
-    widths: tuple[float, ...]
+    families: tuple[str, ...]
     beyond: float | None = None
     busy: str = ""
 
     @property
     def told(self) -> str:
         """For the user."""
-        widths = " or ".join(f"{width:g}" for width in reversed(self.widths))
-        size = f"width {widths} at {self.resolution}x{self.resolution}"
+        labels = [family(name).label for name in reversed(self.families)]
+        said = " or ".join([labels[0], *(label.removeprefix("width ") for label in labels[1:])])
+        size = f"{said} at {self.resolution}x{self.resolution}"
         rough = f" (a rough guess: {self.busy} while networks were timed)" if self.busy else ""
         if self.beyond is None:
             return f"the budgets suit {size}{rough}"
@@ -67,12 +66,12 @@ class Choice:
     """What may be chosen, and by whom.
 
     Attributes:
-        widths: width multipliers, widest first; one if the user has given it.
+        families: widest first; one if the user has given it.
         resolution: the images' own, or the user's.
         given: options by which the user has decided.
     """
 
-    widths: tuple[float, ...]
+    families: tuple[Family, ...]
     resolution: int
     given: tuple[str, ...] = ()
 
@@ -96,20 +95,21 @@ def suited_size(budgets: Sequence[float], choice: Choice, milliseconds: Millisec
     """
     least, greatest = min(budgets), max(budgets)
 
-    def reaches(width: float, resolution: int) -> bool:
-        return milliseconds(LARGEST, width, resolution) >= MARGIN * greatest
+    def reaches(of: Family, resolution: int) -> bool:
+        return milliseconds(of.largest, of, resolution) >= MARGIN * greatest
 
-    def suited(resolution: int) -> Iterator[float]:
-        for width in choice.widths:
-            if not reaches(width, resolution):
+    def suited(resolution: int) -> Iterator[str]:
+        for of in choice.families:
+            if not reaches(of, resolution):
                 return  # nor does a narrower one
-            if milliseconds(SMALLEST, width, resolution) <= MARGIN * least:
-                yield width
+            if milliseconds(of.smallest, of, resolution) <= MARGIN * least:
+                yield of.name
 
     def holds(resolution: int) -> bool:
-        return milliseconds(SMALLEST, choice.widths[-1], resolution) <= least
+        narrowest = choice.families[-1]
+        return milliseconds(narrowest.smallest, narrowest, resolution) <= least
 
-    down, up = not holds(choice.resolution), not reaches(choice.widths[0], choice.resolution)
+    down, up = not holds(choice.resolution), not reaches(choice.families[0], choice.resolution)
     further: list[int] = []
     if down:
         further = [r for r in reversed(choice.others) if r < choice.resolution]
@@ -118,31 +118,31 @@ def suited_size(budgets: Sequence[float], choice: Choice, milliseconds: Millisec
     tried = []
     for resolution in (choice.resolution, *further):
         tried.append(resolution)
-        if holds(resolution) and (widths := tuple(suited(resolution))):
-            return SuitedSize(resolution, widths)
+        if holds(resolution) and (families := tuple(suited(resolution))):
+            return SuitedSize(resolution, families)
         if holds(resolution) == down:
             break  # what is smaller still is not needed, or what is larger still holds less
-    best: tuple[float, int, float] | None = None
+    best: tuple[float, int, str] | None = None
     for resolution in filter(holds, tried):
-        for width in choice.widths:
-            if milliseconds(SMALLEST, width, resolution) <= least:
-                found = milliseconds(LARGEST, width, resolution), -resolution, width
+        for of in choice.families:
+            if milliseconds(of.smallest, of, resolution) <= least:
+                found = milliseconds(of.largest, of, resolution), -resolution, of.name
                 best = max(best or found, found)
                 break  # narrower ones reach less far
     if best is None:
         raise _too_small(least, choice, tried, milliseconds)
-    largest, negative, width = best
-    return SuitedSize(-negative, (width,), largest if largest < MARGIN * greatest else None)
+    largest, negative, name = best
+    return SuitedSize(-negative, (name,), largest if largest < MARGIN * greatest else None)
 
 
 def _too_small(
     least: float, choice: Choice, tried: Sequence[int], milliseconds: Milliseconds
 ) -> PnagError:
-    width = choice.widths[-1]
-    cheapest, resolution = min((milliseconds(SMALLEST, width, r), r) for r in tried)
+    of = choice.families[-1]
+    cheapest, resolution = min((milliseconds(of.smallest, of, r), r) for r in tried)
     lower = "".join(f", lower {option}" for option in choice.given)
     return PnagError(
-        f"no network of a supernet is within {least:g} ms here: the smallest of width {width:g} at "
+        f"no network of a supernet is within {least:g} ms here: the smallest of {of.label} at "
         f"{resolution}x{resolution} takes about {amount(cheapest)} ms; ask for more with "
         f"--budgets{lower}, or measure a faster device (--runtime, --threads)"
     )
@@ -158,14 +158,14 @@ class Timer:
     def __init__(self, runtime: Runtime, num_classes: int) -> None:
         self.runtime, self.num_classes = runtime, num_classes
         self.spreads: list[float] = []
-        self._known: dict[tuple[Architecture, float, int], float] = {}
+        self._known: dict[tuple[BaseArchitecture, str, int], float] = {}
 
-    def __call__(self, arch: Architecture, width_mult: float, resolution: int) -> float:
+    def __call__(self, arch: BaseArchitecture, of: Family, resolution: int) -> float:
         """In ms; see `Milliseconds`."""
-        asked = arch, width_mult, resolution
+        asked = arch, of.name, resolution
         if asked not in self._known:
             shape = (self.runtime.batch, 3, resolution, resolution)
-            network = build(arch, width_mult, self.num_classes)
+            network = of.build(arch, self.num_classes)
             times = self.runtime.prepare(network, shape)()(CALLS + 1)[1:]  # the first one warms up
             self.spreads.append(Drift(times).spread)
             self._known[asked] = min(times)

@@ -14,7 +14,7 @@ from pnag.errors import PnagError
 from pnag.files import exists, write_atomic
 from pnag.pipeline.arch_column import architectures_of
 from pnag.pipeline.size import Size
-from pnag.space import SearchSpace, Tokens
+from pnag.space import Tokens
 from pnag.table_files import TableFile, read_table_file
 from pnag.table_numbers import readings
 
@@ -22,7 +22,6 @@ MIN_ROWS = 50
 
 
 def architecture_table(
-    space: SearchSpace,
     tokens: Tokens,
     accuracy: NDArray[np.float64],
     cost: NDArray[np.float64],
@@ -33,13 +32,13 @@ def architecture_table(
     Args:
         accuracy, cost: (M,). size: of the networks, for what is counted.
     """
-    columns = {"arch": space.text(tokens), "accuracy": accuracy, "cost": cost}
-    return pd.DataFrame(columns | counted_columns(space, tokens, size))
+    columns = {"arch": size.of.space.text(tokens), "accuracy": accuracy, "cost": cost}
+    return pd.DataFrame(columns | counted_columns(tokens, size))
 
 
-def counted_columns(space: SearchSpace, tokens: Tokens, size: Size) -> dict[str, Any]:
+def counted_columns(tokens: Tokens, size: Size) -> dict[str, Any]:
     """(M,) each of the `COUNTED` costs of (M, T) architectures, by its name."""
-    counts = size.count_batch(space, tokens)
+    counts = size.count_batch(tokens)
     return {name: getattr(counts, name) for name in COUNTED}
 
 

@@ -84,10 +84,12 @@ def unsure_times(warnings: list[str]) -> str:
 
 def size_options(device: dict[str, Any]) -> str:
     """What `pnag export` needs besides the architecture to make fresh networks for a device."""
-    defaults = (("width_mult", 1.0), ("resolution", 224), ("num_classes", 1000))
+    defaults: dict[str, Any] = {
+        "family": "", "width_mult": 1.0, "resolution": 224, "num_classes": 1000
+    }  # fmt: skip
     return " ".join(
-        f"--{name.replace('_', '-')} {device[name]:g}"
-        for name, default in defaults
+        f"--{name.replace('_', '-')} {shlex.quote(str(device[name]).removesuffix('.0'))}"
+        for name, default in defaults.items()
         if device.get(name, default) != default
     )
 

@@ -1,16 +1,24 @@
 """What an architecture is: its choices, text form, sampling, mutation, features."""
 
-from pnag.space.architecture import AnyArchitecture, Architecture, as_architecture
-from pnag.space.search_space import ABSENT, SearchSpace, Token, Tokens
+from pnag.space.architecture import (
+    AnyArchitecture,
+    Architecture,
+    BaseArchitecture,
+    as_architecture,
+)
+from pnag.space.search_space import ABSENT, SearchSpace, Token, Tokens, Unit, tokens_of
 from pnag.space.sharing import sample_shared
 
 __all__ = [
     "ABSENT",
     "AnyArchitecture",
     "Architecture",
+    "BaseArchitecture",
     "SearchSpace",
     "Token",
     "Tokens",
+    "Unit",
     "as_architecture",
     "sample_shared",
+    "tokens_of",
 ]

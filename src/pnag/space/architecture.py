@@ -1,10 +1,13 @@
-"""One architecture of the MobileNetV3 space, as an immutable value with a text form."""
+"""One architecture, as an immutable value with a text form.
+
+`Architecture` is of the MobileNetV3 space; those of other families are `BaseArchitecture`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from pnag.errors import BadValueError
 
@@ -16,7 +19,75 @@ KERNELS = (3, 5, 7)
 
 
 @dataclass(frozen=True, order=True)
-class Architecture:
+class BaseArchitecture:
+    """An architecture of any family: depths, then kernel size and width of each layer position.
+
+    Which numbers are allowed, the family's space says (`SearchSpace.encode`).
+
+    Args:
+        depths: one number a unit.
+        kernels: one number for each layer that a unit can have; 0 where the layer does not exist.
+        widths: the same.
+        resolution: of the images, in pixels, where architectures choose it; else 0.
+    """
+
+    depths: tuple[int, ...]
+    kernels: tuple[int, ...]
+    widths: tuple[int, ...]
+    resolution: int = 0
+
+    @classmethod
+    def parse(cls, value: str | Mapping[str, Any]) -> Self:
+        """Read the text form `d:k:e`: three comma lists of whole numbers, `d:k:e@192` with pixels.
+
+        Raises:
+            BadValueError: (a ValueError) names the place that is wrong.
+        """
+        if isinstance(value, Mapping) and "arch" in value:
+            value = value["arch"]
+        if not isinstance(value, str):
+            raise BadValueError(f"an architecture is a text 'd:k:e', not {value!r}")
+        return cls._parse_text(value)
+
+    @classmethod
+    def _parse_text(cls, text: str) -> Self:
+        lists = text.strip().partition("@")[0].split(":")
+        if len(lists) != 3:
+            raise BadValueError(
+                f"architecture {text!r} has {len(lists)} part(s) between ':', needs 3: "
+                "depths:kernels:widths"
+            )
+        parsed = []
+        for name, numbers in zip(("depths", "kernels", "widths"), lists, strict=True):
+            values = []
+            for place, number in enumerate(numbers.split(",")):
+                # str.isdecimal alone would let other scripts' digits through to int()
+                if not (number.strip().isascii() and number.strip().isdecimal()):
+                    raise BadValueError(
+                        f"number {place + 1} of the {name} in {text!r} is {number!r}, "
+                        "needs a whole number"
+                    )
+                values.append(int(number))
+            parsed.append(tuple(values))
+        pixels = text.partition("@")[2].strip()
+        if "@" in text and not (pixels.isascii() and pixels.isdecimal() and int(pixels)):
+            raise BadValueError(
+                f"the resolution in {text!r} is {pixels!r}, needs a whole number of pixels"
+            )
+        try:
+            depths, kernels, widths = parsed
+            return cls(depths, kernels, widths, int(pixels or 0))
+        except BadValueError as error:
+            raise BadValueError(f"architecture {text!r}: {error}") from None
+
+    def __str__(self) -> str:
+        lists = (self.depths, self.kernels, self.widths)
+        text = ":".join(",".join(map(str, values)) for values in lists)
+        return f"{text}@{self.resolution}" if self.resolution else text
+
+
+@dataclass(frozen=True, order=True)
+class Architecture(BaseArchitecture):
     """Depth of each unit, then kernel size and width (expand ratio) of each layer position.
 
     A unit has four positions; the ones beyond its depth do not exist and hold 0.
@@ -30,10 +101,6 @@ class Architecture:
         BadValueError: (a ValueError) for any number that is not allowed at its place; the message
             names the place and the allowed values.
     """
-
-    depths: tuple[int, ...]
-    kernels: tuple[int, ...]
-    widths: tuple[int, ...]
 
     def __post_init__(self) -> None:
         _check_length("depths", self.depths, UNITS)
@@ -63,7 +130,7 @@ class Architecture:
                         )
 
     @classmethod
-    def parse(cls, value: str | Mapping[str, Any]) -> Architecture:
+    def parse(cls, value: str | Mapping[str, Any]) -> Self:
         """Read the text form `d:k:e`: three comma lists with 5, 20 and 20 whole numbers.
 
         Also a mapping with `ks`, `e` and `d`, or the text of one, as other programs write it:
@@ -82,50 +149,25 @@ class Architecture:
             raise BadValueError(f"an architecture is a text 'd:k:e', not {value!r}")
         if "arch" in value:
             return cls.parse(value["arch"])
-        return cls(*spelled_out(value))
-
-    @classmethod
-    def _parse_text(cls, text: str) -> Architecture:
-        lists = text.strip().split(":")
-        if len(lists) != 3:
-            raise BadValueError(
-                f"architecture {text!r} has {len(lists)} part(s) between ':', needs 3: "
-                "depths:kernels:widths"
-            )
-        parsed = []
-        for name, numbers in zip(("depths", "kernels", "widths"), lists, strict=True):
-            values = []
-            for place, number in enumerate(numbers.split(",")):
-                # str.isdecimal alone would let other scripts' digits through to int()
-                if not (number.strip().isascii() and number.strip().isdecimal()):
-                    raise BadValueError(
-                        f"number {place + 1} of the {name} in {text!r} is {number!r}, "
-                        "needs a whole number"
-                    )
-                values.append(int(number))
-            parsed.append(tuple(values))
-        try:
-            return cls(*parsed)
-        except BadValueError as error:
-            raise BadValueError(f"architecture {text!r}: {error}") from None
-
-    def __str__(self) -> str:
-        return ":".join(
-            ",".join(map(str, values)) for values in (self.depths, self.kernels, self.widths)
-        )
+        depths, kernels, widths = spelled_out(value)
+        return cls(depths, kernels, widths)
 
 
-AnyArchitecture = Architecture | str | Mapping[str, Any]
-"""An architecture, or anything that `Architecture.parse` reads."""
+AnyArchitecture = BaseArchitecture | str | Mapping[str, Any]
+"""An architecture, or anything that its `parse` reads."""
 
 
 def as_architecture(value: AnyArchitecture) -> Architecture:
-    """The architecture itself.
+    """The architecture of the MobileNetV3 space itself.
 
     Raises:
         BadValueError: (a ValueError) as `Architecture.parse`.
     """
-    return value if isinstance(value, Architecture) else Architecture.parse(value)
+    if isinstance(value, BaseArchitecture):
+        if isinstance(value, Architecture):
+            return value
+        raise BadValueError(f"architecture {value} is of another family than MobileNetV3's")
+    return Architecture.parse(value)
 
 
 def _check_length(name: str, values: tuple[int, ...], length: int) -> None:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +25,14 @@ from pnag.space.architecture import (
     WIDTHS,
     AnyArchitecture,
     Architecture,
-    as_architecture,
+    BaseArchitecture,
 )
 
 ABSENT = -1
 Tokens = NDArray[np.int8]
+
+
+What = Literal["resolution", "depth", "kernel", "width"]
 
 
 @dataclass(frozen=True)
@@ -37,38 +41,76 @@ class Token:
 
     It exists always when `parent` is -1, else where the parent's chosen index is at least
     `needs`. A parent always exists (one level of conditions is enough for every known family).
+
+    Attributes:
+        what: the list of an architecture that it is in, and `place`: where in that list; None in
+            spaces whose architectures have no text form.
     """
 
     name: str
     choices: tuple[int, ...]
     parent: int = -1
     needs: int = 0
+    what: What | None = None
+    place: int = -1
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The choices of one unit of a family of networks, each list ascending.
+
+    Attributes:
+        depths: numbers of layers. widths, kernels: of each layer position.
+    """
+
+    depths: tuple[int, ...]
+    widths: tuple[tuple[int, ...], ...]
+    kernels: tuple[tuple[int, ...], ...]
+
+
+MOBILENETV3_UNITS = (Unit(DEPTHS, (WIDTHS,) * MAX_DEPTH, (KERNELS,) * MAX_DEPTH),) * UNITS
+
+
+def tokens_of(units: Sequence[Unit], resolutions: Sequence[int] = ()) -> tuple[Token, ...]:
+    """For each unit: depth, then width and kernel of each layer (the design's sequence).
+
+    Args:
+        resolutions: to choose among, ascending; their token is the first.
+    """
+    tokens: list[Token] = []
+    if resolutions:
+        tokens.append(Token("resolution", tuple(resolutions), what="resolution", place=0))
+    position = 0
+    for number, unit in enumerate(units):
+        parent = len(tokens)
+        tokens.append(Token(f"unit{number + 1}.depth", unit.depths, what="depth", place=number))
+        for layer, (widths, kernels) in enumerate(zip(unit.widths, unit.kernels, strict=True)):
+            # Layer l (from 0) exists if the depth is at least l + 1.
+            needs = next(i for i, depth in enumerate(unit.depths) if depth > layer)
+            name = f"unit{number + 1}.layer{layer + 1}"
+            tokens.append(Token(f"{name}.width", widths, parent, needs, "width", position))
+            tokens.append(Token(f"{name}.kernel", kernels, parent, needs, "kernel", position))
+            position += 1
+    return tuple(tokens)
 
 
 def mobilenetv3_tokens() -> tuple[Token, ...]:
-    """For each unit: depth, then width and kernel of each layer (the design's sequence)."""
-    tokens: list[Token] = []
-    for unit in range(UNITS):
-        parent = len(tokens)
-        tokens.append(Token(f"unit{unit + 1}.depth", DEPTHS))
-        for layer in range(MAX_DEPTH):
-            # Layer l (from 0) exists if the depth is at least l + 1.
-            needs = next(i for i, depth in enumerate(DEPTHS) if depth > layer)
-            for name, choices in (("width", WIDTHS), ("kernel", KERNELS)):
-                tokens.append(
-                    Token(f"unit{unit + 1}.layer{layer + 1}.{name}", choices, parent, needs)
-                )
-    return tuple(tokens)
+    """The tokens of the MobileNetV3 space."""
+    return tokens_of(MOBILENETV3_UNITS)
 
 
 @dataclass(frozen=True)
 class SearchSpace:
     """All architectures that a list of tokens can spell; by default the MobileNetV3 space.
 
-    Only `encode`, `decode` and `text` speak of `Architecture`; all else is general.
+    Only `encode`, `decode` and `text` speak of architectures; all else is general.
+
+    Attributes:
+        architecture: the class of what the tokens spell.
     """
 
     tokens: tuple[Token, ...] = mobilenetv3_tokens()
+    architecture: type[BaseArchitecture] = Architecture
 
     @cached_property
     def size(self) -> int:
@@ -197,18 +239,53 @@ class SearchSpace:
         # index -1 (ABSENT) picks the last column, which holds 0
         return table[np.arange(len(self.tokens)), tokens]
 
-    # --- the MobileNetV3 family's own reading of the tokens -------------------------------------
+    # --- tokens as architectures ----------------------------------------------------------------
 
-    def decode(self, tokens: Tokens) -> list[Architecture]:
-        """The N architectures that a token array of the MobileNetV3 space spells."""
-        values = self.values(tokens).reshape(len(tokens), UNITS, 1 + 2 * MAX_DEPTH)
-        depths = values[:, :, 0].tolist()
-        widths = values[:, :, 1::2].reshape(len(tokens), UNITS * MAX_DEPTH).tolist()
-        kernels = values[:, :, 2::2].reshape(len(tokens), UNITS * MAX_DEPTH).tolist()
-        return [
-            Architecture(tuple(d), tuple(k), tuple(w))
-            for d, k, w in zip(depths, kernels, widths, strict=True)
+    @cached_property
+    def columns(self) -> dict[What, NDArray[np.int64]]:
+        """For each list of an architecture, the column of the token at each of its places."""
+        found: dict[What, dict[int, int]] = {
+            "resolution": {}, "depth": {}, "kernel": {}, "width": {}
+        }  # fmt: skip
+        for column, token in enumerate(self.tokens):
+            if token.what is not None:
+                found[token.what][token.place] = column
+        return {
+            what: np.array([places[place] for place in sorted(places)], dtype=np.int64)
+            for what, places in found.items()
+        }
+
+    def decode(self, tokens: Tokens) -> list[Any]:
+        """The N architectures (of the class `architecture`) that (N, T) tokens spell."""
+        values = self.values(tokens)
+        lists = [
+            values[:, self.columns[what]].tolist()
+            for what in ("depth", "kernel", "width", "resolution")
         ]
+        return [
+            self.architecture(tuple(d), tuple(k), tuple(w), *r)
+            for d, k, w, r in zip(*lists, strict=True)
+        ]
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Those that architectures choose among; none where there is one for all."""
+        columns = self.columns["resolution"]
+        return self.tokens[columns[0]].choices if len(columns) else ()
+
+    def resolution_ids(self, tokens: Tokens) -> NDArray[np.int64]:
+        """(N,) the place of each architecture's resolution in `resolutions`, else 0."""
+        columns = self.columns["resolution"]
+        found = tokens[:, columns[0]] if len(columns) else np.zeros(len(tokens))
+        return found.astype(np.int64)
+
+    def parse(self, item: AnyArchitecture) -> Any:
+        """One architecture (of the class `architecture`) of this space.
+
+        Raises:
+            BadValueError: (a ValueError) as `encode`.
+        """
+        return self.decode(self.encode([item]))[0]
 
     def encode(self, architectures: Iterable[AnyArchitecture]) -> Tokens:
         """(N, T) tokens of architectures, given as objects or in any form that is read.
@@ -217,25 +294,42 @@ class SearchSpace:
             BadValueError: (a ValueError) for a malformed text, or for an architecture that this
                 space does not hold: names the token, its value and its choices.
         """
+        lengths = {what: len(columns) for what, columns in self.columns.items()}
         rows = []
-        for item in architectures:
-            arch = as_architecture(item)
-            row: list[int] = []
-            for unit in range(UNITS):
-                row.append(arch.depths[unit])
-                for position in range(unit * MAX_DEPTH, (unit + 1) * MAX_DEPTH):
-                    row += (arch.widths[position], arch.kernels[position])
-            rows.append(row)
-        values = np.array(rows, dtype=np.int64).reshape(-1, len(self.tokens))
-        tokens = np.full(values.shape, ABSENT, dtype=np.int8)
+        for number, item in enumerate(architectures):
+            arch = item if isinstance(item, BaseArchitecture) else self.architecture.parse(item)
+            lists: dict[What, tuple[int, ...]] = {
+                "resolution": (arch.resolution,) if arch.resolution else (),
+                "depth": arch.depths, "kernel": arch.kernels, "width": arch.widths,
+            }  # fmt: skip
+            if bool(arch.resolution) != bool(self.resolutions):
+                pixels = ", ".join(map(str, self.resolutions))
+                raise BadValueError(
+                    f"architecture {number + 1} is of {arch.resolution} pixels, and this search "
+                    "space has no resolutions to choose among: leave @ out"
+                    if arch.resolution
+                    else f"architecture {number + 1} lacks its resolution: put @ and one of "
+                    f"{pixels} behind it"
+                )
+            for what, values in lists.items():
+                if len(values) != lengths[what]:
+                    raise BadValueError(
+                        f"architecture {number + 1}: {len(values)} {what}s given, this search "
+                        f"space needs {lengths[what]}"
+                    )
+            rows.append([value for what in self.columns for value in lists[what]])
+        order = np.concatenate(list(self.columns.values()))
+        chosen = np.zeros((len(rows), len(self.tokens)), dtype=np.int64)
+        chosen[:, order] = np.array(rows, dtype=np.int64).reshape(-1, len(order))
+        tokens = np.full(chosen.shape, ABSENT, dtype=np.int8)
         for column, token in enumerate(self.tokens):
             for index, choice in enumerate(token.choices):
-                tokens[values[:, column] == choice, column] = index
+                tokens[chosen[:, column] == choice, column] = index
         exists = self.exists(tokens)
-        unknown = np.where(exists, tokens == ABSENT, values != 0)
+        unknown = np.where(exists, tokens == ABSENT, chosen != 0)
         if unknown.any():
             number, column = np.argwhere(unknown)[0]
-            token, value = self.tokens[column], values[number, column]
+            token, value = self.tokens[column], chosen[number, column]
             allowed = (
                 ", ".join(map(str, token.choices)) if exists[number, column] else "0 (no layer)"
             )

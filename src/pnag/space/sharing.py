@@ -25,14 +25,14 @@ def sample_shared(
 
     Args:
         shared: size of a group; 1 shares nothing.
-        units: how many units a group shares. A unit is a token without a parent and what hangs
-            on it.
+        units: how many units a group shares, and its resolution with them. A unit is a token
+            without a parent and what hangs on it.
 
     Raises:
         ValueError: if `shared` is below 1, `units` is not between 0 and one less than the space
             has, or the space is too small.
     """
-    starts = [i for i, token in enumerate(space.tokens) if token.parent < 0]
+    starts = [i for i, t in enumerate(space.tokens) if t.parent < 0 and t.what != "resolution"]
     if shared < 1:
         raise ValueError(f"shared is {shared}, needs at least 1")
     if not 0 <= units < len(starts):

@@ -45,9 +45,9 @@ def save_state(path: Path, identity: str, processes: int, state: State) -> None:
     if state.ema is not None:
         tensors |= {f"ema.{name}": value for name, value in state.ema.module.state_dict().items()}
     for number, parameter in enumerate(_in_order(state.optimizer)):
-        momentum = state.optimizer.state[parameter].get("momentum_buffer")
-        if momentum is not None:
-            tensors[f"momentum.{number}"] = momentum
+        for name, value in state.optimizer.state[parameter].items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{number}.{name}"] = value
     contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     about = {
         "identity": identity,
@@ -75,16 +75,19 @@ def load_state(path: Path, identity: str, accelerator: Accelerator, state: State
                 module.load_state_dict(
                     {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
                 )
-        for number, parameter in enumerate(_in_order(state.optimizer)):
-            if f"momentum.{number}" in tensors:
-                momentum = torch.empty_like(parameter)
-                momentum.copy_(tensors[f"momentum.{number}"])
-                state.optimizer.state[parameter]["momentum_buffer"] = momentum
+        parameters = _in_order(state.optimizer)
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, number, kept = name.split(".", 2)
+                parameter = parameters[int(number)]
+                if value.ndim:  # laid out in memory as the weights are
+                    value = torch.empty_like(parameter).copy_(value)
+                state.optimizer.state[parameter][kept] = value
         if about.get("scaler"):
             state.scaler.load_state_dict(about["scaler"])
         state.parts = max(state.parts, int(about.get("parts", 1)))
         state.step = int(about["step"])
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, IndexError, ValueError, RuntimeError) as error:
         raise _damaged(path, error) from error
 
 

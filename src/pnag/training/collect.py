@@ -24,9 +24,9 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from pnag.errors import PnagError
-from pnag.families.supernet import Supernet
+from pnag.families.elastic_network import ElasticNetwork
 from pnag.files import read_json, write_json, writing
-from pnag.space import Architecture, SearchSpace, Tokens
+from pnag.space import SearchSpace, Tokens
 from pnag.training.images import ImageData
 from pnag.training.settings import Precision
 from pnag.training.subnets import Settings, shared_layers, shared_order
@@ -41,7 +41,7 @@ OTHER_FILE = "choose another file with --out"
 
 
 def collect(
-    supernet: Supernet,
+    supernet: ElasticNetwork,
     data: ImageData,
     tokens: Tokens,
     out: Path,
@@ -57,7 +57,7 @@ def collect(
     An accuracy's standard error is sqrt(p (1 - p) / images).
 
     Args:
-        tokens: (M, T) of the MobileNetV3 space.
+        tokens: (M, T) of the supernet's space.
         out: rows `arch,accuracy,images`; rows of other architectures stay.
         workers: processes, of one thread each, or with Ray actors; None is one process, or one
             actor for each CPU (or GPU) of the cluster.
@@ -74,7 +74,7 @@ def collect(
             written by another process, is damaged or cannot be written; if workers die or the Ray
             cluster has no room for them; if Ray is missing.
     """
-    space = SearchSpace()
+    space = supernet.family.space
     tokens = space.check(tokens)
     settings = settings or Settings()
     settings.check(supernet, data)
@@ -83,7 +83,7 @@ def collect(
     for row, text in enumerate(texts):
         index.setdefault(text, row)
     job = Job.of(supernet, data, settings, memory)
-    with _opened(out, _identity(job), settings.validation_images(data)) as table:
+    with _opened(out, space, _identity(job), settings.validation_images(data)) as table:
 
         def tell() -> None:
             progress(len(index.keys() & table.correct.keys()), len(index))
@@ -124,8 +124,9 @@ class _Table:
         correct: how many of them each architecture has right.
     """
 
-    def __init__(self, path: Path, images: int) -> None:
+    def __init__(self, path: Path, space: SearchSpace, images: int) -> None:
         self.images = images
+        self._space = space
         self.correct: dict[str, int] = {}
         self._path = path
         with writing(path, OTHER_FILE):
@@ -164,7 +165,7 @@ class _Table:
                 correct = round(float(accuracy) * self.images)
                 if not 0 <= correct <= self.images:
                     raise ValueError(f"accuracy {accuracy} is not a fraction")
-                self.correct[str(Architecture.parse(text))] = correct
+                self.correct[str(self._space.parse(text))] = correct
         except (csv.Error, ValueError) as error:
             raise PnagError(
                 f"line {lines.line_num} of {self._path} is no row of this run ({error}); remove "
@@ -188,7 +189,9 @@ class _Table:
 
 
 @contextlib.contextmanager
-def _opened(out: Path, identity: dict[str, Any], images: int) -> Iterator[_Table]:
+def _opened(
+    out: Path, space: SearchSpace, identity: dict[str, Any], images: int
+) -> Iterator[_Table]:
     beside = _beside(out)
     with writing(out, OTHER_FILE):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -209,7 +212,7 @@ def _opened(out: Path, identity: dict[str, Any], images: int) -> Iterator[_Table
             )
         else:
             write_json(beside, identity)
-        with contextlib.closing(_Table(out, images)) as table:
+        with contextlib.closing(_Table(out, space, images)) as table:
             table.read()
             yield table
     finally:

@@ -96,7 +96,8 @@ def decode_parts(
     if probed.typical < sizes.resolution:
         notes.append(
             f"images are typically {probed.typical} pixels, smaller than the resolution "
-            f"{sizes.resolution}: they are enlarged, which costs time and adds no detail"
+            f"{sizes.resolution}: they are enlarged, which takes time and adds no detail, and pays "
+            "only where the supernet starts from weights of larger images (--start)"
         )
     needed = sum(3 * sizes.side(name) ** 2 * len(rows) for name, rows in parts.items())
     _check_space(partial, needed, "the decoded images need")

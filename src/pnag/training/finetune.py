@@ -8,14 +8,13 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from timm.models.mobilenetv3 import MobileNetV3
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pnag.families.depthwise import with_fast_depthwise
-from pnag.families.supernet import LARGEST, Supernet
+from pnag.families.elastic_network import ElasticNetwork
 from pnag.files import fingerprint
-from pnag.space import Architecture
+from pnag.space import AnyArchitecture
 from pnag.training.batches import eval_batches
 from pnag.training.images import ImageData
 from pnag.training.loop import Step, fit, to_device
@@ -38,7 +37,7 @@ class Judged:
 
 def finetune_identity(
     supernet_identity: str,
-    arch: Architecture | str,
+    arch: AnyArchitecture,
     data: ImageData,
     settings: FinetuneSettings,
     seed: int,
@@ -56,8 +55,8 @@ def finetune_identity(
 
 
 def finetune(
-    supernet: Supernet,
-    arch: Architecture | str,
+    supernet: ElasticNetwork,
+    arch: AnyArchitecture,
     data: ImageData,
     settings: FinetuneSettings,
     folder: Path,
@@ -67,7 +66,7 @@ def finetune(
     accelerator: Accelerator,
     watch: Callable[[Step], None] = lambda step: None,
     notice: Callable[[str], None] = lambda text: None,
-) -> MobileNetV3:
+) -> nn.Module:
     """Train the network of an architecture on from the supernet's weights.
 
     Args:
@@ -77,12 +76,12 @@ def finetune(
         identity: from `finetune_identity`.
 
     Returns:
-        The timm network in eval mode, its batch norms' statistics measured during training.
+        The plain network in eval mode, its batch norms' statistics measured during training.
 
     Raises:
         PnagError: if the loss is no longer a number, or a file is damaged.
     """
-    network = supernet.subnet(arch)
+    network: nn.Module = supernet.subnet(arch)
     with_fast_depthwise(network)
 
     def train(checkpoint: Path) -> None:
@@ -117,12 +116,12 @@ def finetune(
     return network.eval()
 
 
-def largest_network(supernet: Supernet, data: ImageData, device: torch.device) -> MobileNetV3:
+def largest_network(supernet: ElasticNetwork, data: ImageData, device: torch.device) -> nn.Module:
     """The supernet's largest network in eval mode, batch norms measured for it: the teacher.
 
     The supernet itself will not do: its batch norms' statistics are of a mixture of networks.
     """
-    network = supernet.subnet(LARGEST)
+    network: nn.Module = supernet.subnet()
     to_device(network, device)
     recalibrate(network, data, device=device)
     return network.requires_grad_(False)

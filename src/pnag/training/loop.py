@@ -27,8 +27,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from pnag.errors import PnagError
-from pnag.families.blocks import covering_architectures
-from pnag.families.supernet import Supernet
+from pnag.families.elastic_network import ElasticNetwork
 from pnag.training.batches import steps_per_epoch, train_batches
 from pnag.training.checkpoint import State, load_state, save_state
 from pnag.training.feed import Pixels
@@ -96,12 +95,12 @@ def fit(
     state = State(
         model,
         ModelEmaV3(model, decay=settings.ema) if settings.ema else None,
-        make_optimizer(parameters, settings, device),
+        make_optimizer(model, settings, device),
         make_scaler(accelerator),
         parts=settings.accumulate,
     )
     load_state(checkpoint, identity, accelerator, state)
-    if device.type == "cuda":
+    if device.type == "cuda" and settings.optimizer == "sgd":
         # The fused optimiser wants a momentum for all weights as soon as some have one, and what
         # the first subnets leave out has none. From zero the first step is the same as from none.
         for parameter in parameters:
@@ -129,7 +128,7 @@ def fit(
         )
         for images, labels in batches:
             for group in state.optimizer.param_groups:
-                group["lr"] = settings.rate(state.step, total)
+                group["lr"] = group["share"] * settings.rate(state.step, total)
             mean = _gradients(losses, images, labels, state, accelerator, notice)
             average_gradients(parameters, accelerator)
             state.scaler.unscale_(state.optimizer)
@@ -165,21 +164,36 @@ def fit(
 
 
 def make_optimizer(
-    parameters: list[nn.Parameter], settings: FitSettings, device: torch.device
-) -> torch.optim.SGD:
-    """SGD with Nesterov momentum; biases and batch norms do not decay."""
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1]},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    model: nn.Module, settings: FitSettings, device: torch.device
+) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum, or AdamW; biases and batch norms do not decay.
+
+    Each group of weights has a `share` of the learning rate: the body's is `body_rate`.
+    """
+    groups: list[dict[str, Any]] = []
+    for head in (False, True):
+        some = [
+            p for name, p in model.named_parameters()
+            if name.removeprefix("network.").startswith("classifier.") == head
+        ]  # fmt: skip
+        share = 1.0 if head else settings.body_rate
+        groups += [
+            {"params": [p for p in some if p.ndim > 1], "share": share},
+            {"params": [p for p in some if p.ndim <= 1], "share": share, "weight_decay": 0.0},
+        ]
+    # One kernel for all weights, which also skips a step of infinite gradients by itself.
+    fused = device.type == "cuda"
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(
+            groups, settings.learning_rate, weight_decay=settings.weight_decay, fused=fused
+        )
     return torch.optim.SGD(
         groups,
         lr=settings.learning_rate,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
         nesterov=True,
-        # One kernel for all weights, which also skips a step of infinite gradients by itself.
-        fused=device.type == "cuda",
+        fused=fused,
     )
 
 
@@ -227,13 +241,13 @@ def add_gradients(
     return torch.stack(values).mean()
 
 
-def train_all_layers(supernet: Supernet, images: Tensor, accelerator: Accelerator) -> None:
+def train_all_layers(supernet: ElasticNetwork, images: Tensor, accelerator: Accelerator) -> None:
     """Train on every width and kernel once, and forget the gradients.
 
     cuDNN compiles a kernel when it first sees a shape, for tenths of a second each: a GPU's first
     steps take as long as hundreds of later ones, and say nothing about these.
     """
-    for arch in covering_architectures():
+    for arch in supernet.family.covering():
         with accelerator.autocast():
             loss = supernet(images, arch).float().mean()
         loss.backward()

@@ -6,16 +6,21 @@ Once-for-All these are five runs that are started by hand; here they are the pha
 
 **The sandwich rule** (BigNAS, https://arxiv.org/abs/2003.11142): one phase in which every step
 trains the largest, the smallest and some random networks, taught by the largest as it is then.
+
+**Transfer** (after Neural Architecture Transfer, https://arxiv.org/abs/2005.05859), from trained
+weights: the largest network learns the new classes, its channels are sorted by importance, then the
+sandwich rule teaches the smaller ones. Shares and rates: `benchmarks/README.md`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from pnag.space import Architecture
-from pnag.space.architecture import DEPTHS, KERNELS, MAX_DEPTH, UNITS, WIDTHS
+from pnag.space import SearchSpace
+from pnag.space.search_space import What
 from pnag.training.settings import Method
 
 
@@ -24,41 +29,42 @@ class Phase:
     """Which networks are trained, and for how long.
 
     Attributes:
-        depths, widths, kernels: that random networks of the phase may have.
+        depths, widths, kernels: how many of the greatest choices of each of these random networks
+            of the phase may take; all if None.
         epochs: share of all epochs. rate: of the recipe's learning rate.
         random: networks drawn for each step; without any it is the largest one.
         sandwich: whether the largest and the smallest network join them at each step.
-        sort: widths trained so far, if channels are to be sorted by importance first.
+        sort: how many of the greatest widths are trained so far, if channels are to be sorted by
+            importance first.
     """
 
     name: str
     epochs: float
     rate: float
-    depths: tuple[int, ...] = (max(DEPTHS),)
-    widths: tuple[int, ...] = (max(WIDTHS),)
-    kernels: tuple[int, ...] = (max(KERNELS),)
+    depths: int | None = 1
+    widths: int | None = 1
+    kernels: int | None = 1
     random: int = 1
     sandwich: bool = False
-    sort: tuple[int, ...] = ()
+    sort: int = 0
 
-    def sample(self, rng: np.random.Generator) -> Architecture:
-        """A random network of the phase: every setting uniform over its choices."""
-        depths = tuple(int(d) for d in rng.choice(self.depths, UNITS))
-        exists = [layer < depths[unit] for unit in range(UNITS) for layer in range(MAX_DEPTH)]
-        kernels = rng.choice(self.kernels, len(exists)) * exists
-        widths = rng.choice(self.widths, len(exists)) * exists
-        return Architecture(depths, tuple(map(int, kernels)), tuple(map(int, widths)))
+    def _least(self, space: SearchSpace) -> Any:
+        """(T,) the least index of each token that the phase may take."""
+        most: dict[What | None, int | None] = {
+            "depth": self.depths, "width": self.widths, "kernel": self.kernels
+        }  # fmt: skip
+        free = [most.get(token.what) or len(token.choices) for token in space.tokens]
+        return np.maximum(0, space.choices_per_token - free)
 
-    @property
-    def smallest(self) -> Architecture:
+    def sample(self, space: SearchSpace, rng: np.random.Generator) -> Any:
+        """A random architecture of the phase: every setting uniform over its choices."""
+        tokens = rng.integers(self._least(space), space.choices_per_token)
+        return space.decode(space.canonical(tokens[None].astype(np.int8)))[0]
+
+    def smallest(self, space: SearchSpace) -> Any:
         """Every choice at its least."""
-        depth, width, kernel = min(self.depths), min(self.widths), min(self.kernels)
-        exists = [layer < depth for _ in range(UNITS) for layer in range(MAX_DEPTH)]
-        return Architecture(
-            (depth,) * UNITS,
-            tuple(kernel * e for e in exists),
-            tuple(width * e for e in exists),
-        )
+        tokens = self._least(space)
+        return space.decode(space.canonical(tokens[None].astype(np.int8)))[0]
 
 
 # Of Once-for-All's 180 + 125 + 25 + 120 + 25 + 120 epochs the last four have two (depth) and four
@@ -68,11 +74,15 @@ class Phase:
 PHASES: dict[Method, tuple[Phase, ...]] = {
     "progressive": (
         Phase("full", 0.40, 1.0, random=0),
-        Phase("kernel", 0.15, 0.3, kernels=KERNELS),
-        Phase("depth 3", 0.05, 0.1, depths=(3, 4), kernels=KERNELS),
-        Phase("depth 2", 0.15, 0.3, depths=DEPTHS, kernels=KERNELS),
-        Phase("width 4", 0.05, 0.1, DEPTHS, (4, 6), KERNELS, sort=(6,)),
-        Phase("width 3", 0.20, 0.3, DEPTHS, WIDTHS, KERNELS, random=2, sort=(4, 6)),
+        Phase("kernel", 0.15, 0.3, kernels=None),
+        Phase("depth 3", 0.05, 0.1, depths=2, kernels=None),
+        Phase("depth 2", 0.15, 0.3, depths=None, kernels=None),
+        Phase("width 4", 0.05, 0.1, None, 2, None, sort=1),
+        Phase("width 3", 0.20, 0.3, None, None, None, random=2, sort=2),
     ),
-    "sandwich": (Phase("sandwich", 1.0, 1.0, DEPTHS, WIDTHS, KERNELS, random=2, sandwich=True),),
+    "sandwich": (Phase("sandwich", 1.0, 1.0, None, None, None, random=2, sandwich=True),),
+    "transfer": (
+        Phase("largest", 0.5, 1.0, random=0),
+        Phase("all", 0.5, 0.5, None, None, None, random=1, sandwich=True, sort=1),
+    ),
 }

@@ -16,10 +16,8 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor
 
 from pnag.errors import PnagError
-from pnag.families.blocks import covering_architectures
+from pnag.families.base import Family
 from pnag.families.depthwise import with_fast_depthwise
-from pnag.families.supernet import Supernet
-from pnag.space import SearchSpace
 from pnag.training.batches import steps_per_epoch, train_batches
 from pnag.training.feed import Pixels
 from pnag.training.images import ImageData
@@ -34,10 +32,9 @@ from pnag.training.loop import (
 from pnag.training.phases import PHASES
 from pnag.training.precision import MIXED, judging_precision
 from pnag.training.settings import FinetuneSettings, FitSettings, Precision, SupernetSettings
-from pnag.training.subnets import Settings, SubnetEvaluator
+from pnag.training.subnets import Settings, make_evaluator
 from pnag.training.supernet_training import LONG, phase_losses
 
-WIDTHS = (1.0, 0.75, 0.5, 0.35, 0.25)
 ENOUGH_EPOCHS = 40  # to prefer a wider supernet
 EPOCHS = (6, 200)  # least and most of the supernet
 TUNING_EPOCHS = (1, 75)  # the paper's 75 (section E) at most
@@ -51,21 +48,22 @@ LEAST_STEPS = 8  # an epoch
 USUAL_BATCH = 64
 # On a GPU: the most images that one works on at a time, and steps that an epoch should keep.
 GPU_BATCH, GPU_STEPS = 1024, 50
-TURNS = 4  # of what is timed
+TURNS = 4  # of what is timed, and one for each resolution where there are several
 
 Fit = TypeVar("Fit", bound=FitSettings)
 
 
 @dataclass(frozen=True)
 class SupernetPlan:
-    """The supernet's size, how it is trained, and the minutes that this should take.
+    """The supernet's family, how it is trained, and the minutes that this should take.
 
     Attributes:
+        family: its name.
         batch_size: of all processes together.
         precision: that it is trained in, wherever the training goes on.
     """
 
-    width_mult: float
+    family: str
     epochs: int
     batch_size: int
     precision: Precision
@@ -155,36 +153,35 @@ def plan_supernet(
     *,
     minutes: float,
     accelerator: Accelerator,
-    width_mult: float | None = None,
-    widths: Sequence[float] = WIDTHS,
+    families: Sequence[Family],
     epochs: int | None = None,
 ) -> SupernetPlan:
-    """Time a few steps of each width; take the widest that gets enough epochs in the time.
+    """Time a few steps of each family; take the widest that gets enough epochs in the time.
 
-    A width for which the memory does not suffice is too wide. Where the recipe leaves the batch
+    One for which the memory does not suffice is too wide. Where the recipe leaves the batch
     open, a smaller batch is tried first. If none gets enough epochs, it is the narrowest.
 
     Args:
         minutes: for the whole run.
-        width_mult, epochs: what the user has decided already.
-        widths: to choose among, widest first.
+        families: to choose among, widest first.
+        epochs: what the user has decided already.
 
     Raises:
-        PnagError: if the memory does not suffice for the least width.
+        PnagError: if the memory does not suffice for the narrowest.
     """
     seconds = SHARES["supernet"] * minutes * 60
     suited = suited_batch(settings.fit, data, accelerator.num_processes, accelerator.device)
     check_parts(suited, accelerator)
-    for width in (width_mult,) if width_mult else widths:
-        fit, step = _largest_batch(data, settings, suited.batch_size, width, accelerator)
+    for family in families:
+        fit, step = _largest_batch(data, settings, suited.batch_size, family, accelerator)
         per_epoch = steps_per_epoch(data, fit.batch_size)
         if step is not None and (epochs or ENOUGH_EPOCHS) * per_epoch * step <= seconds:
             break
     if step is None:
-        raise _too_little_memory(f"the supernet of width {width:g}", "supernet", fit)
+        raise _too_little_memory(f"the supernet of {family.name}", "supernet", fit)
     chosen = epochs or int(np.clip(seconds / (per_epoch * step), *EPOCHS))
     return SupernetPlan(
-        width,
+        family.name,
         chosen,
         fit.batch_size,
         precision_of(accelerator),
@@ -193,7 +190,11 @@ def plan_supernet(
 
 
 def _largest_batch(
-    data: ImageData, settings: SupernetSettings, batch: int, width: float, accelerator: Accelerator
+    data: ImageData,
+    settings: SupernetSettings,
+    batch: int,
+    family: Family,
+    accelerator: Accelerator,
 ) -> tuple[FitSettings, float | None]:
     """The largest batch for which the memory suffices, and a step's seconds, None without one.
 
@@ -203,7 +204,7 @@ def _largest_batch(
     while True:
         fit = with_batch(settings.fit, batch)
         step = _if_memory_suffices(
-            partial(_supernet_step, data, replace(settings, fit=fit), width, accelerator)
+            partial(_supernet_step, data, replace(settings, fit=fit), family, accelerator)
         )
         if step is not None or settings.fit.batch_size or batch < 2 * USUAL_BATCH:
             return fit, step
@@ -212,7 +213,7 @@ def _largest_batch(
 
 def plan_collecting(
     data: ImageData,
-    width_mult: float,
+    family: Family,
     *,
     minutes: float,
     device: torch.device,
@@ -226,12 +227,12 @@ def plan_collecting(
         precision, architectures: what the user has decided already.
     """
     settings = evaluator_settings(device, precision=precision)
-    supernet = Supernet(width_mult, len(data.classes))
+    supernet = family.supernet(len(data.classes))
     to_device(supernet, device)
-    evaluator = SubnetEvaluator(supernet.eval(), data, settings)
-    space = SearchSpace()
+    evaluator = make_evaluator(supernet.eval(), data, settings)
+    space = family.space
     if device.type == "cuda":  # as in `train_all_layers`
-        evaluator.correct(space.encode(covering_architectures()))
+        evaluator.correct(space.encode(family.covering()))
     tokens = space.sample(TURNS, np.random.default_rng(0))
     each = _seconds(lambda turn: evaluator.accuracies(tokens[turn : turn + 1]), device)
     affordable = SHARES["collecting"] * minutes * 60 / each
@@ -242,7 +243,7 @@ def plan_collecting(
 def plan_finetuning(
     data: ImageData,
     settings: FinetuneSettings,
-    width_mult: float,
+    family: Family,
     *,
     minutes: float,
     answers: int,
@@ -260,10 +261,11 @@ def plan_finetuning(
         PnagError: if the memory does not suffice.
     """
     check_parts(settings.fit, accelerator)
-    step = _if_memory_suffices(lambda: _finetune_step(data, settings, width_mult, accelerator))
+    step = _if_memory_suffices(lambda: _finetune_step(data, settings, family, accelerator))
     if step is None:
         raise _too_little_memory("fine-tuning", "finetune", settings.fit)
     epoch = step * steps_per_epoch(data, settings.fit.batch_size)
+    epoch *= 1 + len(data.validation) / len(data.train)  # on both (`joined.with_validation`)
     affordable = SHARES["fine-tuning"] * minutes * 60 / (answers * epoch)
     tuning = epochs or int(np.clip(affordable, *TUNING_EPOCHS))
     return FinetuningPlan(tuning, round(tuning * epoch / 60, 2))
@@ -288,10 +290,10 @@ def _too_little_memory(what: str, section: str, fit: FitSettings) -> PnagError:
 
 
 def _supernet_step(
-    data: ImageData, settings: SupernetSettings, width_mult: float, accelerator: Accelerator
+    data: ImageData, settings: SupernetSettings, family: Family, accelerator: Accelerator
 ) -> float:
     """Seconds of a step, averaged over the phases by their epochs."""
-    model = Supernet(width_mult, len(data.classes))
+    model = family.supernet(len(data.classes))
     to_device(model, accelerator.device)
     model.train()
     pixels = Pixels(data.train, accelerator.device)  # they take memory while it trains, too
@@ -312,13 +314,12 @@ def _supernet_step(
 
 
 def _finetune_step(
-    data: ImageData, settings: FinetuneSettings, width_mult: float, accelerator: Accelerator
+    data: ImageData, settings: FinetuneSettings, family: Family, accelerator: Accelerator
 ) -> float:
     """Seconds of a step with a random subnet."""
-    supernet = Supernet(width_mult, len(data.classes))
+    supernet = family.supernet(len(data.classes))
     to_device(supernet, accelerator.device)
-    space = SearchSpace()
-    arch = space.decode(space.sample(1, np.random.default_rng(0)))[0]
+    arch = family.sample(1, np.random.default_rng(0))[0]
     network = supernet.subnet(arch).train()
     with_fast_depthwise(network)
     pixels = Pixels(data.train, accelerator.device)

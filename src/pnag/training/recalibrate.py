@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from timm.models.mobilenetv3 import MobileNetV3
 from torch import Tensor, nn
 
 from pnag.training.batches import eval_batches
 from pnag.training.images import ImageData
-from pnag.training.subnets import Moments
+from pnag.training.judged_layers import Moments
 
 IMAGES = 512
 TILE = 16  # images that are worked on at a time; the maps between blocks are kept of all
@@ -18,7 +18,7 @@ TILE = 16  # images that are worked on at a time; the maps between blocks are ke
 
 @torch.no_grad()
 def recalibrate(
-    network: MobileNetV3,
+    network: nn.Module,
     data: ImageData,
     *,
     images: int = IMAGES,
@@ -52,10 +52,15 @@ def recalibrate(
             norm.running_var.mul_(count / max(1, count - 1))
 
 
-def _blocks(network: MobileNetV3) -> list[nn.Module]:
+def _blocks(network: Any) -> list[nn.Module]:
     """Parts that follow each other and hold all batch norms, each with few of them."""
     stem = nn.Sequential(network.conv_stem, network.bn1)
-    return [stem, *(block for stage in network.blocks.children() for block in stage.children())]
+    parts = [stem, *(block for stage in network.blocks.children() for block in stage.children())]
+    if isinstance(getattr(network, "bn2", None), nn.BatchNorm2d):
+        parts.append(nn.Sequential(network.conv_head, network.bn2))
+    elif isinstance(getattr(network, "norm_head", None), nn.BatchNorm2d):
+        parts.append(nn.Sequential(network.global_pool, network.conv_head, network.norm_head))
+    return parts
 
 
 class _Arrived(Exception):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pnag.ranges import Interval, check_ranges
 
-Method = Literal["progressive", "sandwich"]
+Method = Literal["progressive", "sandwich", "transfer"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Positive = Annotated[float, Interval(gt=0)]
 Share = Annotated[float, Interval(gt=0, le=1)]
@@ -50,14 +50,16 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How weights are trained; the optimiser is SGD with Nesterov momentum and a cosine rate.
+    """How weights are trained, at a rate that falls as a cosine.
 
     Attributes:
+        optimizer: SGD with Nesterov momentum, or AdamW.
         epochs: whole passes over the images; in a recipe 0 is what the plan says.
         batch_size: of all processes together; 0 is what the plan says: 64 on a CPU, on a GPU what
             its memory holds.
         learning_rate: at its highest, for this batch size; if that is 0, for 64 images, and it
-            grows with a larger batch. warmup: share of the steps.
+            grows with a larger batch. warmup: share of the steps. body_rate: share of the rate that
+            all weights but the classifier's get.
         weight_decay: not of biases and batch norms. clip: the gradient's largest norm.
         accumulate: parts, alike but for an image, that a process' share of a batch is worked on
             in, where memory is short; batch norms then see a part at a time.
@@ -66,7 +68,9 @@ class FitSettings:
 
     epochs: Annotated[int, Interval(ge=0, le=1_000_000)] = 0
     batch_size: Annotated[int, Interval(ge=0, le=1_000_000)] = 0
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Positive = 0.05
+    body_rate: Annotated[float, Interval(gt=0, le=1)] = 1.0
     warmup: Annotated[float, Interval(ge=0, lt=1)] = 0.05
     momentum: Annotated[float, Interval(gt=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Interval(ge=0)] = 3e-5
@@ -93,6 +97,12 @@ class FinetuneFit(FitSettings):
     """The same with a learning rate for weights that are good already."""
 
     learning_rate: Positive = 0.01
+
+
+# From trained weights, where the recipe leaves both as they are: AdamW learns new classes in fewer
+# steps than SGD does (`benchmarks/README.md`).
+ADAPTING = FitSettings(optimizer="adamw", learning_rate=1e-3, warmup=0.1, weight_decay=0.05)
+ADAPTING_ONE = FinetuneFit(optimizer="adamw", learning_rate=3e-4, warmup=0.1, weight_decay=0.05)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,9 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load, save
 
-from pnag.families.supernet import Supernet
+from pnag.families.base import Family
+from pnag.families.elastic_network import ElasticNetwork
+from pnag.families.registry import family
 from pnag.files import write_bytes
 from pnag.memory import available_memory
 from pnag.training.finetune import finetune
@@ -25,8 +27,9 @@ from pnag.training.ray_cluster import ray_actors
 from pnag.training.settings import FinetuneSettings
 from pnag.training.workers import PROCESS_BYTES
 
-# Roughly what training takes for an image at 224 pixels and width 1: maps of the largest network.
-IMAGE_BYTES = 100 << 20
+# Roughly what training takes for a number of the largest network's maps: 100 MB for an image of
+# Once-for-All's family at 224 pixels.
+NUMBER_BYTES = 11
 
 
 class Answer(NamedTuple):
@@ -50,11 +53,16 @@ class Shares(NamedTuple):
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a process needs to fine-tune; pickles to weights and names of files."""
+    """What a process needs to fine-tune; pickles to weights and names of files.
 
-    width_mult: float
+    Attributes:
+        data: images by architecture, at its resolution.
+    """
+
+    family: str
+    num_classes: int
     weights: bytes
-    data: ImageData
+    data: Mapping[str, ImageData]
     settings: FinetuneSettings
     folder: Path
     seed: int
@@ -64,23 +72,24 @@ class Tuning:
 
 
 def shares(
-    answers: int, settings: FinetuneSettings, data: ImageData, width_mult: float, cuda: bool
+    answers: int, settings: FinetuneSettings, data: ImageData, family: Family, cuda: bool
 ) -> Shares:
     """How many answers to fine-tune at once on this machine, and with how many threads each."""
     if cuda:
         return Shares(max(1, min(answers, torch.cuda.device_count())), torch.get_num_threads())
     cpus = torch.get_num_threads()
     wanted = max(1, min(answers, cpus))
-    pixels = (data.preprocessing.resolution / 224) ** 2
     batch = settings.fit.batch_size // settings.fit.accumulate
-    each = PROCESS_BYTES + int(batch * pixels * width_mult * IMAGE_BYTES)
+    layers = family.layers(family.largest, data.preprocessing.resolution)
+    maps = sum(layer.maps for layer in layers)
+    each = PROCESS_BYTES + batch * NUMBER_BYTES * maps
     return Shares(max(1, min(wanted, available_memory() // each)), cpus // wanted)
 
 
 def finetune_side_by_side(
-    supernet: Supernet,
+    supernet: ElasticNetwork,
     answers: Sequence[Answer],
-    data: ImageData,
+    data: Mapping[str, ImageData],
     settings: FinetuneSettings,
     folder: Path,
     *,
@@ -134,9 +143,9 @@ def _show(
 
 
 def finetune_on_ray(
-    supernet: Supernet,
+    supernet: ElasticNetwork,
     answers: Sequence[Answer],
-    data: ImageData,
+    data: Mapping[str, ImageData],
     settings: FinetuneSettings,
     folder: Path,
     *,
@@ -172,8 +181,8 @@ def _weights(folder: Path, answer: Answer) -> Path:
 
 
 def _tuning(
-    supernet: Supernet,
-    data: ImageData,
+    supernet: ElasticNetwork,
+    data: Mapping[str, ImageData],
     settings: FinetuneSettings,
     folder: Path,
     seed: int,
@@ -183,7 +192,7 @@ def _tuning(
     state = {name: value.cpu().contiguous() for name, value in supernet.state_dict().items()}
     cuda = accelerator.device.type == "cuda"
     return Tuning(
-        supernet.width_mult, save(state), data, settings, folder, seed, cuda,
+        supernet.family.name, supernet.num_classes, save(state), data, settings, folder, seed, cuda,
         str(accelerator.mixed_precision), threads,
     )  # fmt: skip
 
@@ -199,7 +208,7 @@ class _Tuner:
         self._job = job
         self._accelerator = Accelerator(cpu=not job.cuda, mixed_precision=job.mixed_precision)
         with torch.device("meta"):
-            self._supernet = Supernet(job.width_mult, len(job.data.classes))
+            self._supernet = family(job.family).supernet(job.num_classes)
         self._supernet.load_state_dict(load(job.weights), assign=True)
         self._supernet.to(self._accelerator.device).eval()
 
@@ -208,7 +217,7 @@ class _Tuner:
         finetune(
             self._supernet,
             answer.arch,
-            job.data,
+            job.data[str(answer.arch)],
             job.settings,
             job.folder,
             identity=answer.identity,

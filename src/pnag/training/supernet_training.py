@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -14,12 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pnag.errors import PnagError
-from pnag.families.supernet import LARGEST, Supernet
+from pnag.families.base import Family
+from pnag.families.elastic_network import ElasticNetwork
 from pnag.files import fingerprint
 from pnag.training.batches import steps_per_epoch
 from pnag.training.images import ImageData
 from pnag.training.loop import Losses, Step, fit, to_device
 from pnag.training.phases import PHASES, Phase
+from pnag.training.resolutions import at_resolution, resolution_of_step
 from pnag.training.settings import FitSettings, SupernetSettings
 from pnag.training.weights import trained
 
@@ -40,7 +43,7 @@ class Progress:
     total: int
     loss: float
     ends_epoch: bool
-    supernet: Supernet
+    supernet: ElasticNetwork
 
 
 def epochs_of(settings: SupernetSettings) -> list[int]:
@@ -71,16 +74,19 @@ def train_supernet(
     settings: SupernetSettings,
     folder: Path,
     *,
-    width_mult: float,
+    family: Family,
     seed: int,
+    start: Path | None = None,
+    start_identity: str = "",
     accelerator: Accelerator,
     watch: Callable[[Progress], None] = lambda progress: None,
     notice: Callable[[str], None] = lambda text: None,
-) -> Supernet:
+) -> ElasticNetwork:
     """Train all phases that are not done yet.
 
     Args:
-        width_mult: of all channels.
+        family: of its networks.
+        start: a file of weights to begin with, and an identity of its content; fresh ones if None.
         folder: gets a file of weights for each phase, named after it and after a hash of all that
             it depends on, so that another recipe never overwrites hours of training.
         watch: told of every step that is made now, on the main process only.
@@ -99,16 +105,18 @@ def train_supernet(
     phases, epochs = PHASES[settings.method], epochs_of(settings)
     per_epoch = steps_per_epoch(data, settings.fit.batch_size)
     torch.manual_seed(seed)
-    supernet = Supernet(width_mult, len(data.classes))
-    teacher: Supernet | None = None
-    told = [data.identity, settings.identity(), width_mult, seed, accelerator.mixed_precision]
-    start = 0
+    supernet = family.supernet(len(data.classes), start)
+    teacher: ElasticNetwork | None = None
+    told = [data.identity, settings.identity(), family.name, seed, accelerator.mixed_precision]
+    if start_identity:
+        told.append(start_identity)
+    done = 0
     for number, phase in enumerate(phases):
         # What comes before a phase and its own settings.
         identity = fingerprint([told, number, asdict(phase), epochs[: number + 1]])
         name = f"{number + 1}-{phase.name.replace(' ', '-')}-{identity}.safetensors"
 
-        def tell(step: Step, phase: Phase = phase, at: int = start) -> None:
+        def tell(step: Step, phase: Phase = phase, at: int = done) -> None:
             total = sum(epochs) * per_epoch
             watch(Progress(phase, at + step.done, total, step.loss, step.ends_epoch, supernet))
 
@@ -121,10 +129,9 @@ def train_supernet(
             notice=notice,
         )  # fmt: skip
         trained(supernet, folder / name, identity, accelerator, train)
-        start += epochs[number] * per_epoch
+        done += epochs[number] * per_epoch
         if number == 0:
-            teacher = Supernet(width_mult, len(data.classes))
-            teacher.load_state_dict(supernet.state_dict())
+            teacher = copy.deepcopy(supernet)
             to_device(teacher, accelerator.device)
             teacher.eval().requires_grad_(False)
     supernet.to(accelerator.device)
@@ -132,7 +139,7 @@ def train_supernet(
 
 
 def _train_phase(
-    supernet: Supernet,
+    supernet: ElasticNetwork,
     phase: Phase,
     losses: Losses,
     data: ImageData,
@@ -162,10 +169,10 @@ def _train_phase(
 
 
 def phase_losses(
-    supernet: Supernet,
+    supernet: ElasticNetwork,
     phase: Phase,
     settings: SupernetSettings,
-    teacher: Supernet | None,
+    teacher: ElasticNetwork | None,
     seed: int,
 ) -> Losses:
     """What each step of a phase minimises.
@@ -174,21 +181,25 @@ def phase_losses(
         teacher: the largest network as it was after the first phase; none in the first.
     """
 
+    space = supernet.family.space
+    smallest = phase.smallest(space)
+
     def to_labels(logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
 
     def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
         rng = np.random.default_rng([seed, step])
-        drawn = [phase.sample(rng) for _ in range(phase.random)]
+        images = at_resolution(images, resolution_of_step(space.resolutions, seed, step))
+        drawn = [phase.sample(space, rng) for _ in range(phase.random)]
         if phase.sandwich:
             # In place: the largest learns from the labels, all others from what it says now.
             logits = supernet(images)
             yield to_labels(logits, labels)
             target = logits.detach().float().softmax(1)
-            for arch in (phase.smallest, *drawn):
+            for arch in (smallest, *drawn):
                 yield F.cross_entropy(supernet(images, arch), target)
         elif teacher is None:
-            for arch in drawn or [LARGEST]:
+            for arch in drawn or [None]:
                 yield to_labels(supernet(images, arch), labels)
         else:
             with torch.no_grad():

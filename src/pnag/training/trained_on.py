@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pnag.families.checkpoints import described
 from pnag.training.decode import MEGAPIXELS
 from pnag.training.images import ImageData
-from pnag.training.weights import described
 
 
 @dataclass(frozen=True)

@@ -64,16 +64,6 @@ def save_described(module: nn.Module, path: Path, about: Mapping[str, Any]) -> N
     save_weights(module, path, json.dumps(about, sort_keys=True))
 
 
-def described(path: Path) -> dict[str, Any]:
-    """What `save_described` wrote beside the weights; empty of a file from elsewhere."""
-    try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("pnag", "{}"))
-    except (SafetensorError, OSError, ValueError):  # damaged, by `torch.save`, marked otherwise
-        return {}
-    return about if isinstance(about, dict) else {}
-
-
 def read_weights(path: Path, identity: str) -> dict[str, Tensor] | None:
     """A file's weights; None if there is none of this identity.
 

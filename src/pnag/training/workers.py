@@ -11,14 +11,22 @@ import torch
 from safetensors.torch import load, save
 
 from pnag.errors import PnagError
-from pnag.families.supernet import Supernet
+from pnag.families.elastic_network import ElasticNetwork
+from pnag.families.registry import family
 from pnag.memory import available_memory
 from pnag.space import Tokens
 from pnag.threads import torch_threads
 from pnag.training.images import ImageData
 from pnag.training.pool import Pool
 from pnag.training.ray_cluster import ray_actors
-from pnag.training.subnets import MAPS_BYTES, Settings, SubnetEvaluator, evaluator_bytes
+from pnag.training.subnets import (
+    MAPS_BYTES,
+    ElasticEvaluator,
+    Settings,
+    SubnetEvaluator,
+    evaluator_bytes,
+    make_evaluator,
+)
 
 # Architectures to judge.
 Task = Tokens
@@ -36,7 +44,7 @@ class Job:
         memory: bytes for maps of validation images; what suits the device if None.
     """
 
-    width_mult: float
+    family: str
     weights: bytes
     device: str
     data: ImageData
@@ -44,12 +52,14 @@ class Job:
     memory: int | None
 
     @classmethod
-    def of(cls, supernet: Supernet, data: ImageData, settings: Settings, memory: int | None) -> Job:
+    def of(
+        cls, supernet: ElasticNetwork, data: ImageData, settings: Settings, memory: int | None
+    ) -> Job:
         """The job of evaluating subnets of a supernet on its device."""
         state = {name: value.cpu().contiguous() for name, value in supernet.state_dict().items()}
         device = str(next(supernet.parameters()).device)
         # As bytes: tensors would need shared memory, of which containers have little.
-        return cls(supernet.width_mult, save(state), device, data, settings, memory)
+        return cls(supernet.family.name, save(state), device, data, settings, memory)
 
     def on_gpu(self, worker: int) -> Job:
         """The job for one of several workers: each takes the next GPU, if there are any."""
@@ -57,18 +67,18 @@ class Job:
             return self
         return replace(self, device=f"cuda:{worker % torch.cuda.device_count()}")
 
-    def evaluator(self) -> SubnetEvaluator:
+    def evaluator(self) -> SubnetEvaluator | ElasticEvaluator:
         """A new one, with a supernet of its own."""
         with torch.device("meta"):
-            supernet = Supernet(self.width_mult, len(self.data.classes))
+            supernet = family(self.family).supernet(len(self.data.classes))
         supernet.load_state_dict(load(self.weights), assign=True)
-        return SubnetEvaluator(
+        return make_evaluator(
             supernet.to(self.device), self.data, self.settings, memory=self.memory
         )
 
 
 def worker_bytes(
-    supernet: Supernet, data: ImageData, settings: Settings, memory: int = MAPS_BYTES
+    supernet: ElasticNetwork, data: ImageData, settings: Settings, memory: int = MAPS_BYTES
 ) -> int:
     """Memory that one worker on a CPU takes at its peak."""
     images = settings.validation_images(data)
@@ -79,7 +89,7 @@ def worker_bytes(
     return PROCESS_BYTES + 3 * weights + maps  # in the job, in the supernet, folded
 
 
-def suited_workers(supernet: Supernet, data: ImageData, settings: Settings) -> int:
+def suited_workers(supernet: ElasticNetwork, data: ImageData, settings: Settings) -> int:
     """Workers for this machine: one for each CPU that has the memory, or one for each GPU."""
     if next(supernet.parameters()).is_cuda:
         return torch.cuda.device_count()
@@ -112,7 +122,7 @@ def running(job: Job, workers: int | None, ray_address: str | None) -> Iterator[
 
 
 def _here(job: Job) -> Run:
-    evaluator: SubnetEvaluator | None = None
+    evaluator: SubnetEvaluator | ElasticEvaluator | None = None
 
     def run(tasks: Sequence[Task]) -> Iterator[tuple[int, list[int]]]:
         nonlocal evaluator
@@ -125,13 +135,13 @@ def _here(job: Job) -> Run:
     return run
 
 
-def _counts(evaluator: SubnetEvaluator, task: Task) -> list[int]:
+def _counts(evaluator: SubnetEvaluator | ElasticEvaluator, task: Task) -> list[int]:
     return [int(count) for count in evaluator.correct(task)]
 
 
 # Processes of this machine
 
-_evaluator: SubnetEvaluator | None = None
+_evaluator: SubnetEvaluator | ElasticEvaluator | None = None
 
 
 def _start(job: Job, number: int) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from pnag.deploy.formats import Converted, Images, Logits
 from pnag.errors import PnagError
-from pnag.families.mobilenetv3 import from_config
+from pnag.families.registry import from_config
 
 
 def convert(network: nn.Module, input_shape: tuple[int, ...]) -> Converted:

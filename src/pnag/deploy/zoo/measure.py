@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import torch
 
-from pnag.cost.measure import REFERENCE
 from pnag.cost.proof import Timed, timed
 from pnag.cost.runtimes import Runtime
 from pnag.cost.timing import Drift, measure_interleaved
 from pnag.deploy.zoo.network import Network
-from pnag.families import build
+from pnag.families import family
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how many of it are done and how many there will be."""
@@ -49,7 +48,8 @@ def measure_zoo(
         progress(f"preparing {network.key}", done, len(networks))
         shape = (runtime.batch, 3, network.resolution, network.resolution)
         ready[network.key] = runtime.prepare(network.build(), shape)
-    reference = runtime.prepare(build(REFERENCE), (runtime.batch, 3, 224, 224))
+    usual = family()
+    reference = runtime.prepare(usual.build(usual.middling), (runtime.batch, 3, 224, 224))
     turns = 0
 
     def advance(taken: int) -> None:

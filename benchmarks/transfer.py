@@ -1,0 +1,213 @@
+"""From trained weights: one run of pnag for all budgets, against timm's network at each resolution.
+
+    python benchmarks/transfer.py --images .../cifar10 --a-class 500 --minutes 20 --weights FILE \\
+        --resolutions 64,80,96,128,160 --out runs/transfer-cifar10
+
+The rival is what a person would do: timm's `efficientnet_lite0` with its ImageNet weights, a new
+classifier, fine-tuned at one resolution (AdamW, cosine, flips and crops, label smoothing); each
+resolution has *all* the minutes. Ours is one `pnag run --start timm/efficientnet_lite0` with the
+same minutes for all budgets together, which are the rivals' measured latencies. Both train with as
+many threads, on the same images, and are judged on the same test part. Each part is kept as soon as
+it is finished, so a stopped benchmark goes on; `--report` only prints. Nothing else should run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.nn import functional as F
+
+import pnag
+from pnag.cost.runtimes import make_runtime
+from pnag.cost.runtimes.machine import cpu_name
+from pnag.cost.timing import measure_interleaved
+from pnag.families.depthwise import with_fast_depthwise
+from pnag.files import read_json, write_json, write_text
+from pnag.pipeline.preprocessing import normalised_by
+from pnag.training.batches import steps_per_epoch
+from pnag.training.finetune import judge
+from pnag.training.images import ImageData, load_images
+from pnag.training.loop import fit
+from pnag.training.settings import FitSettings
+
+MODEL = "timm/efficientnet_lite0"
+RESULTS = Path(__file__).parent / "results"
+# The better of AdamW (1e-3, 3e-3) and SGD (0.05, 0.1) over a few epochs at 64 pixels.
+RECIPE = FitSettings(
+    batch_size=64, optimizer="adamw", learning_rate=1e-3, warmup=0.1, weight_decay=0.05
+)
+TIMED_STEPS = 6
+
+
+def subset(source: Path, a_class: int, out: Path) -> Path:
+    """The images with so many of each class to train on, all to test on."""
+    if not (out / "test.parquet").exists():
+        files = {
+            part: sorted(map(str, source.glob(f"{part}*.parquet"))) for part in ("train", "test")
+        }
+        data = datasets.load_dataset("parquet", data_files=files)
+        labels, rng = np.array(data["train"]["label"]), np.random.default_rng(0)
+        rows = [rng.permutation(np.flatnonzero(labels == c))[:a_class] for c in np.unique(labels)]
+        out.mkdir(parents=True, exist_ok=True)
+        data["train"].select(np.sort(np.concatenate(rows))).to_parquet(str(out / "train.parquet"))
+        data["test"].to_parquet(str(out / "test.parquet"))
+    return out
+
+
+def images_at(source: Path, resolution: int, cache: Path) -> ImageData:
+    """Decoded and normalised as the weights expect them."""
+    how = pnag.family(MODEL).preprocessing  # type: ignore[attr-defined]
+    data = load_images(str(source), resolution=resolution, cache=cache)
+    return normalised_by(data, {"mean": how.mean, "std": how.std})
+
+
+def rival(data: ImageData, weights: Path, minutes: float, folder: Path) -> dict[str, Any]:
+    """Fine-tune timm's network on train and validation part for so many minutes; test top-1."""
+    torch.manual_seed(0)
+    # The rival chooses nothing, so it trains on what pnag chooses by, too.
+    joined = {
+        name: np.concatenate([getattr(data.train, name), getattr(data.validation, name)])
+        for name in ("labels", "aspect")
+    }
+    images = data.train.images
+    if data.validation.images.shape[1:] == images.shape[1:]:
+        joined["images"] = np.concatenate([images, data.validation.images])
+        data = replace(data, train=replace(data.train, **joined))
+    network = pnag.family(MODEL).supernet(len(data.classes), weights).subnet().train()
+    with_fast_depthwise(network)
+
+    def losses(images: Tensor, labels: Tensor, step: int) -> Any:
+        yield F.cross_entropy(network(images), labels, label_smoothing=0.1)
+
+    accelerator = Accelerator(cpu=True)
+    batch = torch.zeros(64, 3, *([data.preprocessing.resolution] * 2))
+    batch = batch.to(memory_format=torch.channels_last)
+    times = []
+    for _ in range(TIMED_STEPS):
+        started = time.perf_counter()
+        F.cross_entropy(network(batch), torch.zeros(64, dtype=torch.int64)).backward()
+        times.append(time.perf_counter() - started)
+    network.zero_grad()
+    network = pnag.family(MODEL).supernet(len(data.classes), weights).subnet().train()
+    with_fast_depthwise(network)
+    per_epoch = steps_per_epoch(data, 64)
+    epochs = max(1, round(minutes * 60 / (1.05 * float(np.median(times[1:])) * per_epoch)))
+    started = time.perf_counter()
+    fit(
+        network, losses, data, replace(RECIPE, epochs=epochs), seed=0, accelerator=accelerator,
+        checkpoint=folder / "checkpoint", identity=f"{data.identity} {epochs}",
+    )  # fmt: skip
+    seconds = time.perf_counter() - started
+    found = judge(network.eval(), data, "test", torch.device("cpu"))
+    return {**asdict(found), "epochs": epochs, "minutes": seconds / 60}
+
+
+def latencies(resolutions: list[int], classes: int) -> dict[int, float]:
+    """ms of timm's network in ONNX Runtime, one thread, in turns."""
+    runtime, of = make_runtime("onnxruntime", 1), pnag.family(MODEL)
+    network = of.build(of.largest, classes)
+    ready = {str(r): runtime.prepare(network, (1, 3, r, r)) for r in resolutions}
+    samples, drift = measure_interleaved(ready, ready[str(resolutions[0])], rounds=24)
+    level = float(np.median(drift.levels))
+    return {int(name): float(np.median(times)) * level for name, times in samples.items()}
+
+
+def report(results: dict[str, Any]) -> str:
+    """A row a budget."""
+    console = Console(width=120, file=io.StringIO())
+    console.print(results["about"])
+    table = Table()
+    for name in (
+        "rival at", "its ms", "its top-1", "minutes", "our ms", "our top-1", "difference", "answer"
+    ):  # fmt: skip
+        table.add_column(name, justify="right", overflow="fold")
+    for resolution, theirs in sorted(results["rivals"].items(), key=lambda item: int(item[0])):
+        budget = results["budgets"][resolution]
+        ours = next((a for a in results.get("answers", []) if a["budget"] == budget), None)
+        table.add_row(
+            resolution, f"{budget:.3f}", f"{100 * theirs['top1']:.2f}", f"{theirs['minutes']:.1f}",
+            *((f"{ours['measured_ms']:.3f}", f"{100 * ours['test_top1']:.2f}",
+               f"{100 * (ours['test_top1'] - theirs['top1']):+.2f}", ours["arch"])
+              if ours else ("",) * 4),
+        )  # fmt: skip
+    console.print(table)
+    if "our_minutes" in results:
+        console.print(f"ours: {results['our_minutes']:.1f} minutes for all budgets together")
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+def main() -> None:
+    """Measure what is missing, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=Path, required=True, help="folder of Parquet files")
+    parser.add_argument("--a-class", type=int, default=500, help="images of each class; 0 for all")
+    parser.add_argument("--weights", type=Path, required=True, help="of efficientnet_lite0")
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--resolutions", default="64,80,96,128,160")
+    parser.add_argument("--out", type=Path, required=True, help="folder for all files")
+    parser.add_argument("--name", help="of the files in results/ that the table goes to")
+    parser.add_argument("--report", action="store_true")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    file = options.out / "transfer.json"
+    results: dict[str, Any] = read_json(file) if file.exists() else {"rivals": {}}
+    resolutions = [int(part) for part in options.resolutions.split(",")]
+    if not options.report:
+        source = options.images
+        if options.a_class:
+            source = subset(source, options.a_class, options.out / "images")
+        cache = options.out / "cache"
+        data = {r: images_at(source, r, cache) for r in resolutions}
+        results["about"] = (
+            f"{cpu_name()}, {torch.get_num_threads()} thread(s), torch {torch.__version__}; "
+            f"{options.images.name}, {options.a_class or 'all'} images a class, "
+            f"{options.minutes:g} minutes"
+        )
+        if "budgets" not in results:
+            found = latencies(resolutions, len(data[resolutions[0]].classes))
+            results["budgets"] = {str(r): round(ms, 3) for r, ms in found.items()}
+            write_json(file, results)
+        for r in resolutions:
+            if str(r) not in results["rivals"]:
+                results["rivals"][str(r)] = rival(
+                    data[r], options.weights, options.minutes, options.out
+                )
+                write_json(file, results)
+                print(report(results), flush=True)
+        if "answers" not in results:
+            started = time.perf_counter()
+            budgets = ",".join(str(results["budgets"][str(r)]) for r in resolutions)
+            command = [
+                sys.executable, "-m", "pnag", "run", "--images", str(source), "--start", MODEL,
+                "--weights", str(options.weights), "--minutes", str(options.minutes), "--budgets",
+                budgets, "--out", str(options.out / "run"), "--cache", str(cache), "--json",
+            ]  # fmt: skip
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            results["answers"] = json.loads(done.stdout)["answers"]
+            results["our_minutes"] = (time.perf_counter() - started) / 60
+            write_json(file, results)
+    text = report(results)
+    print(text)
+    if options.name:
+        write_text(RESULTS / f"transfer_{options.name}.txt", text)
+        write_json(RESULTS / f"transfer_{options.name}.json", results)
+
+
+if __name__ == "__main__":
+    main()
