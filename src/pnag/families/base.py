@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -59,6 +58,12 @@ class Family(ABC):
     resolutions: tuple[int, ...]
     table: tuple[Layer, ...]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # to another process, or into a file of a whole module, goes the name
+        from pnag.families.registry import family
+
+        return family, (self.name,)
+
     @property
     def elastic(self) -> bool:
         """Whether architectures choose their resolution."""
@@ -75,9 +80,9 @@ class Family(ABC):
             raise BadValueError(
                 f"the resolutions {', '.join(map(str, values))} need to ascend from 32 or more"
             )
-        made = copy.copy(self)
-        for name in CACHED:
-            made.__dict__.pop(name, None)
+        made = object.__new__(type(self))
+        kept = {name: value for name, value in self.__dict__.items() if name not in CACHED}
+        made.__dict__.update(kept)
         made.name = f"{self.name.partition('@')[0]}@{','.join(map(str, values))}"
         made.resolutions = values
         plain = [token for token in self.space.tokens if token.what != "resolution"]

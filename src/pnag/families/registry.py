@@ -77,7 +77,6 @@ def registered() -> dict[str, Registered]:
 DEFAULT = "ofa-mobilenetv3"
 
 
-@functools.cache
 def family(name: str = DEFAULT) -> Family:
     """The family of a name.
 
@@ -87,6 +86,11 @@ def family(name: str = DEFAULT) -> Family:
     Raises:
         PnagError: if there is none; names some that are near.
     """
+    return _made(name)
+
+
+@functools.cache
+def _made(name: str) -> Family:
     name, at, pixels = name.partition("@")
     if at:
         values = [int(part) if part.strip().isdecimal() else 0 for part in pixels.split(",")]
