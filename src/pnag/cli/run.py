@@ -132,8 +132,9 @@ def run(
             raise PnagError("--table needs --accuracy COLUMN and --cost COLUMN")
         values |= {
             "source": "table",
-            "table": {"path": table, "accuracy": accuracy, "cost": cost},
+            "table": {"path": table, "accuracy": accuracy, "cost": cost, "family": family},
         }
+        family = None  # of the table
     if images is not None and table is not None:
         raise PnagError("--images and --table are two ways to start; give one of them")
     _image_values(

@@ -12,6 +12,7 @@ from rich.markup import escape
 from pnag.cli.options import (
     Cache,
     Classes,
+    FamilyName,
     ImageResolution,
     Json,
     JudgedOn,
@@ -109,17 +110,20 @@ def search(
     method: Annotated[
         str, typer.Option(help="pnag, evo, nas-mo, ofa-mo, nsga2 or random.")
     ] = "pnag",
+    family: FamilyName = None,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
     """Compare search methods: fit two predictors to a table, let one method answer budgets."""
+    from pnag.families.registry import DEFAULT
     from pnag.pipeline.display import Display
     from pnag.pipeline.search_table import search_table
 
     display = Display(make_console(stderr=as_json))
     answers = search_table(
-        table, accuracy, cost, method, parse_budgets(budgets, cost), seed or 0, display
-    )
+        table, accuracy, cost, method, parse_budgets(budgets, cost), seed or 0, display,
+        family or DEFAULT,
+    )  # fmt: skip
     if as_json:
         typer.echo(json.dumps([a.as_json() for a in answers], indent=1))
         return

@@ -97,7 +97,7 @@ def _made(name: str) -> Family:
         return family(name).with_resolutions(values)
     known = registered()
     for prefix, entry in sorted(known.items(), key=lambda item: -len(item[0])):
-        if name == prefix or (name.startswith(prefix) and prefix != name):
+        if name.startswith(prefix):
             return entry.make(name)
     raise no_family(name, [each for entry in known.values() for each in entry.names()])
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from pnag.errors import BadValueError, PnagError
-from pnag.space import Architecture
+from pnag.space import Architecture, BaseArchitecture, SearchSpace
 from pnag.space.notation import NAMES, SIZES, parts_of, sizes_besides
 
 ELSEWHERE = (
@@ -19,8 +19,13 @@ ELSEWHERE = (
 """Names of such columns in DyNAS-T's and others' tables, in small letters and nothing else."""
 
 
-def architectures_of(raw: pd.DataFrame, path: Path) -> tuple[list[str], list[str]]:
+def architectures_of(
+    raw: pd.DataFrame, path: Path, space: SearchSpace
+) -> tuple[list[str], list[str]]:
     """The M rows' architectures in text form, and notes on where they were found.
+
+    Args:
+        space: of their family.
 
     Raises:
         PnagError: names the row (counted from 1 below the header), or says what columns there are.
@@ -32,9 +37,10 @@ def architectures_of(raw: pd.DataFrame, path: Path) -> tuple[list[str], list[str
         try:
             if isinstance(value, str) and value.lstrip().startswith("{"):
                 value = parts_of(value)
-            texts.append(str(Architecture.parse(value)))
+            texts.append(str(space.architecture.parse(value)))
         except ValueError as error:
-            raise PnagError(f"{path}, row {row}: {error}") from error
+            hint = _other_family(value, space)
+            raise PnagError(f"{path}, row {row}: {error}{hint}") from error
         if isinstance(value, Mapping):
             resolutions |= {sizes_besides(value).get("resolution", 0.0)}
     notes = [note] if note else []
@@ -45,6 +51,17 @@ def architectures_of(raw: pd.DataFrame, path: Path) -> tuple[list[str], list[str
             "looked at: rows that should not be compared belong in tables of their own"
         )
     return texts, notes
+
+
+def _other_family(value: Any, space: SearchSpace) -> str:
+    """What to do where an architecture is one, but of another family; empty if it is none."""
+    try:
+        BaseArchitecture.parse(value)
+    except ValueError:
+        return ""
+    if space.architecture is BaseArchitecture:
+        return ""
+    return "; if the table is of another family of networks, name it with --family"
 
 
 def _values(raw: pd.DataFrame, path: Path) -> tuple[Iterator[Any], str]:

@@ -28,7 +28,8 @@ def size_of(run: RunDirectory, recipe: Recipe, given: dict[str, Any]) -> Size:
         PnagError: if the run's networks are of another size than the user says.
     """
     if recipe.table is not None:
-        return Size.of_identity(given)
+        own = {"family": recipe.table.family} if recipe.table.family else {}
+        return Size.of_identity(given | own)
     size = Size.of_identity(LatencyTable.load(run.latency_table).identity)
     own = size.identity()
     for name, value in given.items():

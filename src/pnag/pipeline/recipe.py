@@ -55,6 +55,7 @@ class TableRecipe(_Strict):
     path: Path
     accuracy: str
     cost: str
+    family: str | None = None  # of its architectures
 
 
 class ImagesRecipe(_Strict):

@@ -9,10 +9,12 @@ from typing import Any
 import pandas as pd
 
 from pnag.errors import PnagError
+from pnag.families import Family
 from pnag.files import read_json, write_text
 from pnag.pipeline.export_command import export_options
+from pnag.pipeline.recipe import load_recipe, make_recipe
 from pnag.pipeline.run_directory import RunDirectory, finished_run
-from pnag.pipeline.size import Size
+from pnag.pipeline.size import Size, family_of_recipe
 from pnag.pipeline.tables import architecture_table, read_table
 from pnag.pipeline.trained import load_calibrated_front, load_front_calibration
 from pnag.report.page import write_report
@@ -58,15 +60,16 @@ def results_of(run: RunDirectory, metrics: dict[str, Any]) -> Results:
     calibration = load_front_calibration(run)
     if calibration:  # beside measured answers, everything in their milliseconds
         sampled = sampled.assign(cost=calibration(sampled["cost"].to_numpy()))
-    size = size_measured(metrics)
+    of = family_of_recipe(make_recipe(load_recipe(run.recipe)))
+    size = size_measured(metrics, of)
     front = load_calibrated_front(run, size.of.space)
     rows = architecture_table(front.tokens, front.accuracy, front.cost, size)
     return Results(run.path, metrics, sampled, rows, export_options(run.path, {}))
 
 
-def size_measured(metrics: dict[str, Any]) -> Size:
-    """Of a run's networks; the published supernet's where the run has a table only."""
-    return Size.of_identity(metrics.get("device", {}))
+def size_measured(metrics: dict[str, Any], of: Family) -> Size:
+    """Of a run's networks; where the run has a table only, as the published supernet's."""
+    return Size.of_identity(metrics["device"]) if "device" in metrics else Size(family=of.name)
 
 
 def save_report(results: Results, out: Path | None = None) -> Path:

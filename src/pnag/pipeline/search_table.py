@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from rich.markup import escape
 
+from pnag.families.registry import DEFAULT, family
 from pnag.pipeline.display import Display
 from pnag.pipeline.own_labels import as_json, fit_labels, refuse_unknown_cost, tell_errors
 from pnag.pipeline.recipe import make_recipe
@@ -14,7 +15,6 @@ from pnag.pipeline.tables import user_table
 from pnag.pipeline.trained import Answer
 from pnag.search.labels import Labels
 from pnag.search.methods import Problem, get_method
-from pnag.space import SearchSpace
 
 
 def search_table(
@@ -25,18 +25,22 @@ def search_table(
     budgets: list[float],
     seed: int,
     display: Display,
+    name: str = DEFAULT,
 ) -> list[Answer]:
     """Fit the predictors that all methods share, then answer each budget by the method.
+
+    Args:
+        name: of the family that the table's architectures are of.
 
     Raises:
         PnagError: for a bad table, one whose cost cannot be predicted, an unknown method or an
             infeasible budget.
     """
     train = get_method(method)
-    frame, notes = user_table(table, accuracy, cost)
+    space = family(name).space
+    frame, notes = user_table(table, accuracy, cost, space)
     for note in notes:
         display.note(f"[yellow]note:[/yellow] {escape(note)}")
-    space = SearchSpace()
     fitted = fit_labels(space, frame, make_recipe({}).predictor, seed, display)
     errors = as_json(fitted.errors)
     tell_errors(errors, {"accuracy": accuracy, "cost": cost}, display)

@@ -68,7 +68,7 @@ def family_of_recipe(recipe: Recipe) -> Family:
     """The family of a run's architectures; of one on images once its supernet is planned."""
     images = recipe.images
     if images is None:
-        return family()
+        return family((recipe.table and recipe.table.family) or DEFAULT)
     if images.family not in (None, DEFAULT):
         return family(images.family)
     return family(of_width(images.width_mult or 1.0))

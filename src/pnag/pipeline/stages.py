@@ -161,7 +161,8 @@ def user_table_stage(
     Returns:
         How many rounds those are.
     """
-    frame, notes = user_table(table.path, table.accuracy, table.cost)
+    space = family_of_recipe(recipe).space
+    frame, notes = user_table(table.path, table.accuracy, table.cost, space)
     for note in notes:
         display.note(f"[yellow]note:[/yellow] {escape(note)}")
     files = run.round_files()
@@ -171,13 +172,14 @@ def user_table_stage(
             "columns; move that folder away or choose another directory with --out"
         )
     rows = len(frame)
-    frame, done = add_rounds(frame, files, table.accuracy, table.cost)
+    frame, done = add_rounds(frame, files, table.accuracy, table.cost, space)
     if done:
         display.note(f"with {len(frame) - rows} rows from {done} round(s) that you filled in")
     inputs = {
         "table": file_fingerprint(table.path),
         "rounds": [file_fingerprint(path) for path in files[:done]],
         "columns": [table.accuracy, table.cost],
+        "family": table.family,
         "predictor": asdict(recipe.predictor),
         "seed": recipe.seed,
     }

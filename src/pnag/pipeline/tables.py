@@ -14,7 +14,7 @@ from pnag.errors import PnagError
 from pnag.files import exists, write_atomic
 from pnag.pipeline.arch_column import architectures_of
 from pnag.pipeline.size import Size
-from pnag.space import Tokens
+from pnag.space import SearchSpace, Tokens
 from pnag.table_files import TableFile, read_table_file
 from pnag.table_numbers import readings
 
@@ -62,7 +62,9 @@ def _read(path: Path) -> TableFile:
     return read_table_file(path)
 
 
-def read_rows(path: Path, accuracy: str, cost: str) -> tuple[pd.DataFrame, list[str]]:
+def read_rows(
+    path: Path, accuracy: str, cost: str, space: SearchSpace
+) -> tuple[pd.DataFrame, list[str]]:
     """A user's rows, each checked, as columns `arch`, `accuracy` and `cost`; and notes on them.
 
     Raises:
@@ -86,7 +88,7 @@ def read_rows(path: Path, accuracy: str, cost: str) -> tuple[pd.DataFrame, list[
             )
     if raw.empty:
         raise PnagError(f"the table {path} has a header but no rows")
-    texts, notes = architectures_of(raw, path)
+    texts, notes = architectures_of(raw, path, space)
     frame = pd.DataFrame({"arch": texts})
     for name, column in (("accuracy", accuracy), ("cost", cost)):
         numbers = pd.to_numeric(raw[column], errors="coerce").astype(float).to_numpy()
@@ -104,7 +106,9 @@ def read_rows(path: Path, accuracy: str, cost: str) -> tuple[pd.DataFrame, list[
     return frame, read.notes + notes
 
 
-def user_table(path: Path, accuracy: str, cost: str) -> tuple[pd.DataFrame, list[str]]:
+def user_table(
+    path: Path, accuracy: str, cost: str, space: SearchSpace
+) -> tuple[pd.DataFrame, list[str]]:
     """A user's table, checked, as columns `arch`, `accuracy` and `cost`; and notes on it.
 
     Rows that are equal in every respect are kept once (and noted).
@@ -112,7 +116,7 @@ def user_table(path: Path, accuracy: str, cost: str) -> tuple[pd.DataFrame, list
     Raises:
         PnagError: as `read_rows`, and for a table that nothing can be learnt from.
     """
-    frame, notes = read_rows(path, accuracy, cost)
+    frame, notes = read_rows(path, accuracy, cost, space)
     doubles = frame.duplicated()
     if doubles.any():
         notes.append(f"{int(doubles.sum())} row(s) of {path} repeat an earlier row and count once")
@@ -138,7 +142,7 @@ def user_table(path: Path, accuracy: str, cost: str) -> tuple[pd.DataFrame, list
 
 
 def add_rounds(
-    frame: pd.DataFrame, files: list[Path], accuracy: str, cost: str
+    frame: pd.DataFrame, files: list[Path], accuracy: str, cost: str, space: SearchSpace
 ) -> tuple[pd.DataFrame, int]:
     """The table with the rows of all rounds that are filled in, and how many rounds that are.
 
@@ -151,7 +155,7 @@ def add_rounds(
     for done, path in enumerate(files):
         if read_table(path).get(accuracy.strip(), pd.Series([0])).isna().all():
             return frame, done
-        rows, _ = read_rows(path, accuracy, cost)
+        rows, _ = read_rows(path, accuracy, cost, space)
         both = pd.concat([frame, rows], ignore_index=True)
         twice = both[both.duplicated("arch")]
         if len(twice):
