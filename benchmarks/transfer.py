@@ -71,7 +71,7 @@ def subset(source: Path, a_class: int, out: Path) -> Path:
 
 def images_at(source: Path, resolution: int, cache: Path) -> ImageData:
     """Decoded and normalised as the weights expect them."""
-    how = pnag.family(MODEL).preprocessing  # type: ignore[attr-defined]
+    how = pnag.family(MODEL).pretrained_input  # type: ignore[attr-defined]
     data = load_images(str(source), resolution=resolution, cache=cache)
     return normalised_by(data, {"mean": how.mean, "std": how.std})
 

@@ -26,19 +26,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Preprocessing:
-    """How images are made ready for the weights that a family is published with.
+class PretrainedInput:
+    """What images the weights that a family is published with were trained on.
 
     Attributes:
-        mean, std: of each channel of images in [0, 1].
-        interpolation: of the resizing. crop: share of the image that the centre crop keeps.
-        resolution: of the images that the weights were trained on.
+        mean, std: that normalise each channel of images in [0, 1].
+        resolution: in pixels.
     """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    interpolation: str
-    crop: float
     resolution: int
 
 

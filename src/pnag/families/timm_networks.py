@@ -26,7 +26,7 @@ from timm.models.mobilenetv3 import MobileNetV3
 from torch import nn
 
 from pnag.errors import PnagError
-from pnag.families.base import Preprocessing
+from pnag.families.base import PretrainedInput
 from pnag.families.cut_family import CutFamily
 from pnag.families.layers import Layer
 from pnag.families.registry import no_family, register
@@ -64,9 +64,7 @@ class TimmFamily(CutFamily):
         self.space = SearchSpace(tokens_of(units), BaseArchitecture)
         config = network.pretrained_cfg
         resolution = config["input_size"][-1]
-        self.preprocessing = Preprocessing(
-            config["mean"], config["std"], config["interpolation"], config["crop_pct"], resolution
-        )
+        self.pretrained_input = PretrainedInput(config["mean"], config["std"], resolution)
         self.resolutions = tuple(range(64, resolution + 1, 16))
         self.repository: str | None = config.get("hf_hub_id") or None
 

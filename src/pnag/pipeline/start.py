@@ -121,7 +121,7 @@ def _of_timm(name: str, images: ImagesRecipe) -> Start:
     assert isinstance(of, TimmFamily)
     path = images.weights or fetch(timm_file(of))
     of.supernet(1000, path)
-    how = of.preprocessing
+    how = of.pretrained_input
     return Start(name, (of.name,), path, file_fingerprint(path), how.mean, how.std, how.resolution)
 
 
