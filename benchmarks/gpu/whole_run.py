@@ -37,7 +37,7 @@ def measure(options: Options) -> Rows:
         out = Path(folder) / "run"
         command = [
             sys.executable, "-m", "pnag", "run", "--images", source, "--out", str(out),
-            "--recipe", str(recipe), "--minutes", str(options.minutes), "--rounds", "1",
+            "--start", "scratch", "--recipe", str(recipe), "--minutes", str(options.minutes), "--rounds", "1",
         ]  # fmt: skip
         if options.tiny:
             command += [

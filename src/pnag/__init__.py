@@ -8,12 +8,22 @@ from pnag.cpus import settle
 
 if TYPE_CHECKING:
     from pnag.families import Supernet, build, count, family
+    from pnag.imagenet import imagenet_top1
     from pnag.space import Architecture, SearchSpace
 
 settle(os.environ)  # before any module of pnag imports torch
 
 __version__ = "0.1.0"
-__all__ = ["Architecture", "SearchSpace", "Supernet", "__version__", "build", "count", "family"]
+__all__ = [
+    "Architecture",
+    "SearchSpace",
+    "Supernet",
+    "__version__",
+    "build",
+    "count",
+    "family",
+    "imagenet_top1",
+]
 
 _FROM = {
     "Architecture": "pnag.space",
@@ -22,6 +32,7 @@ _FROM = {
     "build": "pnag.families",
     "count": "pnag.families",
     "family": "pnag.families",
+    "imagenet_top1": "pnag.imagenet",
 }
 
 

@@ -103,7 +103,7 @@ def test_shares_of_cpus_and_memory(digits: ImageData, monkeypatch: pytest.Monkey
     assert found(1, 8, 99) == (1, 8)
     assert found(5, 1, 99) == (1, 1)
     # Weights depend on the threads: little memory must not change them.
-    assert found(5, 16, 3) == (3, 3)
+    assert found(5, 16, 4) == (3, 3)
     assert found(5, 16, 0) == (1, 3)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert shares(5, SETTINGS, digits, ofa(), cuda=True).workers == 4

@@ -34,7 +34,7 @@ def size_of(run: RunDirectory, recipe: Recipe, given: dict[str, Any]) -> Size:
     own = size.identity()
     for name, value in given.items():
         if value != own.get(name):
-            has = f"have {own[name]:g}" if name in own else f"are of {size.family}"
+            has = f"have {own[name]:g}" if name in own else f"are of {size.of.label}"
             raise PnagError(
                 f"--{name.replace('_', '-')} is {value:g}, but the networks of {run.path} "
                 f"{has}; leave it out, or make a run of that size"

@@ -231,7 +231,7 @@ def finetuned(run: FinishedRun, answer: dict[str, Any]) -> Exportable:
     except (SafetensorError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise PnagError(
-            f"{path} does not hold the weights of {answer['arch']} of {size.family} "
+            f"{path} does not hold the weights of {answer['arch']} of {size.of.label} "
             f"with {classes} classes ({reason}); run `pnag run` again"
         ) from error
     said = f"fine-tuned on {images.source}"

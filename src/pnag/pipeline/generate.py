@@ -96,7 +96,7 @@ def generate_for(
     sized = size_of(run, recipe, size) if size or own_device or further else Size()
     if recipe.table and (own_device or further):
         display.note(
-            f"[dim]costs of networks of {sized.family} at {sized.resolution}x"
+            f"[dim]costs of networks of {sized.of.label} at {sized.resolution}x"
             f"{sized.resolution} with {sized.num_classes} classes[/dim]"
         )
     costs: dict[str, Predicts] = {
