@@ -37,7 +37,8 @@ def measure(options: Options) -> Rows:
         out = Path(folder) / "run"
         command = [
             sys.executable, "-m", "pnag", "run", "--images", source, "--out", str(out),
-            "--start", "scratch", "--recipe", str(recipe), "--minutes", str(options.minutes), "--rounds", "1",
+            "--start", "scratch", "--recipe", str(recipe), "--minutes", str(options.minutes),
+            "--rounds", "1",
         ]  # fmt: skip
         if options.tiny:
             command += [
