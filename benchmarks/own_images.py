@@ -33,9 +33,10 @@ from pnag.cost.runtimes.machine import cpu_name
 from pnag.files import file_fingerprint, read_json, write_json, write_text
 from pnag.pipeline.display import Display
 from pnag.pipeline.finished_supernet import load_plan
-from pnag.pipeline.image_stages import open_images, trained_supernet
+from pnag.pipeline.image_run import open_images
 from pnag.pipeline.recipe import load_recipe, make_recipe
 from pnag.pipeline.run_directory import RunDirectory
+from pnag.pipeline.supernet_stage import trained_supernet
 from pnag.pipeline.tables import read_table
 from pnag.pipeline.trained import load_front_calibration, load_labels
 from pnag.space import SearchSpace, Tokens

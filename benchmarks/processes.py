@@ -38,7 +38,7 @@ SUBNETS = 8  # tasks of eight
 def worker(width_mult: float, resolution: int, batch: int) -> None:
     """Train STEPS steps as one of the processes; the first one prints images a second."""
     from pnag.families.ofa_mobilenetv3 import ofa
-    from pnag.pipeline.image_stages import make_accelerator
+    from pnag.pipeline.image_run import make_accelerator
     from pnag.pipeline.recipe import ImagesRecipe
     from pnag.training.settings import FitSettings, SupernetSettings
     from pnag.training.supernet_training import Progress, train_supernet

@@ -11,7 +11,7 @@ from made_images import call, said
 from typer.testing import Result
 
 from pnag import Supernet
-from pnag.pipeline import image_stages
+from pnag.pipeline import image_plans
 from pnag.training.images import ImageData, load_images
 from pnag.training.weights import save_weights
 
@@ -44,7 +44,7 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple
     def stop(*_: object) -> None:
         raise typer.Exit(0)
 
-    monkeypatch.setattr(image_stages, "plan_supernet_stage", stop)
+    monkeypatch.setattr(image_plans, "plan_supernet_stage", stop)
 
     def run(images: object, *more: object) -> tuple[Result, str]:
         nonlocal runs

@@ -26,7 +26,7 @@ _SERVER.set_forkserver_preload(
         "onnxruntime",
         "pnag.cli.main",
         "pnag.pipeline.run",
-        "pnag.pipeline.image_stages",
+        "pnag.pipeline.collect_stage",
         "pnag.report.page",
         "sklearn.datasets",
     ]

@@ -18,7 +18,7 @@ from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.families.registry import of_width
 from pnag.families.supernet import Supernet
 from pnag.files import read_json
-from pnag.pipeline import image_stages as stages
+from pnag.pipeline import collect_stage, image_plans, image_run, supernet_stage
 from pnag.pipeline.display import Display
 from pnag.pipeline.finished_supernet import kept_precision, save_plan
 from pnag.pipeline.recipe import make_recipe
@@ -58,12 +58,12 @@ class Made:
 
             return work
 
-        monkeypatch.setattr(stages, "plan_supernet", plan("plan", PLAN))
+        monkeypatch.setattr(image_plans, "plan_supernet", plan("plan", PLAN))
         collecting = CollectingPlan(300, "float32", 1.0)
-        monkeypatch.setattr(stages, "plan_collecting", plan("collecting", collecting))
-        monkeypatch.setattr(stages, "plan_finetuning", plan("tuning", FinetuningPlan(3, 1.0)))
-        monkeypatch.setattr(stages, "top1_of_three", lambda supernet, run: dict(LOOKED))
-        monkeypatch.setattr(stages, "train_supernet", self._train)
+        monkeypatch.setattr(image_plans, "plan_collecting", plan("collecting", collecting))
+        monkeypatch.setattr(image_plans, "plan_finetuning", plan("tuning", FinetuningPlan(3, 1.0)))
+        monkeypatch.setattr(supernet_stage, "top1_of_three", lambda supernet, run: dict(LOOKED))
+        monkeypatch.setattr(supernet_stage, "train_supernet", self._train)
 
     def _train(self, *args: Any, watch: Any, **options: Any) -> Supernet:
         self.done.append("train")
@@ -77,20 +77,20 @@ class Made:
     def total(self) -> int:
         return 2 * (len(self.data.train) // 64)
 
-    def run(self, *, budgets: tuple[float, ...] = (), **images: Any) -> stages.ImageRun:
+    def run(self, *, budgets: tuple[float, ...] = (), **images: Any) -> image_run.ImageRun:
         given = {"source": "digits", "start": SCRATCH, **images}
         recipe = make_recipe({"source": "images", "images": given, "budgets": budgets})
         assert recipe.images is not None
         quiet = Display(Console(quiet=True))
         accelerator = Accelerator(cpu=True)
-        return stages.ImageRun(
+        return image_run.ImageRun(
             RunDirectory(self.path), recipe, recipe.images, find_start(recipe.images, pytest.fail),
             self.data, accelerator, quiet,
         )  # fmt: skip
 
-    def supernet(self, **images: Any) -> stages.ImageRun:
+    def supernet(self, **images: Any) -> image_run.ImageRun:
         run = self.run(**images)
-        stages.supernet_stage(run, stages.plan_supernet_stage(run))
+        supernet_stage.supernet_stage(run, image_plans.plan_supernet_stage(run))
         return run
 
 
@@ -102,8 +102,8 @@ def made(digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_more_budgets_or_epochs_of_fine_tuning_leave_the_rest(made: Made) -> None:
     def plans(**options: Any) -> FinetuningPlan:
         run = made.run(**options)
-        stages.plan_collecting_stage(run, PLAN)
-        return stages.plan_finetuning_stage(run, PLAN)
+        image_plans.plan_collecting_stage(run, PLAN)
+        return image_plans.plan_finetuning_stage(run, PLAN)
 
     plans()
     plans(budgets=(1.0, 2.0))
@@ -130,9 +130,9 @@ def test_a_curve_that_is_missing_is_made_up_for(made: Made, tmp_path: Path) -> N
     assert made.done == ["plan", "train"]
     # All that was judged and fine-tuned belongs to these bytes: made again they are the same.
     assert run.run.supernet.read_bytes() == before
-    supernet = stages.trained_supernet(run)
+    supernet = supernet_stage.trained_supernet(run)
     for _ in range(4):
-        save_described(supernet, tmp_path / "again", stages._about_supernet(run, PLAN))
+        save_described(supernet, tmp_path / "again", supernet_stage.about_supernet(run, PLAN))
         assert (tmp_path / "again").read_bytes() == before
 
 
@@ -145,7 +145,7 @@ def test_a_kill_while_the_accuracies_are_found_loses_no_loss(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "top1_of_three", killed)
+        patch.setattr(supernet_stage, "top1_of_three", killed)
         with pytest.raises(KeyboardInterrupt):
             made.supernet()
     made.tell = []  # the phase's file is there: no step is told
@@ -174,7 +174,7 @@ def test_a_trained_supernet_is_used_again_or_the_difference_told(made: Made) -> 
     settings = SupernetSettings(label_smoothing=0.2, fit=FitSettings(batch_size=32))
     run = replace(run, recipe=run.recipe.model_copy(update={"supernet": settings}))
     with pytest.raises(PnagError, match=r"supernet\.label_smoothing was 0\.1, now is 0\.2; super"):
-        stages.plan_supernet_stage(run)
+        image_plans.plan_supernet_stage(run)
     assert made.done == ["plan", "train"]
     run.run.supernet.unlink()
     made.supernet(epochs=3)
@@ -183,14 +183,14 @@ def test_a_trained_supernet_is_used_again_or_the_difference_told(made: Made) -> 
 
 def test_a_training_that_has_begun_goes_on_or_the_difference_is_told(made: Made) -> None:
     run = made.run(minutes=600)
-    stages.plan_supernet_stage(run)
-    stages.plan_supernet_stage(made.run())  # nothing has begun: planned anew
-    stages.plan_supernet_stage(run)
+    image_plans.plan_supernet_stage(run)
+    image_plans.plan_supernet_stage(made.run())  # nothing has begun: planned anew
+    image_plans.plan_supernet_stage(run)
     run.run.supernet_phases.mkdir()
     (run.run.supernet_phases / "1-sandwich-x.checkpoint.safetensors").touch()
     with pytest.raises(PnagError, match=r"has begun .* minutes was 600.*, now is 120.*--out, or"):
-        stages.plan_supernet_stage(made.run())
-    stages.plan_supernet_stage(run)
+        image_plans.plan_supernet_stage(made.run())
+    image_plans.plan_supernet_stage(run)
     assert made.done == ["plan", "plan", "plan"]
 
 
@@ -198,7 +198,7 @@ def test_the_precision_is_what_the_run_was_begun_with(made: Made) -> None:
     files = RunDirectory(made.path)
     assert kept_precision(files.supernet, files.supernet_plan) is None
     planned = replace(PLAN, precision="bfloat16")
-    save_plan(files.supernet_plan, stages._asked(made.run()), planned)
+    save_plan(files.supernet_plan, image_plans.asked_of(made.run()), planned)
     kept = kept_precision(files.supernet, files.supernet_plan)
     assert kept == "bfloat16"
     made.supernet()
@@ -219,9 +219,11 @@ def test_the_table_is_drawn_in_groups_or_each_by_itself(
     run = made.supernet(**shared)
     run.run.latency_model.parent.mkdir()
     LatencyModel(1.0, np.linspace(0.1, 1, 90)).save(run.run.latency_model)
-    monkeypatch.setattr(stages, "collect", collect)
+    monkeypatch.setattr(collect_stage, "collect", collect)
     with pytest.raises(KeyboardInterrupt):
-        stages.collect_stage(run, CollectingPlan(16, "float32", 1.0), Size(16, of_width(0.1), 10))
+        collect_stage.collect_stage(
+            run, CollectingPlan(16, "float32", 1.0), Size(16, of_width(0.1), 10)
+        )
     assert len(np.unique(drawn[0][:, :18], axis=0)) == groups  # the first two units
 
 

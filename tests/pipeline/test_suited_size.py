@@ -18,7 +18,7 @@ from pnag.errors import PnagError
 from pnag.families import Family, family
 from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.families.registry import of_width
-from pnag.pipeline import image_stages as stages
+from pnag.pipeline import image_plans, image_run
 from pnag.pipeline.display import Display
 from pnag.pipeline.named_family import WIDTHS
 from pnag.pipeline.recipe import make_recipe
@@ -225,16 +225,16 @@ def test_a_run_takes_the_resolution_and_plans_among_the_widths(
         planned.append(tuple(of.name for of in families))
         return SupernetPlan(of_width(0.75), 6, 16, "float32", 30.0)
 
-    monkeypatch.setattr(stages, "plan_supernet", plan_supernet)
+    monkeypatch.setattr(image_plans, "plan_supernet", plan_supernet)
     images = {"source": "digits", "classes": 2, "cache": str(sized.cache), "minutes": 12,
               "start": SCRATCH}  # fmt: skip
     values = {"source": "images", "images": images, "latency": {"runtime": "stub"}}
 
-    def opened(*budgets: float) -> stages.ImageRun:
+    def opened(*budgets: float) -> image_run.ImageRun:
         file = io.StringIO()
         recipe = make_recipe(values | {"budgets": budgets})
-        run = stages.open_images(sized.run, recipe, Display(Console(file=file, width=300)))
-        stages.plan_supernet_stage(run)
+        run = image_run.open_images(sized.run, recipe, Display(Console(file=file, width=300)))
+        image_plans.plan_supernet_stage(run)
         sized.said = file.getvalue()
         return run
 

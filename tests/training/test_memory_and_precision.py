@@ -20,7 +20,7 @@ from pnag import Supernet
 from pnag.errors import PnagError
 from pnag.families.ofa_mobilenetv3 import OfaMobileNetV3, ofa
 from pnag.families.registry import family
-from pnag.pipeline.image_stages import make_accelerator
+from pnag.pipeline.image_run import make_accelerator
 from pnag.pipeline.named_family import WIDTHS
 from pnag.pipeline.recipe import ImagesRecipe
 from pnag.training import plan

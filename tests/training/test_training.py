@@ -234,7 +234,7 @@ TWO = """
 import os, sys
 from pathlib import Path
 import torch
-from pnag.pipeline.image_stages import make_accelerator
+from pnag.pipeline.image_run import make_accelerator
 from pnag.pipeline.recipe import ImagesRecipe
 from pnag.training.images import load_images
 from pnag.training.settings import FitSettings, SupernetSettings

@@ -10,9 +10,10 @@ from torch import nn
 
 from pnag.families.elastic_network import ElasticNetwork
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
-from pnag.pipeline.image_stages import ImageRun, trained_supernet
+from pnag.pipeline.image_run import ImageRun
 from pnag.pipeline.preprocessing import preprocessing_of
 from pnag.pipeline.stages import model_name
+from pnag.pipeline.supernet_stage import trained_supernet
 from pnag.pipeline.trained import Answer
 from pnag.threads import torch_threads
 from pnag.training.finetune import finetune, finetune_identity, judge

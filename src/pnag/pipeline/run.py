@@ -128,18 +128,21 @@ def _from_images(
 ) -> dict[str, Any]:
     """From own images to fine-tuned networks."""
     # Here, for these import `datasets` and `accelerate`: seconds that other runs need not wait.
-    from pnag.pipeline import image_stages as stages
+    from pnag.pipeline import image_plans as plans
+    from pnag.pipeline.collect_stage import collect_stage
     from pnag.pipeline.finetune_stage import finetune_stage, write_weights
+    from pnag.pipeline.image_run import open_images
+    from pnag.pipeline.supernet_stage import supernet_stage
 
-    job = stages.open_images(run, recipe, display, ray_address)
-    supernet = stages.plan_supernet_stage(job)
-    collecting = stages.plan_collecting_stage(job, supernet)
-    tuning = stages.plan_finetuning_stage(job, supernet)
+    job = open_images(run, recipe, display, ray_address)
+    supernet = plans.plan_supernet_stage(job)
+    collecting = plans.plan_collecting_stage(job, supernet)
+    tuning = plans.plan_finetuning_stage(job, supernet)
     size = Size(job.data.preprocessing.resolution, supernet.family, len(job.data.classes))
     recipe = with_images(recipe, decided_family(supernet.family))
-    stages.supernet_stage(job, supernet)
+    supernet_stage(job, supernet)
     latency_stage(run, recipe, size, display)
-    stages.collect_stage(job, collecting, size)
+    collect_stage(job, collecting, size)
     search_stages(run, recipe, display)
     front_calibration_stage(run, recipe, size, display)
     answers = answer_stage(run, recipe, size, display)
@@ -161,15 +164,17 @@ def train_only(recipe: Recipe, out: Path, display: Display) -> None:
     Raises:
         PnagError: for anything that the user can mend.
     """
-    from pnag.pipeline import image_stages as stages
+    from pnag.pipeline import image_plans as plans
+    from pnag.pipeline.image_run import open_images
+    from pnag.pipeline.supernet_stage import supernet_stage
 
     main = not _launched("RANK", "RANK")  # which holds the directory for all
     with (
         held_run(out) if main else nullcontext(RunDirectory(out)) as run,
         torch_threads(recipe.torch_threads),
     ):
-        job = stages.open_images(run, recipe, display)
-        stages.supernet_stage(job, stages.plan_supernet_stage(job))
+        job = open_images(run, recipe, display)
+        supernet_stage(job, plans.plan_supernet_stage(job))
 
 
 def _launched(torchs: str, mpis: str) -> int:
