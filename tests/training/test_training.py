@@ -75,13 +75,16 @@ def test_phases_add_up_and_shrink() -> None:
     assert set(kernel.sample(SPACE, np.random.default_rng(0)).depths) == {4}
 
 
-@pytest.mark.parametrize("method", ["progressive", "sandwich"])
+@pytest.mark.parametrize("method", ["progressive", "sandwich", "transfer"])
 def test_stops_at_any_step_change_nothing(
     method: Method, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pnag.training.loop.CHECKPOINT_SECONDS", 0.3)
-    epochs = {"progressive": 7, "sandwich": 2}[method]
-    settings = replace(SMALL, method=method, fit=replace(SMALL.fit, epochs=epochs, batch_size=192))
+    epochs = {"progressive": 7, "sandwich": 2, "transfer": 2}[method]
+    fit = replace(SMALL.fit, epochs=epochs, batch_size=192)
+    if method == "transfer":
+        fit = replace(fit, optimizer="adamw", learning_rate=1e-3, body_rate=0.5)
+    settings = replace(SMALL, method=method, fit=fit)
 
     def train(folder: Path, watch: Callable[[Progress], None]) -> ElasticNetwork:
         return train_supernet(

@@ -274,6 +274,8 @@ def _image_values(
             first = next(iter(given), "train_method").replace("_", "-")
             raise PnagError(f"--{first} goes with --images, which is not given")
         return
+    if {"resolution", "resolutions"} <= set(given):
+        raise PnagError("--resolution and --resolutions are two answers; give one of them")
     values["images"] = _section(values, "images") | given
     if train_method is not None:
         values["supernet"] = _section(values, "supernet") | {"method": train_method}

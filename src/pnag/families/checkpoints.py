@@ -91,9 +91,14 @@ def load_noted(path: Path | str) -> tuple[ElasticNetwork, str]:
     """
     path = Path(path)
     about = described(path)
-    if "family" in about and not about["family"].startswith(DEFAULT):
-        return family(about["family"]).supernet(about["num_classes"], path).eval(), ""
-    return _load_ofa(path)
+    if "family" not in about:
+        return _load_ofa(path)
+    of = family(about["family"])
+    if not of.name.startswith(DEFAULT):
+        return of.supernet(about["num_classes"], path).eval(), ""
+    supernet, note = _load_ofa(path)
+    supernet.family = of
+    return supernet, note
 
 
 def _load_ofa(path: Path) -> tuple[Supernet, str]:

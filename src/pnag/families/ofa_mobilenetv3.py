@@ -137,6 +137,7 @@ class OfaMobileNetV3(Family):
         from pnag.families.supernet import Supernet
 
         supernet = Supernet(self.width_mult, num_classes)
+        supernet.family = self  # which may choose its resolution
         if weights is not None:
             started_from(supernet, weights)
         return supernet

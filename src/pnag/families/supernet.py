@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 
 from pnag.errors import BadValueError, PnagError
+from pnag.families.base import Family
 from pnag.families.elastic import Excite, LayerParts, Step
 from pnag.families.elastic_network import ElasticNetwork
 from pnag.families.layers import Layer
@@ -49,7 +50,7 @@ class Supernet(ElasticNetwork):
 
     def __init__(self, width_mult: float = 1.0, num_classes: int = 1000) -> None:
         super().__init__()
-        self.family = ofa(width_mult)
+        self.family: Family = ofa(width_mult)
         if num_classes < 1:
             raise BadValueError(f"num_classes is {num_classes}, needs at least 1")
         self.width_mult = width_mult
