@@ -96,7 +96,7 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
     )
     if run.suited and not finished and plan.minutes > 1.1 * SHARES["supernet"] * asked.minutes:
         run.display.note(
-            "[yellow]note:[/yellow] no narrower supernet reaches the budgets, and training this "
+            "[yellow]note:[/yellow] no smaller supernet reaches the budgets, and training this "
             f"one takes longer than --minutes {asked.minutes:g} allows: give more, or smaller "
             "--budgets"
         )

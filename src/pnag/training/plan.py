@@ -37,6 +37,7 @@ from pnag.training.supernet_training import LONG, phase_losses
 
 ENOUGH_EPOCHS = 40  # to prefer a wider supernet
 EPOCHS = (6, 200)  # least and most of the supernet
+ADAPTING_EPOCHS = (2, 60)  # from trained weights
 TUNING_EPOCHS = (1, 75)  # the paper's 75 (section E) at most
 SHARES = {"supernet": 0.6, "collecting": 0.15, "fine-tuning": 0.2}  # of the minutes; rest: timing
 ARCHITECTURES = (200, 4000)  # least and most to collect
@@ -179,7 +180,8 @@ def plan_supernet(
             break
     if step is None:
         raise _too_little_memory(f"the supernet of {family.name}", "supernet", fit)
-    chosen = epochs or int(np.clip(seconds / (per_epoch * step), *EPOCHS))
+    bounds = ADAPTING_EPOCHS if settings.method == "transfer" else EPOCHS
+    chosen = epochs or int(np.clip(seconds / (per_epoch * step), *bounds))
     return SupernetPlan(
         family.name,
         chosen,
