@@ -263,10 +263,11 @@ class Family(ABC):
 
     @functools.cached_property
     def _blocks(self) -> tuple[tuple[Layer, ...], NDArray[np.int64]]:
-        """Blocks without sizes, and (P, widths + 1, kernels + 1) their numbers.
+        """Blocks with the sizes of some resolution, (P, widths + 1, kernels + 1) their numbers.
 
         Layers of a unit that are alike are one block, whatever their place.
         """
+        rows = sized(self.active(None), 224, 1)
         columns = self.space.columns
         choices = {
             what: [self.space.tokens[column].choices for column in columns[what]]
@@ -274,17 +275,20 @@ class Family(ABC):
         }
         most = [max(map(len, choices[what])) for what in ("width", "kernel")]
         lookup = np.full((len(columns["width"]), most[0] + 1, most[1] + 1), -1)
-        blocks: dict[tuple[int, int, str], tuple[int, Layer]] = {}
+        blocks: dict[tuple[int, str], tuple[int, Layer]] = {}
         for index, layer in enumerate(self.table):
             if layer.unit < 0:
                 continue
             position = self.position(layer)
             for w, width in enumerate(choices["width"][position]):
                 for k, kernel in enumerate(choices["kernel"][position]):
-                    block = replace(self.chosen(layer, width, kernel), index=index)
-                    # only a unit's first layer may have another map before it than behind it
-                    alike = (layer.unit, min(layer.place, 1), block.key)
-                    number, _ = blocks.setdefault(alike, (len(blocks), block))
+                    block = replace(
+                        self.chosen(layer, width, kernel),
+                        index=index,
+                        input_size=rows[index].input_size,
+                        output_size=rows[index].output_size,
+                    )
+                    number, _ = blocks.setdefault((layer.unit, block.key), (len(blocks), block))
                     lookup[position, w, k] = number
         return tuple(block for _, block in blocks.values()), lookup
 
