@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pnag.cost.latency_model import LatencyModel
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
+from pnag.pipeline.image_plans import planned_per_round
 from pnag.pipeline.image_run import ImageRun
 from pnag.pipeline.own_labels import accuracy_error, as_json, tell_errors
 from pnag.pipeline.size import Size
@@ -30,6 +31,7 @@ from pnag.training.workers import suited_workers
 def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
     """Judge sampled subnets, then, in rounds, the most promising ones; fit the predictor."""
     recipe, files = run.recipe, run.run
+    per_round = planned_per_round(run, plan)
     settings = evaluator_settings(run.accelerator.device, precision=plan.precision)
     what = {
         "supernet": file_fingerprint(files.supernet),
@@ -42,14 +44,14 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
         "latency": file_fingerprint(files.latency_model),
         "architectures": plan.architectures,
         "shared": run.images.shared,
-        "rounds": [recipe.rounds, recipe.per_round],
+        "rounds": [recipe.rounds, per_round],
         "seed": recipe.seed,
     }
 
     def work() -> None:
         supernet = trained_supernet(run)
         cost = LatencyModel.load(files.latency_model)
-        sampled = plan.architectures - recipe.rounds * recipe.per_round
+        sampled = plan.architectures - recipe.rounds * per_round
         rng, space = np.random.default_rng(recipe.seed), size.of.space
         tokens = sample_shared(space, sampled, rng, shared=run.images.shared)
 
@@ -75,7 +77,7 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
                 tokens, accuracy, costs = ask_in_rounds(
                     space, tokens, accuracy, costs, cost.predict,
                     lambda wanted: (truth(wanted, lambda done, total: None), cost.predict(wanted)),
-                    rounds=recipe.rounds, per_round=recipe.per_round, seed=recipe.seed,
+                    rounds=recipe.rounds, per_round=per_round, seed=recipe.seed,
                     progress=bar.update,
                 )  # fmt: skip
         write_table(architecture_table(tokens, accuracy, costs, size), files.table)

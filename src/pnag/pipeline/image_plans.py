@@ -132,7 +132,7 @@ def plan_collecting_stage(run: ImageRun, supernet: SupernetPlan) -> CollectingPl
 
     run.stage("plan of the collecting", inputs, [run.run.collecting_plan], work)
     plan = CollectingPlan(**read_json(run.run.collecting_plan))
-    if plan.architectures <= rounds:
+    if images.architectures and plan.architectures <= rounds:
         raise PnagError(
             f"{plan.architectures} architectures leave none to sample besides "
             f"{run.recipe.rounds} rounds of {run.recipe.per_round}; raise --architectures, or "
@@ -143,6 +143,17 @@ def plan_collecting_stage(run: ImageRun, supernet: SupernetPlan) -> CollectingPl
         f"{plan.minutes:.3g} min, and some to time this machine [dim](--architectures)[/dim]"
     )
     return plan
+
+
+def planned_per_round(run: ImageRun, plan: CollectingPlan) -> int:
+    """How many architectures each round asks for: at most half of what was planned, in all.
+
+    Where the user has given the number of architectures, what the recipe says.
+    """
+    recipe = run.recipe
+    if run.images.architectures or not recipe.rounds:
+        return recipe.per_round
+    return max(1, min(recipe.per_round, plan.architectures // (2 * recipe.rounds)))
 
 
 def plan_finetuning_stage(run: ImageRun, supernet: SupernetPlan) -> FinetuningPlan:
