@@ -17,6 +17,8 @@ from pnag.pipeline.finished_supernet import (
 from pnag.pipeline.image_run import ImageRun
 from pnag.pipeline.stages import DEFAULT_BUDGETS
 from pnag.training.plan import (
+    ADAPTING_LEAST,
+    ARCHITECTURES,
     SHARES,
     VALIDATION,
     CollectingPlan,
@@ -127,6 +129,7 @@ def plan_collecting_stage(run: ImageRun, supernet: SupernetPlan) -> CollectingPl
             device=run.accelerator.device,
             precision=images.precision,
             architectures=images.architectures,
+            least=ADAPTING_LEAST if run.start.weights else ARCHITECTURES[0],
         )
         write_json(run.run.collecting_plan, asdict(plan))
 

@@ -41,6 +41,7 @@ ADAPTING_EPOCHS = (2, 60)  # from trained weights
 TUNING_EPOCHS = (1, 75)  # the paper's 75 (section E) at most
 SHARES = {"supernet": 0.6, "collecting": 0.15, "fine-tuning": 0.2}  # of the minutes; rest: timing
 ARCHITECTURES = (200, 4000)  # least and most to collect
+ADAPTING_LEAST = 60  # from trained weights, whose subnets at large resolutions take seconds each
 # Images that a subnet is judged on. All are judged on the same ones, whose chance no number of
 # subnets averages out: in equal time 5,000 rank better than 2,000 (`images_a_subnet.py`).
 VALIDATION = 5000
@@ -221,12 +222,14 @@ def plan_collecting(
     device: torch.device,
     precision: Precision | None = None,
     architectures: int | None = None,
+    least: int = ARCHITECTURES[0],
 ) -> CollectingPlan:
     """Time a few random subnets.
 
     Args:
         minutes: for the whole run.
         precision, architectures: what the user has decided already.
+        least: architectures that are judged however long it takes.
     """
     settings = evaluator_settings(device, precision=precision)
     supernet = family.supernet(len(data.classes))
@@ -238,7 +241,7 @@ def plan_collecting(
     tokens = space.sample(TURNS, np.random.default_rng(0))
     each = _seconds(lambda turn: evaluator.accuracies(tokens[turn : turn + 1]), device)
     affordable = SHARES["collecting"] * minutes * 60 / each
-    collected = architectures or int(np.clip(affordable, *ARCHITECTURES))
+    collected = architectures or int(np.clip(affordable, least, ARCHITECTURES[1]))
     return CollectingPlan(collected, settings.precision, round(collected * each / 60, 2))
 
 
