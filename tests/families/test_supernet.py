@@ -375,7 +375,7 @@ def test_sorting_keeps_what_trained_widths_have_learnt() -> None:
     with torch.no_grad():
         kept = {arch: supernet(images, arch) for arch in (None, uniform(7, 4, 4), mixed)}
         narrow = supernet(images, uniform(7, 3, 4))
-        supernet.sort_channels(trained_widths=2)
+        supernet.sort_channels(trained_widths=(6, 4))
         for arch, logits in kept.items():
             assert_close(supernet(images, arch), logits)
         assert (supernet(images, uniform(7, 3, 4)) - narrow).abs().max() > 1e-3
@@ -383,6 +383,8 @@ def test_sorting_keeps_what_trained_widths_have_learnt() -> None:
         bound = channels(layer.conv, 4)
         for part in importance_of(layer.conv).tensor_split([bound]):
             assert (part.diff() <= 1e-6).all()
+    with pytest.raises(ValueError, match="width 5 does not exist"):
+        supernet.sort_channels((6, 5))
 
 
 # ---- loading

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pnag.errors import BadValueError
 from pnag.families.base import Family
 from pnag.families.elastic import LayerParts, plain_weights, run_layer, sort_layer
 from pnag.space import AnyArchitecture
@@ -95,7 +96,7 @@ class ElasticNetwork(nn.Module):
         network.load_state_dict(copies, assign=True)
         return network.train(self.training)
 
-    def sort_channels(self, trained_widths: int = 1) -> None:
+    def sort_channels(self, trained_widths: Sequence[int] | None = None) -> None:
         """Put the most important expanded channels of every layer first, in place.
 
         A narrower width keeps the first channels, so before training shrinks the width they should
@@ -103,24 +104,36 @@ class ElasticNetwork(nn.Module):
         projection to the layer's output. Hidden channels of squeeze-excite are sorted in the same
         way by the weights of its second convolution.
 
-        No channel crosses the boundary of a trained width, hence every subnet made of these keeps
-        its outputs. When width shrinks in stages, {6, 4} and then {6, 4, 3}, call it with 1 before
-        the first and with 2 before the second: width 3 then takes the best of the channels of
-        width 4, and what widths 6 and 4 have learnt stays.
+        No channel crosses the boundary of a width in `trained_widths`, hence every subnet made of
+        these widths keeps its outputs. When width shrinks in stages, {6, 4} and then {6, 4, 3},
+        call it with (6,) before the first and with (6, 4) before the second: width 3 then takes
+        the best of the channels of width 4, and what widths 6 and 4 have learnt stays.
 
         An optimizer's momentum is not reordered: call this before making the optimizer.
 
         Args:
-            trained_widths: how many of the greatest widths have subnets that must not change.
+            trained_widths: the widths whose subnets must not change; the largest one if None.
+
+        Raises:
+            BadValueError: (a ValueError) for a width that the space does not have.
         """
         family = self.family
+        every = widths_of(family)
+        kept = every[-1:] if trained_widths is None else tuple(trained_widths)
+        for width in kept:
+            if width not in every:
+                raise BadValueError(f"width {width} does not exist, allowed: {every}")
         columns = family.space.columns["width"]
         for layer, parts in zip(family.table, self.parts, strict=True):
             if layer.unit < 0 or layer.kind != "inverted":
                 continue
-            widths = family.space.tokens[columns[family.position(layer)]].choices
-            if len(widths) > 1:
-                kept = [
-                    family.chosen(layer, width, layer.kernel) for width in widths[-trained_widths:]
-                ]
-                sort_layer(parts, [k.expanded for k in kept], [k.squeezed for k in kept])
+            choices = family.space.tokens[columns[family.position(layer)]].choices
+            if len(choices) > 1:
+                bounds = [family.chosen(layer, w, layer.kernel) for w in kept if w in choices]
+                sort_layer(parts, [b.expanded for b in bounds], [b.squeezed for b in bounds])
+
+
+def widths_of(family: Family) -> tuple[int, ...]:
+    """All widths that some layer of a family can choose, ascending."""
+    columns = family.space.columns["width"]
+    return tuple(sorted({w for column in columns for w in family.space.tokens[column].choices}))

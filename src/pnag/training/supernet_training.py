@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from pnag.errors import PnagError
 from pnag.families.base import Family
-from pnag.families.elastic_network import ElasticNetwork
+from pnag.families.elastic_network import ElasticNetwork, widths_of
 from pnag.files import fingerprint
 from pnag.training.batches import steps_per_epoch
 from pnag.training.images import ImageData
@@ -153,7 +153,7 @@ def _train_phase(
     notice: Callable[[str], None],
 ) -> None:
     if phase.sort:
-        supernet.sort_channels(phase.sort)
+        supernet.sort_channels(widths_of(supernet.family)[-phase.sort :])
     fit(
         supernet,
         losses,
