@@ -17,9 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from note10 import FACTS, WIDTH_MULT, Note10
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from search_note10 import machine, problem_of, settings_of_a_run
@@ -32,8 +30,6 @@ from pnag.files import read_json, write_json, write_text
 from pnag.search.front import Front, FrontSettings, improve
 from pnag.search.methods import silent
 from pnag.search.pnag import NoStore, train_and_search
-from pnag.space import Tokens
-from pnag.space.architecture import KERNELS, WIDTHS
 
 RESULTS = Path(__file__).parent / "results"
 RESOLUTIONS = (160, 176, 192, 208, 224)
@@ -57,24 +53,6 @@ class ElasticNote10(Note10):
         for pixels in resolutions:
             times |= read_operators(folder / f"{pixels}_lookup_table.yaml").times
         self.latency_model = Operators(times).model(folder, NOTE10, family, resolutions[-1], 1000)
-
-    @torch.no_grad()
-    def accuracy(self, tokens: Tokens) -> NDArray[np.float64]:
-        """(N,) for (N, T) tokens; the input layout is the facts README's."""
-        values = self.space.values(tokens)
-        columns = self.space.columns
-        inputs = np.zeros((len(tokens), 128), np.float32)
-        for i in range(3):
-            inputs[:, i:60:3] = values[:, columns["kernel"]] == KERNELS[i]
-            inputs[:, 60 + i : 120 : 3] = values[:, columns["width"]] == WIDTHS[i]
-        pixels = values[:, columns["resolution"][0]]
-        inputs[np.arange(len(tokens)), 120 + (pixels - 112) // 16] = 1
-        hidden = torch.from_numpy(inputs)
-        for i, (weight, bias) in enumerate(self.layers):
-            hidden = hidden @ weight.T + bias
-            if i < 3:
-                hidden = hidden.relu()
-        return hidden[:, 0].double().numpy()
 
 
 def best(truth: ElasticNote10) -> Front:

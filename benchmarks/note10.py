@@ -43,14 +43,15 @@ class Note10:
     @torch.no_grad()
     def accuracy(self, tokens: Tokens) -> NDArray[np.float64]:
         """(N,) for (N, T) tokens; the input layout is the facts README's."""
-        values = self.space.values(tokens).reshape(len(tokens), 5, 9)
-        kernels = values[:, :, 2::2].reshape(len(tokens), 20)
-        widths = values[:, :, 1::2].reshape(len(tokens), 20)
+        values, columns = self.space.values(tokens), self.space.columns
+        kernels, widths = values[:, columns["kernel"]], values[:, columns["width"]]
+        chosen = np.array(self.space.resolutions or (RESOLUTION,))
+        pixels = chosen[self.space.resolution_ids(tokens)]
         inputs = np.zeros((len(tokens), 128), np.float32)
         for i in range(3):
             inputs[:, i:60:3] = kernels == KERNELS[i]
             inputs[:, 60 + i : 120 : 3] = widths == WIDTHS[i]
-        inputs[:, 120 + (RESOLUTION - 112) // 16] = 1
+        inputs[np.arange(len(tokens)), 120 + (pixels - 112) // 16] = 1
         hidden = torch.from_numpy(inputs)
         for i, (weight, bias) in enumerate(self.layers):
             hidden = hidden @ weight.T + bias

@@ -42,6 +42,7 @@ from pnag.pipeline.preprocessing import normalised_by
 from pnag.training.batches import steps_per_epoch
 from pnag.training.finetune import judge
 from pnag.training.images import ImageData, load_images
+from pnag.training.joined import with_validation
 from pnag.training.loop import fit
 from pnag.training.settings import FitSettings
 
@@ -80,14 +81,7 @@ def rival(data: ImageData, weights: Path, minutes: float, folder: Path) -> dict[
     """Fine-tune timm's network on train and validation part for so many minutes; test top-1."""
     torch.manual_seed(0)
     # The rival chooses nothing, so it trains on what pnag chooses by, too.
-    joined = {
-        name: np.concatenate([getattr(data.train, name), getattr(data.validation, name)])
-        for name in ("labels", "aspect")
-    }
-    images = data.train.images
-    if data.validation.images.shape[1:] == images.shape[1:]:
-        joined["images"] = np.concatenate([images, data.validation.images])
-        data = replace(data, train=replace(data.train, **joined))
+    data = with_validation(data, folder)
     network = pnag.family(MODEL).supernet(len(data.classes), weights).subnet().train()
     with_fast_depthwise(network)
 

@@ -214,3 +214,11 @@ def test_subnets_are_exported_and_load_without_pnag(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "abcde"[int(network(images).argmax())]
+
+
+def test_other_resolutions_take_the_place_of_those_before() -> None:
+    of = pnag.family("timm/mobilenetv3_small_100")
+    twice = of.with_resolutions((64, 96)).with_resolutions((128, 160))
+    assert twice.name == "timm/mobilenetv3_small_100@128,160"
+    assert twice.space == of.with_resolutions((128, 160)).space
+    assert twice.largest.resolution == 160 and of.largest.resolution == 0

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from pnag.errors import BadValueError
 from pnag.families.layers import Layer
-from pnag.space import AnyArchitecture, BaseArchitecture, SearchSpace, Tokens, tokens_of
-from pnag.space.search_space import Token
+from pnag.space import AnyArchitecture, BaseArchitecture, SearchSpace, Tokens
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,12 +77,13 @@ class Family(ABC):
                 f"the resolutions {', '.join(map(str, values))} need to ascend from 32 or more"
             )
         made = object.__new__(type(self))
-        kept = {name: value for name, value in self.__dict__.items() if name not in CACHED}
-        made.__dict__.update(kept)
+        for name, value in self.__dict__.items():
+            # what was derived from the space is derived anew
+            if not isinstance(getattr(type(self), name, None), functools.cached_property):
+                made.__dict__[name] = value
         made.name = f"{self.name.partition('@')[0]}@{','.join(map(str, values))}"
         made.resolutions = values
-        plain = [token for token in self.space.tokens if token.what != "resolution"]
-        made.space = replace(self.space, tokens=with_resolution(plain, values))
+        made.space = self.space.with_resolutions(values)
         return made
 
     @abstractmethod
@@ -179,11 +179,9 @@ class Family(ABC):
         Raises:
             BadValueError: (a ValueError) names the place that is wrong and the allowed values.
         """
-        return (
-            self._parse(value)
-            if isinstance(value, str | BaseArchitecture)
-            else (self.space.parse(value))
-        )
+        if isinstance(value, str | BaseArchitecture):
+            return self._parse(value)
+        return self.space.parse(value)
 
     @functools.cached_property
     def _parse(self) -> Callable[[str | BaseArchitecture], Any]:
@@ -335,13 +333,3 @@ def sized(layers: Sequence[Layer], resolution: int, num_classes: int) -> tuple[L
         rows.append(replace(row, out_channels=num_classes) if layer.kind == "linear" else row)
         size = after
     return tuple(rows)
-
-
-CACHED = ("_active", "_starts", "_parse", "largest", "smallest", "middling", "_blocks")
-
-
-def with_resolution(tokens: Sequence[Token], resolutions: Sequence[int]) -> tuple[Token, ...]:
-    """The tokens of a space behind that of the resolution."""
-    first = tokens_of((), resolutions)
-    moved = [replace(t, parent=t.parent + 1 if t.parent >= 0 else -1) for t in tokens]
-    return (*first, *moved)

@@ -33,6 +33,11 @@ class Step:
     norm: nn.BatchNorm2d | None = None
     act: nn.Module | None = None
 
+    @property
+    def same(self) -> bool:
+        """Whether maps are padded as TensorFlow does: before a stride less on the left and top."""
+        return isinstance(self.conv, Conv2dSame)
+
     def finish(self, x: Tensor) -> Tensor:
         """Batch norm and activation of the convolution's (N, C, H, W)."""
         if self.norm is not None:
@@ -126,14 +131,10 @@ def _depthwise(x: Tensor, layer: Layer, parts: LayerParts) -> Tensor:
     weight = useful_taps(depthwise_weight(layer, parts), max(x.shape[2:]))
     kernel = weight.shape[-1]
     padding = kernel // 2
-    if pads_as_tensorflow(parts):
+    assert parts.depthwise is not None
+    if parts.depthwise.same:
         x, padding = pad_same(x, [kernel] * 2, [layer.stride] * 2), 0
     return depthwise(x, weight, layer.stride, padding)
-
-
-def pads_as_tensorflow(parts: LayerParts) -> bool:
-    """Whether the map is padded as TensorFlow does: before a stride less on the left and top."""
-    return parts.depthwise is not None and isinstance(parts.depthwise.conv, Conv2dSame)
 
 
 def depthwise_weight(layer: Layer, parts: LayerParts) -> Tensor:

@@ -21,10 +21,7 @@ from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.rounds import ask_in_rounds
 from pnag.space import Tokens, sample_shared
 from pnag.training.collect import collect
-from pnag.training.plan import (
-    CollectingPlan,
-    evaluator_settings,
-)
+from pnag.training.plan import CollectingPlan, evaluator_settings
 from pnag.training.workers import suited_workers
 
 

@@ -37,7 +37,7 @@ def finetune_stage(
     files, settings = run.run, run.finetune_settings(plan)
     supernet = trained_supernet(run)
     identity_of_supernet = file_fingerprint(files.supernet)
-    data = {a.arch: run.tuning_data_of(a.arch) for a in answers}
+    data = {arch: run.tuning_data_of(arch) for arch in dict.fromkeys(a.arch for a in answers)}
     tuned = [
         Tuned(
             arch,
@@ -119,7 +119,7 @@ def write_weights(run: ImageRun, answers: list[Answer], networks: dict[str, nn.M
     for a in answers:
         path = run.run.models / f"{model_name(a)}.safetensors"
         save_weights(networks[a.arch], path, fingerprint(a.arch))
-        if run.data_of(a.arch) is not run.data:  # its own resolution
-            how = path.with_suffix(".preprocessing.json")
-            write_json(how, preprocessing_of(run.data_of(a.arch)))
+        data = run.data_of(a.arch)
+        if data is not run.data:  # its own resolution
+            write_json(path.with_suffix(".preprocessing.json"), preprocessing_of(data))
     write_json(run.run.models / "preprocessing.json", preprocessing_of(run.data))

@@ -12,14 +12,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from rich.console import Console
-from rich.markup import escape
 
 from pnag.errors import PnagError
 from pnag.pipeline.decoded_images import decode_images, tell_images
 from pnag.pipeline.display import Display
-from pnag.pipeline.finished_supernet import (
-    kept_precision,
-)
+from pnag.pipeline.finished_supernet import kept_precision
 from pnag.pipeline.recipe import ImagesRecipe, Recipe
 from pnag.pipeline.run_directory import RunDirectory
 from pnag.pipeline.size_stage import size_stage
@@ -89,7 +86,7 @@ class ImageRun:
 
     def notice(self, text: str) -> None:
         """Say what a user should know."""
-        self.display.note(f"[yellow]note:[/yellow] {escape(text)}")
+        self.display.warn(text)
 
     @property
     def settings(self) -> SupernetSettings:
@@ -111,7 +108,7 @@ class ImageRun:
     @property
     def cache(self) -> Path:
         """Folder of decoded images."""
-        return self.images.cache or self.run.path / "images"
+        return _cache(self.run, self.images)
 
     def tuning_data_of(self, arch: str) -> ImageData:
         """What an answer is fine-tuned on: all but the test images."""
@@ -123,13 +120,7 @@ class ImageRun:
         if pixels in (0, self.data.preprocessing.resolution):
             return self.data
         data = load_images(
-            self.images.source,
-            resolution=pixels,
-            cache=self.cache,
-            classes=self.images.classes,
-            seed=self.recipe.seed,
-            on_corrupt=self.images.on_corrupt,
-            max_megapixels=self.images.max_megapixels,
+            self.images.source, resolution=pixels, **_how(self.run, self.recipe, self.images)
         )
         return self.start.normalise(data)
 
@@ -184,25 +175,31 @@ def open_images(
     accelerator = make_accelerator(images, kept_precision(run.supernet, run.supernet_plan))
     if not accelerator.is_main_process:
         display = Display(Console(quiet=True))
-    cache = images.cache or run.path / "images"
-    start = from_main(accelerator, lambda: _start(run, images, display))
-    suited = size_stage(run, recipe, images, start, cache, accelerator, display)
+    start = from_main(accelerator, lambda: find_start(images, display.warn))
+    suited = size_stage(run, recipe, images, start, _cache(run, images), accelerator, display)
     with accelerator.local_main_process_first():  # each machine of a cluster has its own cache
         data = decode_images(
             display,
             images.source,
             resolution=images.resolution or (suited.resolution if suited else None),
-            cache=cache,
-            classes=images.classes,
-            seed=recipe.seed,
-            on_corrupt=images.on_corrupt,
-            max_megapixels=images.max_megapixels,
+            **_how(run, recipe, images),
         )
     tell_images(display, data)
     data = start.normalise(data)
     return ImageRun(run, recipe, images, start, data, accelerator, display, suited, ray_address)
 
 
-def _start(run: RunDirectory, images: ImagesRecipe, display: Display) -> Start:
-    """What the supernet starts from; of one that is trained its weights are not needed again."""
-    return find_start(images, lambda text: display.note(f"[yellow]note:[/yellow] {escape(text)}"))
+def _cache(run: RunDirectory, images: ImagesRecipe) -> Path:
+    """Folder of decoded images."""
+    return images.cache or run.path / "images"
+
+
+def _how(run: RunDirectory, recipe: Recipe, images: ImagesRecipe) -> dict[str, Any]:
+    """How a run's images are read, at any resolution: options of `load_images`."""
+    return {
+        "cache": _cache(run, images),
+        "classes": images.classes,
+        "seed": recipe.seed,
+        "on_corrupt": images.on_corrupt,
+        "max_megapixels": images.max_megapixels,
+    }

@@ -14,19 +14,14 @@ from pnag.families.checkpoints import load_checkpoint
 from pnag.families.elastic_network import ElasticNetwork
 from pnag.families.registry import family
 from pnag.files import fingerprint, read_json, write_json
-from pnag.pipeline.finished_supernet import (
-    finished_plan,
-)
+from pnag.pipeline.finished_supernet import finished_plan
 from pnag.pipeline.image_plans import asked_of
 from pnag.pipeline.image_run import ImageRun
 from pnag.pipeline.preprocessing import preprocessing_of
 from pnag.training.batches import steps_per_epoch
 from pnag.training.loop import to_device
 from pnag.training.phases import PHASES
-from pnag.training.plan import (
-    SupernetPlan,
-    evaluator_settings,
-)
+from pnag.training.plan import SupernetPlan, evaluator_settings
 from pnag.training.processes import from_main
 from pnag.training.subnets import make_evaluator
 from pnag.training.supernet_training import Progress, train_supernet

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -272,6 +272,15 @@ class SearchSpace:
         """Those that architectures choose among; none where there is one for all."""
         columns = self.columns["resolution"]
         return self.tokens[columns[0]].choices if len(columns) else ()
+
+    def with_resolutions(self, resolutions: Sequence[int]) -> SearchSpace:
+        """The same space with these resolutions to choose among, whatever it had before."""
+        before = len(self.columns["resolution"])
+        moved = [
+            replace(token, parent=token.parent + 1 - before if token.parent >= 0 else -1)
+            for token in self.tokens[before:]
+        ]
+        return replace(self, tokens=(*tokens_of((), resolutions), *moved))
 
     def resolution_ids(self, tokens: Tokens) -> NDArray[np.int64]:
         """(N,) the place of each architecture's resolution in `resolutions`, else 0."""

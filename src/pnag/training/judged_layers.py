@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.padding import pad_same
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -101,9 +100,8 @@ class _Convolution:
     def of(cls, step: Step, weight: Tensor, stride: int = 1, groups: int = 1) -> _Convolution:
         act = step.act if step.act is not None else nn.Identity()
         bias = step.conv.bias
-        same = isinstance(step.conv, Conv2dSame)
         done = _IN_PLACE.get(type(act), act)
-        return cls(weight, bias, step.norm, done, stride, groups, same)
+        return cls(weight, bias, step.norm, done, stride, groups, step.same)
 
     def to(self, dtype: torch.dtype) -> _Convolution:
         bias = None if self.bias is None else self.bias.to(dtype)

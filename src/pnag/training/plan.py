@@ -50,7 +50,7 @@ LEAST_STEPS = 8  # an epoch
 USUAL_BATCH = 64
 # On a GPU: the most images that one works on at a time, and steps that an epoch should keep.
 GPU_BATCH, GPU_STEPS = 1024, 50
-TURNS = 4  # of what is timed, and one for each resolution where there are several
+TURNS = 4  # of what is timed
 
 Fit = TypeVar("Fit", bound=FitSettings)
 
