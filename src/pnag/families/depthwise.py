@@ -1,8 +1,9 @@
-"""Depthwise convolution whose backward pass is fast on a CPU for kernels above 3.
+"""Depthwise convolution whose backward pass is fast on a CPU for kernels above 3 and in bfloat16.
 
 oneDNN's kernel for the weights' gradient ends at 3x3; larger ones take a way that costs 15 to 100
-times as much as the sum itself. That was 40 % of a training step on small images
-(`benchmarks/README.md`). Forward pass and input's gradient stay torch's.
+times as much as the sum itself. That was 40 % of a training step on small images. In bfloat16 it
+has no kernel at all for either gradient, which was 85 % of a step: they are computed in float32
+(`benchmarks/README.md`). The forward pass and the input's gradient stay torch's.
 """
 
 from __future__ import annotations
@@ -32,18 +33,15 @@ def depthwise(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     Args:
         x: (N, C, H, W). weight: (C, 1, K, K).
     """
-    slow = (
-        weight.shape[-1] > LARGEST_OF_ONEDNN
-        and torch.is_grad_enabled()
-        and weight.requires_grad
-        and x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and x.is_contiguous(memory_format=torch.channels_last)
-    )
-    if slow:
-        result: Tensor = _Depthwise.apply(x, weight, stride, padding)
-        return result
+    trains = torch.is_grad_enabled() and weight.requires_grad
+    if trains and x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last):
+        if torch.is_autocast_enabled("cpu"):
+            x = x.to(torch.get_autocast_dtype("cpu"))
+        bfloat16 = x.dtype == torch.bfloat16
+        large = x.dtype == weight.dtype == torch.float32 and weight.shape[-1] > LARGEST_OF_ONEDNN
+        if bfloat16 or large:
+            result: Tensor = _Depthwise.apply(x, weight, stride, padding)
+            return result
     return F.conv2d(x, weight, None, stride, padding, 1, x.shape[1])
 
 
@@ -73,7 +71,7 @@ class DepthwiseConv2d(nn.Conv2d):
 
 
 def with_fast_depthwise(network: nn.Module) -> None:
-    """Replace a network's large depthwise convolutions by `DepthwiseConv2d`, weights shared."""
+    """Replace a network's depthwise convolutions by `DepthwiseConv2d`, weights shared."""
     for module in list(network.modules()):
         for name, conv in list(module.named_children()):
             if type(conv) is not nn.Conv2d or conv.bias is not None:
@@ -82,7 +80,7 @@ def with_fast_depthwise(network: nn.Module) -> None:
             plain = conv.padding == (kernel // 2,) * 2 and conv.dilation == (1, 1)
             square = conv.kernel_size == (kernel,) * 2 and conv.stride == (stride,) * 2
             depthwise_one = conv.groups == conv.in_channels == conv.out_channels
-            if plain and square and depthwise_one and kernel > LARGEST_OF_ONEDNN:
+            if plain and square and depthwise_one:
                 fast = DepthwiseConv2d(
                     conv.in_channels, conv.out_channels, kernel, stride, kernel // 2,
                     groups=conv.groups, bias=False, device="meta",
@@ -96,20 +94,22 @@ class _Depthwise(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.padding = stride, padding
-        return F.conv2d(x, weight, None, stride, padding, 1, x.shape[1])
+        return F.conv2d(x, weight.to(x.dtype), None, stride, padding, 1, x.shape[1])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         x, weight = ctx.saved_tensors
-        into_input = None
-        if ctx.needs_input_grad[0]:
-            size, padding = [ctx.stride] * 2, [ctx.padding] * 2
-            into_input = torch.ops.aten.convolution_backward(
-                grad, x, weight, None, size, padding, [1, 1], False, [0, 0], x.shape[1],
-                [True, False, False],
-            )[0]  # fmt: skip
-        kernel = weight.shape[-1]
-        return into_input, weight_gradient(x, grad, kernel, ctx.stride, ctx.padding), None, None
+        dtype, kernel = x.dtype, weight.shape[-1]
+        x, grad = x.float(), grad.float()
+        size, padding = [ctx.stride] * 2, [ctx.padding] * 2
+        small = kernel <= LARGEST_OF_ONEDNN
+        into_input, into_weight, _ = torch.ops.aten.convolution_backward(
+            grad, x, weight, None, size, padding, [1, 1], False, [0, 0], x.shape[1],
+            [ctx.needs_input_grad[0], small, False],
+        )  # fmt: skip
+        if not small:
+            into_weight = weight_gradient(x, grad, kernel, ctx.stride, ctx.padding)
+        return into_input if into_input is None else into_input.to(dtype), into_weight, None, None
 
 
 def weight_gradient(x: Tensor, grad: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
