@@ -1,4 +1,4 @@
-"""Images a second: batches of `pnag.training` against torchvision's per-image transforms.
+"""Images a second: batches of `pnag.images` against torchvision's per-image transforms.
 
 python benchmarks/augment.py SOURCE RESOLUTION [--cache FOLDER] [--batches 40] [--threads 1]
 """
@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from pnag.training.batches import Augmentation, eval_batches, train_batches
-from pnag.training.images import ImageData, load_images
+from pnag.images.batches import Augmentation, eval_batches, train_batches
+from pnag.images.images import ImageData, load_images
 
 
 def per_image(data: ImageData, batch_size: int) -> Iterable[torch.Tensor]:

@@ -25,10 +25,10 @@ from supernet_step import INSTALL, choose, ofa_supernet
 from torch import Tensor, nn
 
 import pnag
+from pnag.images.batches import eval_batches
+from pnag.images.images import load_images
+from pnag.judging.subnets import Settings, SubnetEvaluator
 from pnag.space import sample_shared
-from pnag.training.batches import eval_batches
-from pnag.training.images import load_images
-from pnag.training.subnets import Settings, SubnetEvaluator
 
 IMAGES = Path(__file__).parents[2] / "shared" / "data" / "cifar10"
 Batches = list[tuple[Tensor, Tensor]]

@@ -22,7 +22,7 @@ from pnag.families import depthwise, family
 from pnag.families.supernet import Supernet
 from pnag.files import write_text
 from pnag.space import Architecture, SearchSpace
-from pnag.training.loop import to_device
+from pnag.supernet.loop import to_device
 
 RESULTS = Path(__file__).parent / "results"
 TURNS = 5

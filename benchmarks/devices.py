@@ -35,7 +35,7 @@ from pnag.cost.proof import timed
 from pnag.cost.runtimes import RUNTIMES, make_runtime, why_not
 from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.files import read_json, write_json, write_text
-from pnag.pipeline.display import Display
+from pnag.run.display import Display
 from pnag.space import Tokens
 
 RESULTS = Path(__file__).parent / "results"

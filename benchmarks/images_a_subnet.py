@@ -35,16 +35,16 @@ from scipy.stats import kendalltau
 from pnag.cost.runtimes.machine import cpu_name
 from pnag.families import count_batch, load_checkpoint
 from pnag.files import file_fingerprint, fingerprint, write_text
-from pnag.pipeline.decoded_images import decode_images
-from pnag.pipeline.display import Display
-from pnag.pipeline.finished_supernet import load_plan
-from pnag.pipeline.run_directory import RunDirectory
+from pnag.judging.subnets import SubnetEvaluator
+from pnag.run.decoded_images import decode_images
+from pnag.run.display import Display
+from pnag.run.finished_supernet import load_plan
+from pnag.run.run_directory import RunDirectory
 from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.space import SearchSpace, Tokens, sample_shared
-from pnag.training.loop import to_device
-from pnag.training.plan import evaluator_settings
-from pnag.training.subnets import SubnetEvaluator
-from pnag.training.trained_on import trained_on
+from pnag.supernet.loop import to_device
+from pnag.supernet.plan import evaluator_settings
+from pnag.supernet.trained_on import trained_on
 
 RESULTS = Path(__file__).parent / "results"
 SPACE = SearchSpace()

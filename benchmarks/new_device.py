@@ -23,18 +23,18 @@ from rich.console import Console
 from rich.table import Table
 
 from pnag import SearchSpace
+from pnag.commands.bodies.generate import generate_for
 from pnag.cost.latency_model import fit_latency_model
 from pnag.cost.measure import measure_device
 from pnag.cost.runtimes import make_runtime
 from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.files import write_json, write_text
-from pnag.pipeline.budgets import Budget
-from pnag.pipeline.display import Display
-from pnag.pipeline.generate import generate_for
-from pnag.pipeline.recipe import load_recipe, make_recipe
-from pnag.pipeline.run import run_pipeline
-from pnag.pipeline.run_directory import RunDirectory
-from pnag.pipeline.trained import Answer, load_front
+from pnag.run.budgets import Budget
+from pnag.run.display import Display
+from pnag.run.recipe import load_recipe, make_recipe
+from pnag.run.run import run_pipeline
+from pnag.run.run_directory import RunDirectory
+from pnag.run.trained import Answer, load_front
 
 RESULTS = Path(__file__).parent / "results"
 BUDGETS = (24.5, 26.0, 28.0, 30.0, 35.0, 40.0)

@@ -31,18 +31,18 @@ from scipy.stats import kendalltau
 
 from pnag.cost.runtimes.machine import cpu_name
 from pnag.files import file_fingerprint, read_json, write_json, write_text
-from pnag.pipeline.display import Display
-from pnag.pipeline.finished_supernet import load_plan
-from pnag.pipeline.image_run import open_images
-from pnag.pipeline.recipe import load_recipe, make_recipe
-from pnag.pipeline.run_directory import RunDirectory
-from pnag.pipeline.supernet_stage import trained_supernet
-from pnag.pipeline.tables import read_table
-from pnag.pipeline.trained import load_front_calibration, load_labels
+from pnag.judging.subnets import SubnetEvaluator
+from pnag.run.display import Display
+from pnag.run.finished_supernet import load_plan
+from pnag.run.image_run import open_images
+from pnag.run.recipe import load_recipe, make_recipe
+from pnag.run.run_directory import RunDirectory
+from pnag.run.supernet_stage import trained_supernet
+from pnag.run.tables import read_table
+from pnag.run.trained import load_front_calibration, load_labels
 from pnag.space import SearchSpace, Tokens
-from pnag.training.finetune import finetune, finetune_identity, judge
-from pnag.training.plan import FinetuningPlan, evaluator_settings
-from pnag.training.subnets import SubnetEvaluator
+from pnag.supernet.finetune import finetune, finetune_identity, judge
+from pnag.supernet.plan import FinetuningPlan, evaluator_settings
 
 RESULTS = Path(__file__).parent / "results"
 SPACE = SearchSpace()

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from pnag.training.images import ImageData
+    from pnag.images.images import ImageData
 
 RESULTS = Path(__file__).parent / "results"
 WARM_UP = 3
@@ -38,10 +38,10 @@ SUBNETS = 8  # tasks of eight
 def worker(width_mult: float, resolution: int, batch: int) -> None:
     """Train STEPS steps as one of the processes; the first one prints images a second."""
     from pnag.families.ofa_mobilenetv3 import ofa
-    from pnag.pipeline.image_run import make_accelerator
-    from pnag.pipeline.recipe import ImagesRecipe
-    from pnag.training.settings import FitSettings, SupernetSettings
-    from pnag.training.supernet_training import Progress, train_supernet
+    from pnag.run.image_run import make_accelerator
+    from pnag.run.recipe import ImagesRecipe
+    from pnag.supernet.settings import FitSettings, SupernetSettings
+    from pnag.supernet.supernet_training import Progress, train_supernet
 
     accelerator = make_accelerator(ImagesRecipe(source="digits"))
     with accelerator.main_process_first():
@@ -66,8 +66,8 @@ def worker(width_mult: float, resolution: int, batch: int) -> None:
 def judging_rate(width_mult: float, resolution: int, processes: int) -> float:
     """Subnets a second."""
     from pnag import SearchSpace, Supernet
-    from pnag.training.plan import evaluator_settings
-    from pnag.training.workers import Job, running
+    from pnag.judging.workers import Job, running
+    from pnag.supernet.plan import evaluator_settings
 
     data = digits(resolution)
     supernet = Supernet(width_mult, len(data.classes)).eval()
@@ -86,8 +86,8 @@ def finetuning_rate(width_mult: float, resolution: int, processes: int) -> float
     from accelerate import Accelerator
 
     from pnag import SearchSpace, Supernet
-    from pnag.training.settings import FinetuneFit, FinetuneSettings
-    from pnag.training.side_by_side import Answer, Shares, finetune_side_by_side
+    from pnag.supernet.settings import FinetuneFit, FinetuneSettings
+    from pnag.supernet.side_by_side import Answer, Shares, finetune_side_by_side
 
     data = digits(resolution)
     supernet = Supernet(width_mult, len(data.classes)).eval()
@@ -115,7 +115,7 @@ def finetuning_rate(width_mult: float, resolution: int, processes: int) -> float
 
 def digits(resolution: int) -> ImageData:
     """scikit-learn's, from a cache."""
-    from pnag.training.images import load_images
+    from pnag.images.images import load_images
 
     cache = Path(tempfile.gettempdir()) / "pnag-processes"
     return load_images("digits", resolution=resolution, cache=cache)

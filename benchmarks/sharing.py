@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from pnag import SearchSpace, Supernet
+from pnag.images.images import load_images
+from pnag.judging.subnets import Settings, SubnetEvaluator
 from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.space import sample_shared
-from pnag.training.images import load_images
-from pnag.training.subnets import Settings, SubnetEvaluator
 
 IMAGES = Path(__file__).parents[2] / "shared" / "data" / "cifar10"
 GROUPS = (1, 2, 4, 8, 16, 32)

@@ -26,13 +26,13 @@ from pnag.cost.runtimes.machine import cpu_name
 from pnag.families import family
 from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.files import write_text
-from pnag.pipeline.decoded_images import decode_images
-from pnag.pipeline.display import Display
+from pnag.judging.subnets import SubnetEvaluator
+from pnag.run.decoded_images import decode_images
+from pnag.run.display import Display
 from pnag.space import SearchSpace
-from pnag.training.plan import evaluator_settings, plan_supernet, suited_batch
-from pnag.training.settings import Method, SupernetSettings
-from pnag.training.subnets import SubnetEvaluator
-from pnag.training.supernet_training import train_supernet
+from pnag.supernet.plan import evaluator_settings, plan_supernet, suited_batch
+from pnag.supernet.settings import Method, SupernetSettings
+from pnag.supernet.supernet_training import train_supernet
 
 RESULTS = Path(__file__).parent / "results"
 SPACE = SearchSpace()

@@ -38,13 +38,13 @@ from pnag.cost.runtimes.machine import cpu_name
 from pnag.cost.timing import measure_interleaved
 from pnag.families.depthwise import with_fast_depthwise
 from pnag.files import read_json, write_json, write_text
-from pnag.pipeline.preprocessing import normalised_by
-from pnag.training.batches import steps_per_epoch
-from pnag.training.finetune import judge
-from pnag.training.images import ImageData, load_images
-from pnag.training.joined import with_validation
-from pnag.training.loop import fit
-from pnag.training.settings import FitSettings
+from pnag.images.batches import steps_per_epoch
+from pnag.images.images import ImageData, load_images
+from pnag.images.joined import with_validation
+from pnag.run.preprocessing import normalised_by
+from pnag.supernet.finetune import judge
+from pnag.supernet.loop import fit
+from pnag.supernet.settings import FitSettings
 
 MODEL = "timm/efficientnet_lite0"
 RESULTS = Path(__file__).parent / "results"

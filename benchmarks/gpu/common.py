@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from pnag.cost.runtimes.machine import cpu_name
-from pnag.training.images import ImageData, ImagePart, Preprocessing
+from pnag.images.images import ImageData, ImagePart, Preprocessing
 
 Rows = dict[str, float | int | str | list[float]]
 

@@ -17,11 +17,11 @@ from common import Options, Rows, noise, seconds, wait
 
 import pnag
 from pnag.families import family
+from pnag.images.batches import eval_batches
+from pnag.judging.subnets import Settings, SubnetEvaluator
 from pnag.space import Tokens, sample_shared
-from pnag.training.batches import eval_batches
-from pnag.training.loop import to_device
-from pnag.training.precision import judging_precision
-from pnag.training.subnets import Settings, SubnetEvaluator
+from pnag.supernet.loop import to_device
+from pnag.supernet.precision import judging_precision
 
 
 def measure(options: Options) -> Rows:

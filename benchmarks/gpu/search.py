@@ -10,7 +10,7 @@ from common import Options, Rows, seconds
 
 import pnag
 from pnag.cost.counted import CountedCost
-from pnag.pipeline.trained import IMAGENET_WEIGHTS
+from pnag.run.trained import IMAGENET_WEIGHTS
 from pnag.search.dominance import dominance_ranks
 from pnag.search.evaluator import EvaluatorSettings, train_evaluator
 from pnag.search.labels import Labels

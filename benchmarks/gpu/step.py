@@ -19,13 +19,13 @@ from torch.nn import functional as F
 
 import pnag
 from pnag.families import family
-from pnag.training import feed
-from pnag.training.images import ImageData
-from pnag.training.loop import Step, fit, to_device, train_all_layers
-from pnag.training.phases import PHASES, Phase
-from pnag.training.precision import MIXED, training_precision
-from pnag.training.settings import FitSettings, SupernetSettings
-from pnag.training.supernet_training import phase_losses
+from pnag.images import feed
+from pnag.images.images import ImageData
+from pnag.supernet.loop import Step, fit, to_device, train_all_layers
+from pnag.supernet.phases import PHASES, Phase
+from pnag.supernet.precision import MIXED, training_precision
+from pnag.supernet.settings import FitSettings, SupernetSettings
+from pnag.supernet.supernet_training import phase_losses
 
 WARM_UP = 6
 

@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Entry point; a Ctrl-C while the command line is still being imported is no traceback."""
     try:
-        from pnag.cli.main import main as command_line
+        from pnag.commands.main import main as command_line
 
         command_line()
     except KeyboardInterrupt:

@@ -38,7 +38,7 @@ def into_log() -> Iterator[None]:
     """For a block that calls native code or imports a library: what these write is logged.
 
     Descriptors 1 and 2 belong to the whole process, so that what other threads write to them is
-    logged too; `pnag`'s own lines go through others (`pnag.cli.streams`).
+    logged too; `pnag`'s own lines go through others (`pnag.commands.streams`).
     """
     global _depth
     with _lock:

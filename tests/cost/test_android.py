@@ -12,13 +12,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from pnag.cli.main import app
+from pnag.commands.main import app
 from pnag.cost.runtimes import make_runtime
 from pnag.cost.runtimes.adb import find_phone
 from pnag.errors import PnagError
-from pnag.pipeline.display import Display
-from pnag.pipeline.recipe import make_recipe
-from pnag.pipeline.run import run_pipeline
+from pnag.run.display import Display
+from pnag.run.recipe import make_recipe
+from pnag.run.run import run_pipeline
 
 # Reads what to do from a JSON file and appends each call's arguments to another.
 STAND_IN = """#!{python}
@@ -292,7 +292,7 @@ def test_a_run_and_the_zoo_use_the_phone_that_is_named(
         used.append(runtime.phone.serial)  # type: ignore[attr-defined]
         raise PnagError("enough")
 
-    monkeypatch.setattr("pnag.pipeline.stages.measure_device", enough)
+    monkeypatch.setattr("pnag.run.stages.measure_device", enough)
     monkeypatch.setattr("pnag.deploy.zoo.measure.measure_zoo", enough)
     latency = {"runtime": "executorch-adb", "adb": "B"}
     with pytest.raises(PnagError, match="enough"):

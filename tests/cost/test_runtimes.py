@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from pnag.cli.devices import table_paths
-from pnag.cli.main import app
+from pnag.commands.main import app
+from pnag.commands.measure import table_paths
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.measure import measure_device
 from pnag.cost.runtimes import RUNTIMES, make_runtime, make_runtimes

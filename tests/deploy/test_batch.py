@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import pnag
-from pnag.cli.main import app
+from pnag.commands.main import app
 
 ARCH = "2,2,2,2,2:" + ",".join(["3,3,0,0"] * 5) + ":" + ",".join(["3,3,0,0"] * 5)
 SIZED = ("--width-mult", 0.1, "--resolution", 32, "--num-classes", 5)

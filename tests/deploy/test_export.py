@@ -20,21 +20,21 @@ from safetensors.torch import load_file
 from timm.models.mobilenetv3 import MobileNetV3
 from typer.testing import CliRunner, Result
 
-from pnag.cli.main import app
+from pnag.commands.bodies import export as exporting
+from pnag.commands.bodies import exportable
+from pnag.commands.bodies.exportable import load_supernet, open_run
+from pnag.commands.main import app
 from pnag.deploy import export as deploy
 from pnag.deploy.export import TOLERANCE, export_checked, write_example, write_preprocessing
 from pnag.deploy.formats import FORMATS, Converted
 from pnag.errors import PnagError
 from pnag.families import Supernet, build
 from pnag.families.registry import from_config
-from pnag.pipeline import export as exporting
-from pnag.pipeline import exportable
-from pnag.pipeline.exportable import load_supernet, open_run
-from pnag.pipeline.preprocessing import imagenet_preprocessing, preprocessing_of
+from pnag.images.decode import centre_pixels, to_rgb
+from pnag.images.images import ImageData, load_images
+from pnag.run.preprocessing import imagenet_preprocessing, preprocessing_of
 from pnag.space import Architecture
-from pnag.training.decode import centre_pixels, to_rgb
-from pnag.training.images import ImageData, load_images
-from pnag.training.weights import save_described, save_weights
+from pnag.supernet.weights import save_described, save_weights
 
 ARCH = str(Architecture((2,) * 5, (3, 3, 0, 0) * 5, (3, 3, 0, 0) * 5))
 OTHER = str(Architecture((2,) * 5, (5, 3, 0, 0) * 5, (3, 4, 0, 0) * 5))
@@ -186,10 +186,10 @@ def test_batch_norms_measured_on_images(supernet: Path, tmp_path: Path) -> None:
     """They give the logits by which the architecture was judged in a table of accuracies."""
     pytest.importorskip("sklearn")
     from pnag.families import load_checkpoint
+    from pnag.images.batches import eval_rows
+    from pnag.judging.recalibrate import recalibrate
+    from pnag.judging.subnets import Settings, SubnetEvaluator
     from pnag.space import SearchSpace
-    from pnag.training.batches import eval_rows
-    from pnag.training.recalibrate import recalibrate
-    from pnag.training.subnets import Settings, SubnetEvaluator
 
     data = load_images("digits", resolution=32, cache=tmp_path)
     loaded = load_checkpoint(supernet)

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner, Result
 
 from pnag import downloads
-from pnag.cli.main import app
+from pnag.commands.main import app
 from pnag.cost.proof import Timed
 from pnag.cost.runtimes import make_runtime
 from pnag.cost.timing import Call, Drift

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
 import pnag
-from pnag.cli.main import app
+from pnag.commands.main import app
 
 ARCH = "2,2,2,2,2:" + ",".join(["3,3,0,0"] * 5) + ":" + ",".join(["3,3,0,0"] * 5)
 State = dict[str, Tensor]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pnag import Supernet
-from pnag.training.images import ImageData, load_images
+from pnag.images.images import ImageData, load_images
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
 

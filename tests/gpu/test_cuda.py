@@ -22,24 +22,24 @@ from pnag.cost.runtimes import make_runtime
 from pnag.errors import PnagError
 from pnag.families import family
 from pnag.families.ofa_mobilenetv3 import ofa
+from pnag.images import feed
+from pnag.images.batches import eval_batches, train_batches
+from pnag.images.images import ImageData
+from pnag.judging.collect import collect
+from pnag.judging.subnets import Settings, SubnetEvaluator
 from pnag.search.dominance import dominance_ranks
 from pnag.search.ranking_loss import ranking_loss_and_gradient
 from pnag.space import sample_shared
-from pnag.training import feed
-from pnag.training.batches import eval_batches, train_batches
-from pnag.training.collect import collect
-from pnag.training.finetune import finetune, finetune_identity, judge
-from pnag.training.images import ImageData
-from pnag.training.loop import Step, fit, to_device
-from pnag.training.settings import (
+from pnag.supernet.finetune import finetune, finetune_identity, judge
+from pnag.supernet.loop import Step, fit, to_device
+from pnag.supernet.settings import (
     Augmentation,
     FinetuneFit,
     FinetuneSettings,
     FitSettings,
     SupernetSettings,
 )
-from pnag.training.subnets import Settings, SubnetEvaluator
-from pnag.training.supernet_training import Progress, train_supernet
+from pnag.supernet.supernet_training import Progress, train_supernet
 
 GPU = torch.device("cuda", 0)
 SPACE = pnag.SearchSpace()

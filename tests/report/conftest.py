@@ -9,7 +9,7 @@ import pytest
 from chromium import Chromium, chromium, find_chromium
 from made_runs import make_run
 
-from pnag.pipeline.report import load_results, save_report
+from pnag.commands.bodies.report import load_results, save_report
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,15 @@ from safetensors.torch import save_file
 
 from pnag.cost.latency_model import LatencyModel
 from pnag.files import write_json
-from pnag.pipeline.display import Display
-from pnag.pipeline.experiment import (
+from pnag.run.display import Display
+from pnag.run.recipe import make_recipe
+from pnag.run.run_directory import RunDirectory
+from pnag.search.evaluator import Evaluator
+from pnag.search.generator import Generator
+from pnag.search.labels import Labels
+from pnag.search.methods import Problem
+from pnag.space import SearchSpace
+from pnag.studies.paper.experiment import (
     DEVICES,
     DRAWN,
     METHODS,
@@ -23,13 +30,6 @@ from pnag.pipeline.experiment import (
     scaled_budgets,
     zoo_networks,
 )
-from pnag.pipeline.recipe import make_recipe
-from pnag.pipeline.run_directory import RunDirectory
-from pnag.search.evaluator import Evaluator
-from pnag.search.generator import Generator
-from pnag.search.labels import Labels
-from pnag.search.methods import Problem
-from pnag.space import SearchSpace
 
 SPACE = SearchSpace()
 COST = LatencyModel(1.0, np.linspace(0.2, 0.8, 90))

@@ -13,13 +13,13 @@ import pnag
 from pnag.deploy.zoo import KNOWN_NETWORKS
 from pnag.families.registry import of_width
 from pnag.files import write_json, write_text
-from pnag.pipeline.recipe import make_recipe, save_recipe
-from pnag.pipeline.run import collect_metrics
-from pnag.pipeline.run_directory import RunDirectory
-from pnag.pipeline.size import Size
-from pnag.pipeline.stages import model_name, spread_budgets
-from pnag.pipeline.tables import write_table
-from pnag.pipeline.trained import Answer, answer, load_calibrated_front
+from pnag.run.recipe import make_recipe, save_recipe
+from pnag.run.run import collect_metrics
+from pnag.run.run_directory import RunDirectory
+from pnag.run.size import Size
+from pnag.run.stages import model_name, spread_budgets
+from pnag.run.tables import write_table
+from pnag.run.trained import Answer, answer, load_calibrated_front
 from pnag.search.front import FrontSettings, improve, pareto_front
 
 SPACE = pnag.SearchSpace()

@@ -12,9 +12,9 @@ from made_runs import unfinished_run
 from typer.testing import CliRunner, Result
 
 import pnag
-from pnag.cli.main import app
-from pnag.pipeline.run_directory import RunDirectory
-from pnag.pipeline.trained import answer, load_calibrated_front
+from pnag.commands.main import app
+from pnag.run.run_directory import RunDirectory
+from pnag.run.trained import answer, load_calibrated_front
 
 SPACE = pnag.SearchSpace()
 

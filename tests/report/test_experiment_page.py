@@ -14,9 +14,9 @@ from chromium import Chromium
 from made_experiment import make_experiment
 from typer.testing import CliRunner
 
-from pnag.cli.main import app
-from pnag.pipeline.experiment import Study
-from pnag.report.experiment_table import experiment_cells
+from pnag.commands.main import app
+from pnag.studies.paper.experiment import Study
+from pnag.studies.paper.table import experiment_cells
 
 Made = tuple[Study, dict[str, Any]]
 RIGHT = ("ArrowRight", 39)
@@ -165,8 +165,8 @@ def test_every_control_has_a_name(made: Made, browser: Chromium) -> None:
 
 def test_the_command_tells_where_the_page_is(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     study, found = made
-    monkeypatch.setattr("pnag.pipeline.experiment.held_study", lambda *_: nullcontext(study))
-    monkeypatch.setattr("pnag.pipeline.experiment.run_experiment", lambda *_: found)
+    monkeypatch.setattr("pnag.studies.paper.experiment.held_study", lambda *_: nullcontext(study))
+    monkeypatch.setattr("pnag.studies.paper.experiment.run_experiment", lambda *_: found)
     done = CliRunner().invoke(app, ["experiment", "cpu"])
     assert done.exit_code == 0, done.output
     assert done.output.replace("\n", "").endswith(str(study.page))  # a long path is broken

@@ -14,10 +14,10 @@ import pytest
 from chromium import Chromium
 
 import pnag
-from pnag.pipeline.report import load_results, save_report
-from pnag.pipeline.run_directory import RunDirectory
-from pnag.pipeline.trained import answer, load_calibrated_front
+from pnag.commands.bodies.report import load_results, save_report
 from pnag.report.markup import embedded
+from pnag.run.run_directory import RunDirectory
+from pnag.run.trained import answer, load_calibrated_front
 
 SPACE = pnag.SearchSpace()
 RIGHT, END = ("ArrowRight", 39), ("End", 35)

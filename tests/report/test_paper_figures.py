@@ -8,7 +8,10 @@ import numpy as np
 import torch
 
 from pnag.report.figures import save_figure
-from pnag.report.paper_figures import (
+from pnag.search.evaluator import Evaluator
+from pnag.search.generator import Generator
+from pnag.space import SearchSpace
+from pnag.studies.paper.figures import (
     Point,
     Shapes,
     accuracy_over_latency,
@@ -17,9 +20,6 @@ from pnag.report.paper_figures import (
     models,
     table_histograms,
 )
-from pnag.search.evaluator import Evaluator
-from pnag.search.generator import Generator
-from pnag.space import SearchSpace
 
 
 def test_the_models_are_drawn_with_their_own_sizes(tmp_path: Path) -> None:

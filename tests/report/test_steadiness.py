@@ -20,7 +20,8 @@ from matplotlib.collections import LineCollection
 from rich.console import Console
 from typer.testing import CliRunner
 
-from pnag.cli.main import app
+from pnag.commands.bodies.report import load_results, save_report
+from pnag.commands.main import app
 from pnag.cost import latency_model, measure
 from pnag.cost.front_calibration import FrontCalibration
 from pnag.cost.latency_table import LatencyTable
@@ -28,18 +29,17 @@ from pnag.cost.proof import Proof, Timed
 from pnag.cost.steadiness import why_unsure
 from pnag.cost.timing import Drift
 from pnag.deploy.zoo import measure as zoo_measure
-from pnag.pipeline import stages
-from pnag.pipeline.display import Display
-from pnag.pipeline.experiment_times import time_networks
-from pnag.pipeline.recipe import make_recipe
-from pnag.pipeline.report import load_results, save_report
-from pnag.pipeline.run import collect_metrics
-from pnag.pipeline.run_directory import RunDirectory
-from pnag.pipeline.size import Size
-from pnag.pipeline.timing import steadiness_of_ladder
-from pnag.pipeline.trained import Answer
 from pnag.report.figures import accuracy_over_cost
-from pnag.report.paper_figures import Point, accuracy_over_latency
+from pnag.run import stages
+from pnag.run.display import Display
+from pnag.run.recipe import make_recipe
+from pnag.run.run import collect_metrics
+from pnag.run.run_directory import RunDirectory
+from pnag.run.size import Size
+from pnag.run.timing import steadiness_of_ladder
+from pnag.run.trained import Answer
+from pnag.studies.paper.figures import Point, accuracy_over_latency
+from pnag.studies.paper.times import time_networks
 
 BUSY = "the machine was busy, its speed moved by ±31%, 463 disturbed turns had to be kept"
 SHAKEN = Drift([4.0, 5.0, 7.4], 0, 463)
@@ -148,12 +148,12 @@ def test_the_experiment_says_it_everywhere(
     row = next(row for row in found["rows"] if row["name"] == "PNAG-30, found here")
     cell = f"{row['milliseconds']:.2f} ±1.0%"
     assert cell in markdown and cell in without_tags(study.page.read_text())
-    monkeypatch.setattr("pnag.pipeline.experiment.held_study", lambda *_: nullcontext(study))
-    monkeypatch.setattr("pnag.pipeline.experiment.run_experiment", lambda *_: found)
+    monkeypatch.setattr("pnag.studies.paper.experiment.held_study", lambda *_: nullcontext(study))
+    monkeypatch.setattr("pnag.studies.paper.experiment.run_experiment", lambda *_: found)
     assert cell in CliRunner().invoke(app, ["experiment", "cpu"]).output
 
     monkeypatch.setattr(
-        "pnag.pipeline.experiment_times.time_in_turns", lambda run, recipe, n, *_: shaken(n)
+        "pnag.studies.paper.times.time_in_turns", lambda run, recipe, n, *_: shaken(n)
     )
     time_networks(study, [row["arch"]], [], printed)
     assert found["busy"] in text_of(printed)

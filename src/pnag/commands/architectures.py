@@ -1,0 +1,215 @@
+"""Single architectures: `pnag generate`, `pnag count`, `pnag export`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from pnag.commands.options import (
+    Batch,
+    Classes,
+    DynamicBatch,
+    FamilyName,
+    Json,
+    MaxMegapixels,
+    Resolution,
+    Seed,
+    SizedWidthMult,
+    asked_batch,
+    finite,
+    look_for,
+    parse_budget,
+    parse_named_budgets,
+)
+from pnag.consoles import make_console
+from pnag.errors import PnagError
+
+
+def generate(
+    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+    budget: Annotated[
+        list[str],
+        typer.Option(
+            metavar="[NAME=]NUMBER",
+            help="Milliseconds, or the unit of the run's own cost. Again for each further cost: "
+            "params=6M, macs=300M, memory=2MB (activations), or NAME=MS with --device NAME=FILE.",
+        ),
+    ],
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]FILE",
+            help="Another device to generate for: a table of `pnag measure`, of operators "
+            "or blocks; or params, macs or memory. With NAME= a further cost.",
+        ),
+    ] = None,
+    width_mult: Annotated[
+        float | None,
+        typer.Option(min=0.1, callback=finite, help="Of a --table run's networks. [default: 1]"),
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(min=32, help="Of a --table run's networks. [default: 224]")
+    ] = None,
+    num_classes: Annotated[
+        int | None, typer.Option(min=1, help="Of a --table run's networks. [default: 1000]")
+    ] = None,
+    greedy: Annotated[
+        bool, typer.Option(help="The generator's single most likely architecture instead.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """The best network for any other budget, from a finished run, at once.
+
+    Several budgets: the best network that is within all of them.
+
+    Another device: its costs and the run's accuracies make a new generator, in minutes and without
+    images; it is kept in RUN/devices for the next budget.
+    """
+    from dataclasses import asdict
+
+    from pnag.commands.bodies.export_command import export_options
+    from pnag.commands.bodies.generate import SeveralAnswer, generate_for
+    from pnag.run.amounts import amount
+    from pnag.run.display import Display
+
+    given = {"width_mult": width_mult, "resolution": resolution, "num_classes": num_classes}
+    size = {name: value for name, value in given.items() if value is not None}
+    result = generate_for(
+        run_directory,
+        parse_named_budgets(budget),
+        device or [],
+        size,
+        greedy=greedy,
+        display=Display(make_console(stderr=as_json)),
+    )
+    if as_json:
+        values = asdict(result) if isinstance(result, SeveralAnswer) else result.as_json()
+        typer.echo(json.dumps(values))
+        return
+    console = make_console(soft_wrap=True)
+    console.print(f"[bold]{result.arch}[/bold]", highlight=False)
+    if isinstance(result, SeveralAnswer):
+        costs = ", ".join(f"{name} {amount(value)}" for name, value in result.costs.items())
+        console.print(f"predicted accuracy {result.accuracy:.4f}, {escape(costs)}")
+    else:
+        console.print(f"predicted accuracy {result.accuracy:.4f}, cost {result.cost:.4g}")
+        if result.note:
+            console.print(f"[yellow]note:[/yellow] {escape(result.note)}")
+    command = f"pnag export {result.arch} --to onnx {export_options(run_directory, size)}".rstrip()
+    console.print(f"[dim]export it: {escape(command)}[/dim]")
+
+
+def count(
+    arch: Annotated[
+        str,
+        typer.Argument(
+            metavar="ARCH",
+            help="Text form d:k:e, the JSON of its ks, e and d, or a file with either.",
+        ),
+    ],
+    family: FamilyName = None,
+    width_mult: SizedWidthMult = None,
+    resolution: Resolution = 224,
+    num_classes: Annotated[int, typer.Option(min=1, help="Classes.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Parameters, multiply-adds and peak memory of an architecture, without building it."""
+    from dataclasses import asdict
+
+    from pnag.commands.bodies.given_architecture import given_architecture, unlike
+    from pnag.run.named_family import named_family
+    from pnag.run.size import Size
+
+    of = named_family(family, width_mult)
+    given = given_architecture(arch, of)
+    size = Size(resolution, of.name, num_classes)
+    for note in unlike(given[1], size) if given else []:
+        typer.echo(f"note: {note}", err=True)
+    counts = size.count(str(given[0]) if given else arch)
+    if as_json:
+        typer.echo(json.dumps(asdict(counts)))
+        return
+    typer.echo(f"params     {counts.params:>13,}")
+    typer.echo(f"MAdds      {counts.macs:>13,}")
+    typer.echo(f"conv MAdds {counts.conv_macs:>13,}  (what the paper counts)")
+    typer.echo(f"memory     {counts.memory:>13,}  (bytes of activations at the peak, one image)")
+
+
+def export(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="ARCH_OR_RUN",
+            help="Text form d:k:e, the JSON of its ks, e and d, or a file with either; or the "
+            "directory of a finished run.",
+        ),
+    ],
+    to: Annotated[
+        str, typer.Option(help="Format: onnx, openvino, executorch, torchscript or timm.")
+    ] = "onnx",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File; of a RUN a folder. [default: pnag.SUFFIX; RUN/exports]"),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Of a RUN only the best answer within this cost.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SUPERNET",
+            help="Take them from this supernet: a run's supernet.safetensors, a checkpoint, or "
+            "`published`.",
+        ),
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure the batch norms of a subnet of --weights on these, as `pnag run "
+            "--images` names them; calibrates --int8."
+        ),
+    ] = None,
+    classes: Classes = None,
+    max_megapixels: MaxMegapixels = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="8-bit weights and activations (openvino).")
+    ] = False,
+    family: FamilyName = None,
+    width_mult: Annotated[
+        float | None,
+        typer.Option(min=0.1, callback=finite, help="Width multiplier. [default: 1]"),
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(min=32, help="Height and width of the images. [default: 224]")
+    ] = None,
+    num_classes: Annotated[int | None, typer.Option(min=1, help="Classes. [default: 1000]")] = None,
+    batch: Batch = None,
+    dynamic_batch: DynamicBatch = False,
+    seed: Seed = None,
+) -> None:
+    """Write networks in a format that other runtimes load, checked there against torch.
+
+    Of a run on images its fine-tuned answers; of any other run, and of an architecture, networks
+    with fresh weights or those of --weights. Beside each: what its input and classes are; beside
+    all: an example that loads them.
+    """
+    look_for(images)
+    from pnag.commands.bodies.export import Asked, export_all
+    from pnag.deploy.formats import load_converter
+
+    images_at_a_time = asked_batch(to, batch, dynamic=dynamic_batch)
+    if int8 and to != "openvino":
+        raise PnagError(f"--int8 goes with --to openvino, not {to}")
+    load_converter(to)  # a missing package costs no time
+    console = make_console(soft_wrap=True)
+    asked = Asked(
+        to, out, parse_budget(budget), weights, images, classes, int8, family, width_mult,
+        resolution,
+        num_classes, seed or 0, max_megapixels, images_at_a_time,
+    )  # fmt: skip
+    for line in export_all(what, asked):
+        console.print(line, highlight=False)

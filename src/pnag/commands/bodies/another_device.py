@@ -1,0 +1,91 @@
+"""A finished run's accuracies with another device's costs: a generator for it, without images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pnag.cost.counted import COUNTED, CountedCost
+from pnag.cost.latency_table import LatencyTable
+from pnag.cost.load import load_cost
+from pnag.errors import PnagError
+from pnag.files import expand_home, file_fingerprint, fingerprint, write_bytes, write_json
+from pnag.run.display import Display
+from pnag.run.recipe import Recipe
+from pnag.run.run_directory import RunDirectory
+from pnag.run.search_stages import search_stages
+from pnag.run.size import Size
+from pnag.run.tables import read_table, write_table
+
+
+def size_of(run: RunDirectory, recipe: Recipe, given: dict[str, Any]) -> Size:
+    """The size of a run's networks.
+
+    Args:
+        given: what the user says of `Size`. A run that measured a device knows better; one from a
+            table does not, and what is not given is as in `Size`.
+
+    Raises:
+        PnagError: if the run's networks are of another size than the user says.
+    """
+    if recipe.table is not None:
+        own = {"family": recipe.table.family} if recipe.table.family else {}
+        return Size.of_identity(given | own)
+    size = Size.of_identity(LatencyTable.load(run.latency_table).identity)
+    own = size.identity()
+    for name, value in given.items():
+        if value != own.get(name):
+            has = f"have {own[name]:g}" if name in own else f"are of {size.of.label}"
+            raise PnagError(
+                f"--{name.replace('_', '-')} is {value:g}, but the networks of {run.path} "
+                f"{has}; leave it out, or make a run of that size"
+            )
+    return size
+
+
+def device_run(
+    run: RunDirectory, recipe: Recipe, spec: str, size: Size, display: Display
+) -> RunDirectory:
+    """Train evaluator and generator of a finished run's accuracies for another cost.
+
+    They are kept in `devices` of the run's directory and reused where nothing has changed.
+
+    Args:
+        spec: the cost, as `load_cost` takes it.
+        size: of the run's networks.
+
+    Raises:
+        PnagError: if there is no such cost, it is of another size, or the run's directory cannot
+            be written.
+    """
+    cost = load_cost(spec, size.of, resolution=size.resolution, num_classes=size.num_classes)
+    identity = {
+        "cost": spec if spec in COUNTED else file_fingerprint(expand_home(spec)),
+        **size.identity(),
+    }
+    key = fingerprint(identity)
+    try:
+        device = RunDirectory(run.devices / key)
+    except PnagError as error:
+        raise PnagError(
+            f"cannot keep a generator for another device in {run.devices}; copy {run.path} to "
+            "where you can write"
+        ) from error
+    cost_file = device.counted_cost if isinstance(cost, CountedCost) else device.latency_model
+    inputs = {
+        **identity,
+        "table": file_fingerprint(run.table),
+        "accuracy": file_fingerprint(run.accuracy_predictor),
+    }
+
+    def work() -> None:
+        write_json(device.path / "device.json", {"device": spec, **size.identity()})
+        cost.save(cost_file)
+        write_bytes(device.accuracy_predictor, run.accuracy_predictor.read_bytes())
+        table = read_table(run.table)
+        table["cost"] = cost.predict(size.of.space.encode(table["arch"]))
+        write_table(table, device.table)
+
+    outputs = [cost_file, device.accuracy_predictor, device.table]
+    device.stage("table", inputs, outputs, work, display.reused)
+    search_stages(device, recipe, display)
+    return device

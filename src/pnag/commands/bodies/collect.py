@@ -1,0 +1,274 @@
+"""`pnag collect`: a table of accuracies from any supernet's weights, own or published."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.markup import escape
+
+from pnag.commands.bodies.class_names import in_order_of
+from pnag.cost.counted import COUNTED
+from pnag.cost.load import Cost, load_cost, split_name
+from pnag.cpus import allowed_cpus
+from pnag.errors import PnagError
+from pnag.families.checkpoints import load_noted
+from pnag.images.decode import MEGAPIXELS
+from pnag.images.images import ImageData
+from pnag.judging.collect import COLUMNS, collect, collected_precision
+from pnag.run.decoded_images import decode_images, tell_images
+from pnag.run.display import Display
+from pnag.run.preprocessing import expected_input, normalised_by, supernet_preprocessing
+from pnag.run.size import Size
+from pnag.run.tables import counted_columns, read_table, write_table
+from pnag.space import sample_shared
+from pnag.space.sharing import SHARED
+from pnag.supernet.loop import to_device
+from pnag.supernet.plan import evaluator_settings
+from pnag.supernet.settings import Precision
+from pnag.supernet.trained_on import TrainedOn, trained_on
+
+
+def judged_on(data: ImageData, part: str | None, told: TrainedOn | None) -> tuple[ImageData, str]:
+    """The images with the part that judges as their validation part, and what a user should know.
+
+    Args:
+        part: the user's choice. Without one it is the validation part if the supernet was trained
+            on the train part of this very split. All else may have been trained on the validation
+            images: published weights on ImageNet were, whose `val` is the test part here.
+        told: what the weights say.
+    """
+    apart = told is not None and told.split == data.split
+    part = part or ("validation" if apart else "test")
+    note = ""
+    if not apart:
+        known = (
+            f"the supernet was trained on {told.source}, and not on these images as they are"
+            if told
+            else "the weights do not say what the supernet was trained on"
+        )
+        note = (
+            f"{known}: it is judged on the {part} part of {data.source}; accuracies are too high "
+            "if it was trained on these"
+        )
+    if part == "test":
+        data = replace(data, validation=data.test, identity=f"{data.identity}-test")
+    return data, note
+
+
+def normalised_for(supernet: Path, num_classes: int, data: ImageData) -> tuple[ImageData, str]:
+    """The images as the supernet takes them, and what a user should know.
+
+    `pnag export` takes the same, so that an exported network has the accuracy that is collected.
+
+    Args:
+        supernet: its file. num_classes: of it.
+
+    Raises:
+        PnagError: if the file describes another supernet than it holds.
+    """
+    told = supernet_preprocessing(supernet, num_classes)
+    how, guessed = expected_input(told, num_classes, data.preprocessing.resolution)
+    if not guessed:
+        return normalised_by(data, how), ""
+    return data, (
+        "the weights do not say how images are normalised: these are by their own mean and "
+        "deviation"
+    )
+
+
+def classes_of(
+    supernet: str,
+    num_classes: int,
+    how: dict[str, Any] | None,
+    data: ImageData,
+    told: TrainedOn | None,
+) -> tuple[ImageData, str]:
+    """The images with their classes numbered as the supernet has them, and what to know.
+
+    Args:
+        supernet: for messages. num_classes: of it. how, told: what its file says of what goes in
+            and comes out, and of what it was trained on.
+
+    Raises:
+        PnagError: if the classes are others, by what the file says.
+    """
+    same = told is not None and told.split == data.split  # images have the same classes
+    if how is None and (same or len(data.classes) != num_classes):  # which is refused later
+        return data, ""
+    return in_order_of(data, how["classes"] if how else None, supernet)
+
+
+def named_costs(texts: list[str]) -> dict[str, str]:
+    """Files of devices' costs by the columns that they become, of `NAME=FILE`.
+
+    Raises:
+        PnagError: for another form, a name that a column has already, or one that comes twice.
+    """
+    files: dict[str, str] = {}
+    for text in texts:
+        parts = split_name(text)
+        if parts is None:
+            raise PnagError(f"--cost is {text!r}, needs NAME=FILE, for example phone=phone.json")
+        name, file = parts
+        if name in (*COLUMNS, *COUNTED):
+            raise PnagError(f"--cost {text}: the table has a column {name} already; take another")
+        if name in files:
+            raise PnagError(f"--cost {name}=... is given twice; use another name")
+        files[name] = file
+    return files
+
+
+def columns_of_before(path: Path, table: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
+    """Columns that the file of an earlier call has besides those of `table`.
+
+    Returns:
+        The columns if the file has the very rows of `table`, and the names of those that are lost
+        because it has not.
+    """
+    if not path.exists():
+        return {}, []
+    before = read_table(path)
+    names = [name for name in before.columns if name not in table.columns]
+    if table.columns.isin(before.columns).all() and before[list(table.columns)].equals(table):
+        return {name: before[name].to_numpy() for name in names}, []
+    return {}, names
+
+
+def collect_table(
+    supernet_file: Path,
+    images: str,
+    out: Path,
+    *,
+    costs: list[str],
+    resolution: int | None,
+    cache: Path,
+    classes: int | None,
+    on_corrupt: str | None,
+    max_megapixels: float | None,
+    part: str | None,
+    architectures: int,
+    validation: int,
+    workers: int,
+    ray_address: str | None,
+    precision: str | None,
+    shared: int | None,
+    seed: int,
+    display: Display,
+) -> None:
+    """Judge sampled subnets on images that the supernet was not trained on.
+
+    Args:
+        out: CSV of `arch,accuracy,images`, to which rows are added as they come; beside it a
+            Parquet table with counts is written.
+        costs: `NAME=FILE` for each further cost column: what the architectures take on a device,
+            by any file of `load_cost`.
+        resolution, classes, on_corrupt, max_megapixels: as in training if None and the weights say
+            how that was.
+        part: "validation" or "test"; see `judged_on` if None.
+        precision: to judge in: "float32" or "bfloat16"; if None that of the rows in `out`, or else
+            this device's fastest.
+        shared: architectures in a row that have their first units in common (`sample_shared`);
+            SHARED if None.
+        seed: of the architectures; of the images' parts only if the weights do not say that.
+
+    Raises:
+        PnagError: for weights that are no supernet's, images that do not suit it, rows of
+            another supernet in `out`, an `out` that is no .csv, or a cost that is unsound or of
+            networks of another size.
+    """
+    for name, value, allowed in (
+        ("--part", part, (None, "validation", "test")),
+        ("--on-corrupt", on_corrupt, (None, "refuse", "skip")),
+        ("--precision", precision, (None, "float32", "bfloat16")),
+    ):
+        if value not in allowed:
+            raise PnagError(f"{name} is {value!r}, needs to be {allowed[1]} or {allowed[2]}")
+    if out.suffix.lower() != ".csv":
+        raise PnagError(
+            f"--out is {out}; rows are added to a .csv, and a .parquet is written beside it: "
+            f"choose {out.with_suffix('.csv')}"
+        )
+    files = named_costs(costs)
+    supernet, note = load_noted(supernet_file)
+    family, num_classes = supernet.family, supernet.num_classes
+    if note:
+        display.note(f"[yellow]note:[/yellow] {escape(note)}")
+    told = trained_on(supernet_file)
+    how = supernet_preprocessing(supernet_file, supernet.num_classes)
+    pixels = resolution or (told.resolution if told else None)
+
+    def devices(resolution: int) -> dict[str, Cost]:
+        return {
+            name: load_cost(file, family, resolution=resolution, num_classes=num_classes)
+            for name, file in files.items()
+        }
+
+    # A mistake in them is told before images are decoded, where the resolution is known.
+    models = devices(pixels) if pixels else None
+    data = decode_images(
+        display,
+        images,
+        resolution=pixels,
+        cache=cache,
+        classes=classes or (told.classes if told else None),
+        seed=told.seed if told else seed,
+        on_corrupt=on_corrupt or (told.on_corrupt if told else "refuse"),
+        max_megapixels=max_megapixels or (told.max_megapixels if told else MEGAPIXELS),
+        levels=how.get("levels") if how else None,
+    )
+    tell_images(display, data)
+    data, note = classes_of(f"the supernet {supernet_file}", supernet.num_classes, how, data, told)
+    if note:
+        display.note(f"[yellow]note:[/yellow] {escape(note)}")
+    data, judged = judged_on(data, part, told)
+    data, normalised = normalised_for(supernet_file, supernet.num_classes, data)
+    for note in filter(None, (judged, normalised)):
+        display.note(f"[yellow]note:[/yellow] {escape(note)}")
+    size = Size(data.preprocessing.resolution, family.name, num_classes)
+    if models is None:
+        models = devices(size.resolution)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    to_device(supernet, device)
+    kept = cast(Precision | None, precision) or collected_precision(out)
+    settings = evaluator_settings(device, validation, kept)
+    display.note(f"judged in {settings.precision} [dim](--precision)[/dim]")
+    rng = np.random.default_rng(seed)
+    tokens = sample_shared(family.space, architectures, rng, shared=shared or SHARED)
+    if device.type == "cpu" and ray_address is None and workers > allowed_cpus():
+        display.warn(
+            f"{workers} workers share the {allowed_cpus()} CPU(s) that this process may use, one "
+            "for each: more take memory and gain nothing"
+        )
+    with display.bar("judging subnets") as bar:
+        table = collect(
+            supernet,
+            data,
+            tokens,
+            out,
+            settings=settings,
+            workers=workers,
+            ray_address=ray_address,
+            progress=bar.update,
+        )
+    path = out.with_suffix(".parquet")
+    table = table.assign(**counted_columns(tokens, size))
+    further, dropped = columns_of_before(path, table)
+    further |= {name: model.predict(tokens) for name, model in models.items()}
+    if dropped := [name for name in dropped if name not in further]:
+        display.note(
+            f"[yellow]note:[/yellow] the rows of {escape(str(path))} are others than before, so "
+            f"its columns {escape(', '.join(dropped))} are gone; give them again"
+        )
+    write_table(table.assign(**further), path)
+    names = ", ".join((*further, *COUNTED))
+    display.note(
+        f"{len(table):,} architectures, top-1 {table['accuracy'].min():.1%} to "
+        f"{table['accuracy'].max():.1%}: [bold]{escape(str(path))}[/bold]; give it to pnag run "
+        f"--table, with one of its costs: {names}, or a column of your own (--cost NAME=FILE adds "
+        "a device's)"
+    )

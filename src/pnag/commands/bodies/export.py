@@ -1,0 +1,277 @@
+"""`pnag export`: find the networks, check and write them."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.markup import escape
+
+from pnag.commands.bodies.class_names import in_order_of
+from pnag.commands.bodies.exportable import (
+    Exportable,
+    FinishedRun,
+    finetuned,
+    fresh,
+    load_supernet,
+    name_of,
+    open_run,
+    subnet,
+    within,
+)
+from pnag.commands.bodies.given_architecture import given_architecture, unlike
+from pnag.deploy.export import export_checked, export_int8, write_example, write_preprocessing
+from pnag.deploy.formats import ANY_BATCH, FORMATS, Images
+from pnag.errors import PnagError
+from pnag.families import Family, family
+from pnag.families.checkpoints import described
+from pnag.families.registry import DEFAULT
+from pnag.files import exists
+from pnag.images.decode import MEGAPIXELS
+from pnag.images.images import ImageData, load_images
+from pnag.images.parts import PartName
+from pnag.judging.recalibrate import recalibrate
+from pnag.run.budgets import Budget
+from pnag.run.named_family import named_family
+from pnag.run.preprocessing import imagenet_classes, normalised_by, preprocessing_of
+from pnag.run.size import Size
+
+CALIBRATION_IMAGES = 300  # as many as NNCF takes by default
+COMPARED_IMAGES = 1000
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of `pnag export`; None is what was not given."""
+
+    to: str
+    out: Path | None = None
+    budget: Budget | None = None
+    weights: str | None = None
+    images: str | None = None
+    classes: int | None = None
+    int8: bool = False
+    family: str | None = None
+    width_mult: float | None = None
+    resolution: int | None = None
+    num_classes: int | None = None
+    seed: int = 0
+    max_megapixels: float | None = None
+    batch: int = 1  # or ANY_BATCH
+
+    @property
+    def of(self) -> Family:
+        """The family, as it is given or as the file of weights tells."""
+        told = described(Path(self.weights)).get("family") if self.weights else None
+        if told and not told.startswith(DEFAULT):
+            return family(told)
+        return named_family(self.family, self.width_mult)
+
+    @property
+    def size(self) -> Size:
+        """Of networks that nothing else tells the size of."""
+        return Size(self.resolution or 224, self.of.name, self.num_classes or 1000)
+
+
+def export_all(what: str, asked: Asked) -> Iterator[str]:
+    """Export an architecture or a run's answers; yields what to tell the user, as it happens.
+
+    Raises:
+        PnagError: for anything that the user can mend.
+    """
+    path = Path(what)
+    if exists(path) and path.is_dir():
+        run = open_run(path)
+        networks = list(_of_run(run, asked))
+    elif given := given_architecture(what, asked.of):
+        if asked.budget is not None:
+            raise PnagError("--budget chooses among the answers of a run, and this is one network")
+        run, networks = None, [_maker(asked)(str(given[0]), "pnag")]
+        for note in unlike(given[1], _size_of(networks[0])):
+            yield f"[yellow]note:[/yellow] {escape(note)}"
+    else:
+        raise PnagError(
+            f"{what} is neither an architecture (d:k:e, its JSON, or a file with one) nor the "
+            "directory of a run"
+        )
+    suffix = FORMATS[asked.to].suffix
+    folder = (asked.out or path / "exports") if run else (asked.out or Path()).parent
+    if not run and asked.out and asked.out.suffix != suffix:
+        raise PnagError(f"--out is {asked.out}; a file of {asked.to} ends in {suffix}")
+    with ExitStack() as stack:
+        data, notes = _images(run, asked, networks[0], stack)
+        for note in notes:
+            yield f"[yellow]note:[/yellow] {escape(note)}"
+        if data is not None and networks[0].guessed:  # the images know better
+            how = preprocessing_of(data)
+            networks = [replace(one, preprocessing=how, guessed=False) for one in networks]
+        elif data is not None:
+            data = normalised_by(data, networks[0].preprocessing)
+        for one in networks:
+            if data is not None and one.resolution != data.preprocessing.resolution:
+                data, _ = _images(run, asked, one, stack)  # an answer has its own resolution
+            if asked.weights and data is not None:
+                recalibrate(one.network, data, seed=asked.seed)
+                said = f"weights of the supernet {asked.weights}, batch norms measured on images"
+                one = replace(one, weights=said)
+            stem = one.name + ("-int8" if asked.int8 else "")
+            target = asked.out if asked.out and not run else folder / f"{stem}{suffix}"
+            yield _weights_line(one)
+            if asked.int8:
+                assert data is not None
+                yield _write_int8(one, target, data, asked)
+            else:
+                difference = export_checked(
+                    one.network, target, one.resolution, asked.to, asked.batch
+                )
+                share = f"{difference:.0e} of the largest output"
+                yield f"{escape(str(target))}: equals torch to {share}"
+            beside = write_preprocessing(target, one.preprocessing | _batch_of(asked))
+    example = write_example(asked.to, target.parent)
+    command = shlex.join(["python", str(example), str(target), str(beside), "IMAGE"])
+    yield f"[dim]load it: {escape(command)}[/dim]"
+
+
+def _size_of(one: Exportable) -> Size:
+    config: dict[str, Any] = one.network.pnag_config  # type: ignore[assignment]  # of `build`
+    return Size(one.resolution, config["family"], config["num_classes"])
+
+
+def _maker(asked: Asked, run: Path | None = None) -> Callable[[str, str], Exportable]:
+    """What makes a network of an architecture and a name.
+
+    Args:
+        run: the run that tells the size in `asked`; the user does if None.
+    """
+    if asked.weights is None:
+        if asked.images is not None and not asked.int8:
+            raise PnagError("--images measures batch norms of --weights, which is not given")
+        return lambda arch, name: fresh(arch, asked.size, asked.seed, name)
+    supernet = load_supernet(
+        asked.weights,
+        width_mult=asked.width_mult,
+        num_classes=asked.num_classes,
+        resolution=asked.resolution,
+        run=run,
+    )
+    return lambda arch, name: subnet(arch, supernet, asked.resolution, name)
+
+
+def _of_run(run: FinishedRun, asked: Asked) -> Iterator[Exportable]:
+    answers = run.answers if asked.budget is None else [within(run, asked.budget)]
+    given: dict[str, object] = {
+        "--width-mult": asked.width_mult,
+        "--resolution": asked.resolution,
+        "--num-classes": asked.num_classes,
+    }
+    if run.recipe.table is not None:
+        given = {}  # a table of one's own tells no sizes
+    if run.of_images:
+        given |= {
+            "--weights": asked.weights,
+            "--images": asked.images,
+            "--classes": asked.classes,
+            "--max-megapixels": asked.max_megapixels,
+        }
+    for option, value in given.items():
+        if value is not None:
+            raise PnagError(f"{option} is {value}, and {run.files.path} has its own; leave it out")
+    if run.of_images:
+        yield from (finetuned(run, answer) for answer in answers)
+        return
+    whose = None
+    if run.recipe.source == "imagenet":
+        own = Size(run.recipe.resolution).identity()
+        asked, whose = replace(asked, **own), run.files.path
+    make = _maker(asked, whose)
+    yield from (make(answer["arch"], name_of(run, answer)) for answer in answers)
+
+
+def _images(
+    run: FinishedRun | None, asked: Asked, one: Exportable, stack: ExitStack
+) -> tuple[ImageData | None, list[str]]:
+    """The images that batch norms or 8 bits need, None if neither does; what to know of them."""
+    images = run.recipe.images if run else None
+    if asked.int8 and images is not None and run is not None:
+        data = load_images(
+            images.source,
+            resolution=one.resolution,
+            cache=images.cache or run.files.path / "images",
+            classes=images.classes,
+            seed=run.recipe.seed,
+            on_corrupt=images.on_corrupt,
+            max_megapixels=images.max_megapixels,
+        )
+        return data, []  # the run has told
+    if asked.images is None:
+        for option, value in (
+            ("--classes", asked.classes),
+            ("--max-megapixels", asked.max_megapixels),
+        ):
+            if value is not None:
+                raise PnagError(f"{option} goes with --images, which is not given")
+        if asked.int8:
+            raise PnagError(
+                "--int8 takes the ranges of activations from real images, and there are none: name "
+                "them with --images SOURCE"
+            )
+        return None, []
+    cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pnag-images-")))
+    data = load_images(
+        asked.images,
+        resolution=one.resolution,
+        cache=cache,
+        classes=asked.classes,
+        seed=asked.seed,
+        on_corrupt="skip",  # a few hundred others tell the same statistics
+        max_megapixels=asked.max_megapixels or MEGAPIXELS,
+        levels=one.preprocessing.get("levels"),
+    )
+    classes = one.preprocessing["classes"]
+    if len(data.classes) != len(classes):
+        raise PnagError(
+            f"{asked.images} has {len(data.classes)} classes and the network has {len(classes)}; "
+            "name the images that it was trained on"
+        )
+    nameless = one.guessed or classes == imagenet_classes()  # which are spelled in many ways
+    data, note = in_order_of(data, None if nameless else classes, "the network")
+    return data, [*data.notes, *filter(None, [note])]
+
+
+def _batch_of(asked: Asked) -> dict[str, Any]:
+    """What the description of a file says of its batch: nothing if it is one image."""
+    if asked.batch == 1:
+        return {}
+    return {"batch": "any" if asked.batch == ANY_BATCH else asked.batch}
+
+
+def _weights_line(one: Exportable) -> str:
+    line = f"{one.name}: {one.weights}" + (f"; {one.note}" if one.note else "")
+    sure = one.trained and not one.guessed and not one.note
+    return escape(line) if sure else f"[yellow]note:[/yellow] {escape(line)}"
+
+
+def _write_int8(one: Exportable, target: Path, data: ImageData, asked: Asked) -> str:
+    calibration = np.concatenate(list(_some(data, "train", CALIBRATION_IMAGES, asked.seed)))
+    compared = _some(data, "test", COMPARED_IMAGES, asked.seed)
+    agreement = export_int8(one.network, target, one.resolution, calibration, compared, asked.batch)
+    return (
+        f"{escape(str(target))}: 8 bits, ranges of {len(calibration)} train images; same top-1 "
+        f"class as the float network on {agreement:.1%} of "
+        f"{min(COMPARED_IMAGES, len(data.test)):,} test images"
+    )
+
+
+def _some(data: ImageData, part: PartName, count: int, seed: int) -> Iterator[Images]:
+    """Preprocessed images of a part, (B, 3, R, R) at a time: 1000 at once are 10 GB of maps."""
+    from pnag.images.batches import eval_batches
+
+    for images, _ in eval_batches(data, part, BATCH, limit=count, seed=seed):
+        yield np.ascontiguousarray(images.numpy())

@@ -1,0 +1,40 @@
+"""The options by which `pnag export ARCH` makes a run's networks."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from pnag.files import exists, expand_home
+from pnag.images.decode import MEGAPIXELS
+from pnag.run.recipe import load_recipe, make_recipe
+from pnag.run.run_directory import RunDirectory
+
+
+def export_options(path: Path, size: dict[str, Any]) -> str:
+    """What `pnag export ARCH` needs besides to make the networks of the run directory `path`,
+    wherever the command is given.
+
+    Args:
+        size: what the user says of them, which a run on a table does not know.
+    """
+    run = RunDirectory(path, reading=True)
+    recipe = make_recipe(load_recipe(run.recipe))
+    options: dict[str, Any] = dict(size)
+    if recipe.images is not None:
+        images = recipe.images
+        options = {"weights": run.supernet.resolve(), "images": found_anywhere(images.source)}
+        options |= {"classes": images.classes} if images.classes else {}
+        options |= {"seed": recipe.seed} if recipe.seed else {}
+        if images.max_megapixels != MEGAPIXELS:
+            options |= {"max_megapixels": images.max_megapixels}
+    return " ".join(
+        f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in options.items()
+    )
+
+
+def found_anywhere(images: str) -> str:
+    """A source of images as it is found from every folder: paths in full, others as they are."""
+    path = expand_home(images)
+    return str(path.resolve()) if images != "digits" and exists(path) else images

@@ -1,0 +1,79 @@
+"""What the report and the comparison of finished runs are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pnag.commands.bodies.export_command import export_options
+from pnag.errors import PnagError
+from pnag.families import Family
+from pnag.files import read_json, write_text
+from pnag.report.page import write_report
+from pnag.run.recipe import load_recipe, make_recipe
+from pnag.run.run_directory import RunDirectory, finished_run
+from pnag.run.size import Size, family_of_recipe
+from pnag.run.tables import architecture_table, read_table
+from pnag.run.trained import load_calibrated_front, load_front_calibration
+
+
+@dataclass(frozen=True)
+class Results:
+    """A finished run, for the report.
+
+    Attributes:
+        path: its directory. metrics: what `metrics.json` holds.
+        sampled: columns `arch`, `accuracy` and `cost` of the table.
+        front: as of `architecture_table`, by growing cost: the answer to any budget is the last row
+            within it. Costs in both are corrected by the timed ladder.
+        export_options: of `pnag export`, for its networks.
+    """
+
+    path: Path
+    metrics: dict[str, Any]
+    sampled: pd.DataFrame
+    front: pd.DataFrame
+    export_options: str
+
+
+def load_results(path: Path) -> Results:
+    """The results of the run in a directory.
+
+    Raises:
+        PnagError: if it is not a finished run, or a file of it is damaged.
+    """
+    run = finished_run(path)
+    metrics = read_json(run.metrics)
+    if not (isinstance(metrics, dict) and {"source", "unit", "table", "answers"} <= set(metrics)):
+        raise PnagError(
+            f"{run.metrics} does not hold a run's metrics; give its `pnag run` command again"
+        )
+    return results_of(run, metrics)
+
+
+def results_of(run: RunDirectory, metrics: dict[str, Any]) -> Results:
+    """The results of a run whose metrics are at hand."""
+    sampled = read_table(run.table)[["arch", "accuracy", "cost"]]
+    calibration = load_front_calibration(run)
+    if calibration:  # beside measured answers, everything in their milliseconds
+        sampled = sampled.assign(cost=calibration(sampled["cost"].to_numpy()))
+    of = family_of_recipe(make_recipe(load_recipe(run.recipe)))
+    size = size_measured(metrics, of)
+    front = load_calibrated_front(run, size.of.space)
+    rows = architecture_table(front.tokens, front.accuracy, front.cost, size)
+    return Results(run.path, metrics, sampled, rows, export_options(run.path, {}))
+
+
+def size_measured(metrics: dict[str, Any], of: Family) -> Size:
+    """Of a run's networks; where the run has a table only, as the published supernet's."""
+    return Size.of_identity(metrics["device"]) if "device" in metrics else Size(family=of.name)
+
+
+def save_report(results: Results, out: Path | None = None) -> Path:
+    """Write the page to `out` or as `report.html` into the run directory; return where it is."""
+    path: Path = out or RunDirectory(results.path, reading=True).report
+    write_text(path, write_report(**vars(results)))
+    return path

@@ -1,0 +1,286 @@
+"""Options that several commands have, and how they are read."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pnag.errors import PnagError
+
+if TYPE_CHECKING:  # `pnag --help` need not wait for it
+    from pnag.run.budgets import Budget
+
+
+def parse_budgets(text: str | None, column: str | None = None) -> list[float]:
+    """`25,27.5,33`, `6ms,8ms` or `2MB` to numbers in the unit of the cost.
+
+    Args:
+        column: the name of a table's cost; the budgets are milliseconds if None.
+
+    Raises:
+        PnagError: for anything that is not a list of positive numbers, or has another unit.
+    """
+    if text is None:
+        return []
+    from pnag.run.budgets import check_units, read_budget
+
+    budgets = []
+    for part in text.split(","):
+        budget = read_budget(part)
+        if budget is None:
+            raise PnagError(
+                f"--budgets has {part.strip()!r}, needs positive numbers such as 25,27.5,33 or "
+                "6ms,8ms"
+            )
+        check_units({column or "latency": budget}, column)
+        budgets.append(budget.amount)
+    return budgets
+
+
+def parse_resolutions(text: str | None) -> tuple[int, ...] | None:
+    """`64,96,128` to numbers of pixels.
+
+    Raises:
+        PnagError: for anything but whole numbers from 32 that ascend.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    pixels = tuple(int(part) for part in parts if part.isascii() and part.isdecimal())
+    if len(pixels) != len(parts) or min(pixels) < 32 or list(pixels) != sorted(set(pixels)):
+        raise PnagError(
+            f"--resolutions is {text!r}, needs whole numbers from 32 that ascend, such as 64,96,128"
+        )
+    return pixels
+
+
+def parse_budget(text: str | None) -> Budget | None:
+    """One budget without a name.
+
+    Raises:
+        PnagError: as `parse_named_budgets`, or if it has one.
+    """
+    if text is None:
+        return None
+    budgets = parse_named_budgets([text])
+    if "" not in budgets:
+        raise PnagError(f"--budget is {text!r}, needs a number of the run's own cost, without =")
+    return budgets[""]
+
+
+def parse_named_budgets(texts: list[str]) -> dict[str, Budget]:
+    """`30`, `cpu=30ms`, `params=6M` or `memory=2MB`, each once, to budgets by name.
+
+    A budget without a name has the name "". Whether a unit is that of its cost is for
+    `check_units`: it depends on the run.
+
+    Raises:
+        PnagError: for anything else, a budget that is not positive, and a name that comes twice.
+    """
+    from pnag.run.budgets import read_budget
+
+    budgets: dict[str, Budget] = {}
+    for text in texts:
+        before, equals, after = text.rpartition("=")
+        name, budget = before.strip(), read_budget(after)
+        if budget is None or (equals and not name) or "=" in name:
+            raise PnagError(
+                f"--budget is {text!r}, needs a positive number, with the name of a cost if it is "
+                "not the run's own, such as 30, 30ms, params=6M or memory=2MB"
+            )
+        if name in budgets:
+            raise PnagError(f"--budget has {name or 'a number without a name'} twice; give it once")
+        budgets[name] = budget
+    return budgets
+
+
+def finite(value: float | None) -> float | None:
+    """The value of an option: `min` lets inf through, and nan with some releases of typer.
+
+    Raises:
+        typer.BadParameter: if it is either.
+    """
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
+
+
+def asked_batch(to: str, batch: int | None, *, dynamic: bool) -> int:
+    """How many images the file of a format takes at a time; ANY_BATCH stands for any number.
+
+    Raises:
+        PnagError: if there is no such format, it cannot, or both options are given.
+    """
+    from pnag.deploy.formats import ANY_BATCH, FORMATS, find_format
+
+    if not dynamic:
+        find_format(to)
+        return batch or 1
+    if batch is not None:
+        raise PnagError(f"--batch {batch} and --dynamic-batch are two answers; give one of them")
+    if not find_format(to).any_batch:
+        can = ", ".join(name for name, entry in FORMATS.items() if entry.any_batch)
+        raise PnagError(
+            f"{to} plans its memory for one number of images: give it with --batch, or take {can}"
+        )
+    return ANY_BATCH
+
+
+def look_for(images: str | None) -> None:
+    """Tell a mistyped path at once, not after the seconds that loading torch takes.
+
+    Raises:
+        PnagError: if `images` is a path to nothing.
+    """
+    from pnag.images.sources import there
+
+    if images is not None:
+        there(images)
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of tables.")]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a Ray cluster that judges subnets and fine-tunes answers of --images, or `local`. "
+        "Its machines need the folder of decoded images (--cache) under the same path. Needs the "
+        "extra `ray`."
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(min=0, max=2**32 - 1, help="Seed of everything that is drawn. [default: 0]"),
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads of the measured runtime. [default: 1]")
+]
+RuntimeName = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime",
+        help="Where networks run; `pnag measure --list` shows them. [default: onnxruntime]",
+    ),
+]
+Budgets = Annotated[
+    str | None,
+    typer.Option(help="Comma list; ms, or the cost's unit. [default: five over the range]"),
+]
+Adb = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SERIAL",
+        help="Phone of --runtime executorch-adb, by `adb devices`. [default: the only one]",
+    ),
+]
+Images = Annotated[
+    str | None,
+    typer.Option(
+        help="Your own images: a folder of class folders, or of images and a list of their "
+        "classes; Parquet or WebDataset's tar files; a name on the Hugging Face hub; or `digits` "
+        "to try it out."
+    ),
+]
+Classes = Annotated[
+    int | None, typer.Option(min=2, help="Take this many classes of --images, drawn by the seed.")
+]
+OnCorrupt = Annotated[
+    str | None, typer.Option(help="Images that cannot be read: refuse or skip. [default: refuse]")
+]
+MaxMegapixels = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0001,
+        callback=finite,
+        help="Million pixels that an image of --images may have; it takes 3 MB of memory for each "
+        "in every process that decodes. [default: 179]",
+    ),
+]
+JudgedOn = Annotated[
+    str | None,
+    typer.Option(
+        "--part",
+        help="Of the images, to judge on: validation or test. [default: validation where the "
+        "weights say that they were trained on these images' train part, else test]",
+    ),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the decoded images. [default: `images` in the run directory]"),
+]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1, callback=finite, help="Time that a run on --images is made to suit. [default: 120]"
+    ),
+]
+ImageResolution = Annotated[
+    int | None,
+    typer.Option(
+        min=32, help="Of --images in pixels. [default: their own, to 224, or what suits --budgets]"
+    ),
+]
+ImageResolutions = Annotated[
+    str | None,
+    typer.Option(
+        "--resolutions",
+        help="Of --images in pixels, a comma list that architectures choose from, such as "
+        "64,96,128. [default: one, or with trained weights what suits --budgets]",
+    ),
+]
+StartFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--start",
+        metavar="START",
+        help="Weights that the supernet of --images begins with: published (Once-for-All's), "
+        "timm/NAME, a run's directory, a supernet's file, or scratch. [default: published]",
+    ),
+]
+StartWeights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        help="File with the weights of --start timm/NAME, instead of those that timm publishes: "
+        "timm's names, or the same shapes in the same order.",
+    ),
+]
+WidthMult = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1, callback=finite, help="Of the supernet. [default: by --minutes and --budgets]"
+    ),
+]
+Epochs = Annotated[
+    int | None, typer.Option(min=1, help="Of the supernet, all phases. [default: by --minutes]")
+]
+TrainMethod = Annotated[
+    str | None,
+    typer.Option(help="Of the supernet: sandwich or progressive. [default: sandwich]"),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(min=1, help="Images that the file takes at a time. [default: 1]"),
+]
+DynamicBatch = Annotated[
+    bool,
+    typer.Option("--dynamic-batch", help="Any number of images at a time (not executorch)."),
+]
+RecipeFile = Annotated[
+    Path | None, typer.Option("--recipe", help="YAML with any of recipe.yaml's options.")
+]
+FamilyName = Annotated[
+    str | None,
+    typer.Option(
+        "--family", help="Of networks; `pnag families` lists them. [default: ofa-mobilenetv3]"
+    ),
+]
+SizedWidthMult = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1, callback=finite, help="Width multiplier of ofa-mobilenetv3. [default: 1]"
+    ),
+]
+Resolution = Annotated[int, typer.Option(min=32, help="Height and width of the images.")]

@@ -1,0 +1,65 @@
+"""Finished runs to look at: `pnag report` and `pnag compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from pnag.commands.options import Json
+from pnag.consoles import make_console
+
+
+def report(
+    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+    figures: Annotated[
+        Path | None,
+        typer.Option(help="Also write each figure as SVG and PNG into this folder, for papers."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File. [default: RUN/report.html]")] = None,
+) -> None:
+    """The page of a finished run, written anew: move a budget and see the network for it."""
+    from pnag.commands.bodies.report import load_results, save_report
+
+    results = load_results(run_directory)
+    typer.echo(save_report(results, out))
+    if figures is not None:
+        from pnag.report.figures import write_figures
+
+        for path in write_figures(
+            figures, results.path, results.metrics, results.sampled, results.front
+        ):
+            typer.echo(path)
+
+
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help="Finished runs of several devices; or, for other methods, files that `pnag search "
+            "--json` printed.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("compare.html"),
+    as_json: Json = False,
+) -> None:
+    """Several fronts on one page and in one table: what each answers for the same budget."""
+    from pnag.commands.bodies.compare import compare_paths
+    from pnag.files import write_text
+    from pnag.report.compare import compare_page, warnings
+    from pnag.report.terminal import compare_table
+
+    comparison = compare_paths(runs)
+    write_text(out, compare_page(comparison))
+    if as_json:
+        typer.echo(json.dumps(comparison.as_json(), indent=1))
+        return
+    console = make_console()
+    console.print(compare_table(comparison))
+    for warning in warnings(comparison):
+        console.print(f"[yellow]note:[/yellow] {escape(warning)}")
+    console.print(f"page [bold]{escape(str(out))}[/bold]", soft_wrap=True)

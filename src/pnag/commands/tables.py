@@ -1,0 +1,133 @@
+"""Tables of accuracies: `pnag collect` makes one, `pnag search` compares methods on one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from pnag.commands.options import (
+    Cache,
+    Classes,
+    FamilyName,
+    ImageResolution,
+    Json,
+    JudgedOn,
+    MaxMegapixels,
+    OnCorrupt,
+    RayAddress,
+    Seed,
+    look_for,
+    parse_budgets,
+)
+from pnag.consoles import make_console
+
+
+def collect(
+    supernet: Annotated[
+        Path, typer.Option(help="Weights: a run's supernet.safetensors, or a published checkpoint.")
+    ],
+    images: Annotated[str, typer.Option(help="As in `pnag run`.")],
+    out: Annotated[Path, typer.Option(help="A .csv that rows are added to; a rerun goes on.")],
+    cost: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="Add a column NAME to the .parquet: what each takes on a device, by a table of "
+            "`pnag measure`, of operators or of blocks. Again for each further "
+            "device; given with a finished table, it only adds the columns.",
+        ),
+    ] = None,
+    part: JudgedOn = None,
+    architectures: Annotated[int, typer.Option(min=1, help="Subnets to judge.")] = 1000,
+    validation: Annotated[int, typer.Option(min=2, help="Images to judge each on.")] = 5000,
+    classes: Classes = None,
+    resolution: ImageResolution = None,
+    on_corrupt: OnCorrupt = None,
+    max_megapixels: MaxMegapixels = None,
+    cache: Cache = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, or Ray's actors.")] = 1,
+    ray_address: RayAddress = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="That subnets are judged in: float32 or bfloat16. [default: that of the rows "
+            "which are there, else the fastest here]"
+        ),
+    ] = None,
+    shared: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Subnets are drawn in groups of so many with the same first two units, which are "
+            "computed once: more of them in the same time. 1 draws each by itself, as the paper "
+            "does. [default: 8]",
+        ),
+    ] = None,
+    seed: Seed = None,
+) -> None:
+    """A table of accuracies: judge sampled subnets of a supernet, batch norms recalibrated.
+
+    Weights of `pnag run` say which images they were trained on; given the same ones, these are
+    split as they were then, and the validation part judges. All others are judged on the test part.
+    """
+    look_for(images)
+    from pnag.commands.bodies.collect import collect_table
+    from pnag.run.display import Display
+
+    collect_table(
+        supernet,
+        images,
+        out,
+        costs=cost or [],
+        resolution=resolution,
+        cache=cache or out.parent / "images",
+        classes=classes,
+        on_corrupt=on_corrupt,
+        max_megapixels=max_megapixels,
+        part=part,
+        architectures=architectures,
+        validation=validation,
+        workers=workers,
+        ray_address=ray_address,
+        precision=precision,
+        shared=shared,
+        seed=seed or 0,
+        display=Display(),
+    )
+
+
+def search(
+    table: Annotated[
+        Path, typer.Option(help="CSV, Parquet or JSON: column `arch`, an accuracy, a cost.")
+    ],
+    accuracy: Annotated[str, typer.Option(help="Accuracy column.")],
+    cost: Annotated[str, typer.Option(help="Cost column.")],
+    budgets: Annotated[str, typer.Option(help="Comma list, in the cost's unit.")],
+    method: Annotated[
+        str, typer.Option(help="pnag, evo, nas-mo, ofa-mo, nsga2 or random.")
+    ] = "pnag",
+    family: FamilyName = None,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Compare search methods: fit two predictors to a table, let one method answer budgets."""
+    from pnag.commands.bodies.search import search_table
+    from pnag.families.registry import DEFAULT
+    from pnag.run.display import Display
+
+    display = Display(make_console(stderr=as_json))
+    answers = search_table(
+        table, accuracy, cost, method, parse_budgets(budgets, cost), seed or 0, display,
+        family or DEFAULT,
+    )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps([a.as_json() for a in answers], indent=1))
+        return
+    for a in answers:
+        display.note(f"[bold]{a.budget:g}[/bold]  {a.accuracy:.4f}  {a.cost:.4g}  {a.arch}")
+        if a.note:
+            display.note(f"  [yellow]note:[/yellow] {escape(a.note)}")

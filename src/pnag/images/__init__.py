@@ -1,0 +1,1 @@
+"""Images in: from any source, decoded once, to augmented batches."""

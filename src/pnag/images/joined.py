@@ -1,0 +1,45 @@
+"""Train and validation part in one, for what is trained after all choices are made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pnag.files import write_atomic
+from pnag.images.images import ImageData, ImagePart
+
+_CHUNK = 1024  # images that are copied at a time
+
+
+def with_validation(data: ImageData, cache: Path) -> ImageData:
+    """Images whose train part has the validation part's images, too.
+
+    Once architectures are chosen nothing is chosen by the validation part any more, and a network
+    learns from a quarter more images. Of large images both parts are cut out of photos of other
+    sizes and cannot be joined: these stay as they are.
+
+    Args:
+        cache: folder of decoded images, which gets the joined ones.
+    """
+    train, validation = data.train, data.validation
+    shape = (len(train) + len(validation), *train.images.shape[1:])
+    if train.images.shape[1:] != validation.images.shape[1:]:
+        return data
+    path = cache / f"train-and-validation-{data.identity}.bin"
+    if not path.exists() or path.stat().st_size != int(np.prod(shape)):
+
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as file:
+                for images in (train.images, validation.images):
+                    for first in range(0, len(images), _CHUNK):
+                        file.write(np.ascontiguousarray(images[first : first + _CHUNK]).data)
+
+        write_atomic(path, write)
+    joined = ImagePart(
+        np.memmap(path, np.uint8, "r", shape=shape),
+        np.concatenate([train.labels, validation.labels]),
+        np.concatenate([train.aspect, validation.aspect]),
+    )
+    return replace(data, train=joined, identity=f"{data.identity}+validation")

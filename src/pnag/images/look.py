@@ -1,0 +1,88 @@
+"""What is known of a source's images before they are decoded."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from pnag.files import fingerprint, writing
+from pnag.images.contents import contents
+from pnag.images.decode import MEGAPIXELS
+from pnag.images.decoding import OTHER_FOLDER, Choices, own_resolution
+from pnag.images.rows import Source
+from pnag.images.sources import find_source
+
+# The layout of the cache; raise it when the same source and settings give other pixels, or what
+# tells sources apart changes.
+_LAYOUT = 3
+
+
+def looked_at(
+    source: str, cache: Path, reading: Callable[[int, int], None]
+) -> tuple[Source, list[Any]]:
+    """A source, and what tells its images from others; arguments as of `load_images`."""
+    found = find_source(source)
+    with writing(cache, OTHER_FOLDER):
+        cache.mkdir(parents=True, exist_ok=True)
+        return found, [_LAYOUT, found.kind, contents(found.files, cache, reading)]
+
+
+def split_hash(holds: list[Any], classes: int | None, seed: int) -> str:
+    """`ImageData.split`.
+
+    Args:
+        holds: from `looked_at`.
+    """
+    return fingerprint([*holds, classes, seed])
+
+
+def split_of(
+    source: str,
+    *,
+    cache: Path,
+    classes: int | None = None,
+    seed: int = 0,
+    reading: Callable[[int, int], None] = lambda done, total: None,
+) -> str:
+    """`ImageData.split` of images that need not be decoded; arguments as of `load_images`.
+
+    Raises:
+        PnagError: names what is wrong with the source or the cache.
+    """
+    return split_hash(looked_at(source, cache, reading)[1], classes, seed)
+
+
+def own_size(
+    source: str,
+    *,
+    cache: Path,
+    classes: int | None = None,
+    seed: int = 0,
+    max_megapixels: float = MEGAPIXELS,
+) -> tuple[int, int]:
+    """The resolution that `load_images` takes if it is given none, and the number of classes.
+
+    Some images' sizes are looked at; nothing is decoded.
+
+    Raises:
+        PnagError: names what is wrong with the source, a setting or the cache.
+    """
+    found = find_source(source)
+    scratch = cache / ".own-size"
+    with writing(cache, OTHER_FOLDER):
+        cache.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(cache / ".own-size.lock")
+        lock.acquire()
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)  # of a call that was stopped
+        with writing(scratch, OTHER_FOLDER):
+            scratch.mkdir()
+        choices = Choices(classes, seed, megapixels=max_megapixels)
+        return own_resolution(found, source, choices, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        lock.release()

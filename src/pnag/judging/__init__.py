@@ -1,0 +1,1 @@
+"""The accuracy of many subnets of a trained supernet."""

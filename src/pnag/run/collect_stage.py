@@ -1,0 +1,93 @@
+"""The stage that judges subnets and fits the predictor of their accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pnag.cost.latency_model import LatencyModel
+from pnag.files import file_fingerprint, fingerprint, read_json, write_json
+from pnag.judging.collect import collect
+from pnag.judging.workers import suited_workers
+from pnag.run.image_plans import planned_per_round
+from pnag.run.image_run import ImageRun
+from pnag.run.own_labels import accuracy_error, as_json, tell_errors
+from pnag.run.size import Size
+from pnag.run.supernet_stage import trained_supernet
+from pnag.run.tables import architecture_table, write_table
+from pnag.run.trained import save_gaussian_process
+from pnag.search.gaussian_process import fit_gaussian_process
+from pnag.search.rounds import ask_in_rounds
+from pnag.space import Tokens, sample_shared
+from pnag.supernet.plan import CollectingPlan, evaluator_settings
+
+
+def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
+    """Judge sampled subnets, then, in rounds, the most promising ones; fit the predictor."""
+    recipe, files = run.recipe, run.run
+    per_round = planned_per_round(run, plan)
+    settings = evaluator_settings(run.accelerator.device, precision=plan.precision)
+    what = {
+        "supernet": file_fingerprint(files.supernet),
+        "data": run.data.identity,
+        "judged": asdict(settings),
+    }
+    rows_file = files.collected / f"{fingerprint(what)}.csv"
+    inputs = {
+        **what,
+        "latency": file_fingerprint(files.latency_model),
+        "architectures": plan.architectures,
+        "shared": run.images.shared,
+        "rounds": [recipe.rounds, per_round],
+        "seed": recipe.seed,
+    }
+
+    def work() -> None:
+        supernet = trained_supernet(run)
+        cost = LatencyModel.load(files.latency_model)
+        sampled = plan.architectures - recipe.rounds * per_round
+        rng, space = np.random.default_rng(recipe.seed), size.of.space
+        tokens = sample_shared(space, sampled, rng, shared=run.images.shared)
+
+        def truth(wanted: Tokens, show: Callable[[int, int], None]) -> NDArray[np.float64]:
+            rows = collect(
+                supernet,
+                run.data,
+                wanted,
+                rows_file,
+                settings=settings,
+                workers=None if run.ray_address else suited_workers(supernet, run.data, settings),
+                ray_address=run.ray_address,
+                progress=show,
+            )
+            accuracy: NDArray[np.float64] = rows["accuracy"].to_numpy()
+            return accuracy
+
+        with run.display.bar("judging subnets") as bar:
+            accuracy = truth(tokens, bar.update)
+        costs = cost.predict(tokens)
+        if recipe.rounds:
+            with run.display.bar("asking for the most promising") as bar:
+                tokens, accuracy, costs = ask_in_rounds(
+                    space, tokens, accuracy, costs, cost.predict,
+                    lambda wanted: (truth(wanted, lambda done, total: None), cost.predict(wanted)),
+                    rounds=recipe.rounds, per_round=per_round, seed=recipe.seed,
+                    progress=bar.update,
+                )  # fmt: skip
+        write_table(architecture_table(tokens, accuracy, costs, size), files.table)
+        process = fit_gaussian_process(space, tokens, accuracy, seed=recipe.seed)
+        save_gaussian_process(process, files.accuracy_predictor)
+        errors = {"accuracy": accuracy_error(process, accuracy, recipe.seed)}
+        write_json(files.prediction_errors, as_json(errors))
+
+    outputs = [files.table, files.accuracy_predictor, files.prediction_errors]
+    run.stage("collecting", inputs, outputs, work)
+    tell_errors(
+        read_json(files.prediction_errors),
+        {"accuracy": "top-1"},
+        run.display,
+        "give more --minutes or judge more --architectures",
+    )

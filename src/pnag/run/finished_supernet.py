@@ -1,0 +1,132 @@
+"""What a run's supernet was asked for: another is not trained in its place by accident.
+
+The file of weights says it, so that it is known for as long as they are, and until there is one the
+plan's. A supernet costs hours, and a run that is asked for another one stops rather than start them
+anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pnag.errors import PnagError
+from pnag.families.checkpoints import described
+from pnag.families.registry import DEFAULT, family
+from pnag.files import read_json, write_json
+from pnag.supernet.plan import SupernetPlan
+from pnag.supernet.settings import Precision
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a supernet is asked for; None is left to the plan.
+
+    Attributes:
+        images, start: identities of the images and of the weights. supernet: the recipe's settings,
+            without what has a place here.
+    """
+
+    images: str
+    supernet: dict[str, Any]
+    seed: int
+    minutes: float
+    start: str
+    family: str | None
+    width_mult: float | None
+    epochs: int | None
+    precision: Precision | None
+
+
+def finished_plan(path: Path, asked: Asked) -> SupernetPlan | None:
+    """The plan that the supernet at `path` was trained by; None if there is no such file.
+
+    Raises:
+        PnagError: if it was asked for something else.
+    """
+    found = _parsed(described(path))
+    if found is None:
+        return None
+    before, plan = found
+    told = list(_differences(before, plan, asked))
+    if told:
+        raise PnagError(
+            f"the trained supernet {path} was asked for differently: {'; '.join(told)}; ask for "
+            "the same, choose another directory with --out, or delete the file to train it anew"
+        )
+    return plan
+
+
+def save_plan(path: Path, asked: Asked, plan: SupernetPlan) -> None:
+    """Write what was asked for, and the plan that was made for it."""
+    write_json(path, {"asked": asdict(asked), "plan": asdict(plan)})
+
+
+def load_plan(path: Path) -> SupernetPlan:
+    """The plan in a file of `save_plan`."""
+    return SupernetPlan(**read_json(path)["plan"])
+
+
+def refuse_another_training(begun: Path, plan: Path, asked: Asked) -> None:
+    """See that a training which was stopped goes on.
+
+    Args:
+        begun: its folder of phases and checkpoints. plan: its file.
+
+    Raises:
+        PnagError: if it was asked for something else.
+    """
+    found = _parsed(read_json(plan)) if plan.exists() else None
+    if found is None or not any(begun.glob("*.safetensors")):
+        return
+    told = list(_differences(*found, asked))
+    if told:
+        raise PnagError(
+            f"the supernet whose training has begun in {begun} was asked for differently: "
+            f"{'; '.join(told)}; ask for the same to go on, choose another directory with --out, "
+            "or delete that folder to begin anew"
+        )
+
+
+def kept_precision(supernet: Path, plan: Path) -> Precision | None:
+    """What a run's supernet is or was trained in, by its weights or else its plan's file."""
+    found = _parsed(described(supernet)) or (_parsed(read_json(plan)) if plan.exists() else None)
+    return found[1].precision if found else None
+
+
+def _parsed(about: Mapping[str, Any]) -> tuple[Asked, SupernetPlan] | None:
+    try:
+        return Asked(**about["asked"]), SupernetPlan(**about["plan"])
+    except (KeyError, TypeError):
+        return None  # damaged, or of an earlier pnag: trained anew or taken from its phases
+
+
+def _differences(before: Asked, plan: SupernetPlan, now: Asked) -> Iterator[str]:
+    told = {**_flat("supernet", before.supernet), "seed": before.seed}
+    wanted = {**_flat("supernet", now.supernet), "seed": now.seed}
+    if before.start != now.start:
+        yield "it started from other weights (--start)"
+    if before.images != now.images:
+        yield "the images, their classes or their resolution are others"
+    # What was left open the first time was decided then.
+    for name in ("epochs", "precision"):
+        if getattr(now, name) is not None:
+            told[name], wanted[name] = getattr(plan, name), getattr(now, name)
+    if now.family is not None and not plan.family.startswith(now.family):
+        told["family"], wanted["family"] = plan.family, now.family
+    if now.width_mult is not None:
+        told["width_mult"] = family(plan.family).identity().get("width_mult")
+        wanted["width_mult"] = now.width_mult
+    if (now.width_mult is None and now.family in (None, DEFAULT)) or now.epochs is None:
+        told["minutes"], wanted["minutes"] = before.minutes, now.minutes
+    for name, value in wanted.items():
+        if told.get(name) != value:
+            yield f"{name} was {told.get(name)}, now is {value}"
+
+
+def _flat(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {name: list(value) if isinstance(value, tuple) else value}
+    return {k: v for key, inner in value.items() for k, v in _flat(f"{name}.{key}", inner).items()}

@@ -1,0 +1,200 @@
+"""The plans of a run on own images, made once and printed before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+from pnag.errors import PnagError
+from pnag.families.registry import family
+from pnag.files import read_json, write_json
+from pnag.run.finished_supernet import (
+    Asked,
+    finished_plan,
+    load_plan,
+    refuse_another_training,
+    save_plan,
+)
+from pnag.run.image_run import ImageRun
+from pnag.run.stages import DEFAULT_BUDGETS
+from pnag.supernet.plan import (
+    ADAPTING_LEAST,
+    ARCHITECTURES,
+    SHARES,
+    VALIDATION,
+    CollectingPlan,
+    FinetuningPlan,
+    SupernetPlan,
+    plan_collecting,
+    plan_finetuning,
+    plan_supernet,
+    suited_batch,
+)
+from pnag.supernet.processes import from_main
+from pnag.supernet.supernet_training import epochs_of
+
+
+def asked_of(run: ImageRun) -> Asked:
+    """What a run asks its supernet to be."""
+    images, settings = run.images, run.settings
+    epochs = images.epochs or settings.fit.epochs or None
+    return Asked(
+        images=run.data.identity,
+        supernet=replace(settings, fit=replace(settings.fit, epochs=0)).identity(),
+        seed=run.recipe.seed,
+        minutes=images.minutes,
+        start=run.start.identity,
+        family=images.family,
+        width_mult=images.width_mult,
+        epochs=epochs,
+        precision=images.precision,
+    )
+
+
+def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
+    """Decide once how large the supernet is, and say how long it will take.
+
+    Raises:
+        PnagError: if the run has a supernet, trained or begun, that was asked for differently, the
+            plan's batch does not suit the processes, or the memory or the epochs do not suffice.
+    """
+    asked, processes = asked_of(run), run.accelerator.num_processes
+    settings = run.settings
+    names = run.suited.families if run.suited else run.start.families
+
+    def look() -> SupernetPlan | None:
+        finished = finished_plan(run.run.supernet, asked)
+        if finished is None:
+            refuse_another_training(run.run.supernet_phases, run.run.supernet_plan, asked)
+        return finished
+
+    finished = from_main(run.accelerator, look)
+
+    def work() -> None:
+        plan = finished or plan_supernet(
+            run.data,
+            settings,
+            minutes=asked.minutes,
+            accelerator=run.accelerator,
+            families=[family(name) for name in names],
+            epochs=asked.epochs,
+        )
+        save_plan(run.run.supernet_plan, asked, plan)
+
+    # Without what the machine or the processes decide: a run goes on elsewhere as it was begun.
+    inputs = asdict(asked) | {"families": names}
+    run.stage("plan of the supernet", inputs, [run.run.supernet_plan], work)
+    plan = from_main(run.accelerator, lambda: load_plan(run.run.supernet_plan))
+    if plan.batch_size % (2 * processes) and not finished:
+        raise PnagError(
+            f"the supernet was planned with batches of {plan.batch_size}, which {processes} "
+            f"processes cannot share in pairs; start another number, or delete "
+            f"{run.run.supernet_plan} to plan anew"
+        )
+    epochs_of(run.supernet_settings(plan))  # too few are refused before any time is spent
+    run.display.note(
+        f"supernet of {family(plan.family).label}, {plan.epochs} epochs in batches of "
+        f"{plan.batch_size}, {plan.precision}: about {plan.minutes:.3g} "
+        "min [dim](--minutes, --width-mult, --epochs)[/dim]"
+    )
+    if run.suited and not finished and plan.minutes > 1.1 * SHARES["supernet"] * asked.minutes:
+        run.display.note(
+            "[yellow]note:[/yellow] no smaller supernet reaches the budgets, and training this "
+            f"one takes longer than --minutes {asked.minutes:g} allows: give more, or smaller "
+            "--budgets"
+        )
+    return plan
+
+
+def plan_collecting_stage(run: ImageRun, supernet: SupernetPlan) -> CollectingPlan:
+    """Decide once how many architectures to collect.
+
+    Raises:
+        PnagError: if that leaves none besides those of the rounds.
+    """
+    images, rounds = run.images, run.recipe.rounds * run.recipe.per_round
+    inputs = {
+        "data": run.data.identity,
+        "minutes": images.minutes,
+        "family": supernet.family,
+        "precision": images.precision,
+        "architectures": images.architectures,
+        "images": VALIDATION,
+    }
+
+    def work() -> None:
+        plan = plan_collecting(
+            run.data,
+            family(supernet.family),
+            minutes=images.minutes,
+            device=run.accelerator.device,
+            precision=images.precision,
+            architectures=images.architectures,
+            least=ADAPTING_LEAST if run.start.weights else ARCHITECTURES[0],
+        )
+        write_json(run.run.collecting_plan, asdict(plan))
+
+    run.stage("plan of the collecting", inputs, [run.run.collecting_plan], work)
+    plan = CollectingPlan(**read_json(run.run.collecting_plan))
+    if images.architectures and plan.architectures <= rounds:
+        raise PnagError(
+            f"{plan.architectures} architectures leave none to sample besides "
+            f"{run.recipe.rounds} rounds of {run.recipe.per_round}; raise --architectures, or "
+            "lower --rounds or --per-round"
+        )
+    run.display.note(
+        f"{plan.architectures:,} architectures, judged in {plan.precision}: about "
+        f"{plan.minutes:.3g} min, and some to time this machine [dim](--architectures)[/dim]"
+    )
+    return plan
+
+
+def planned_per_round(run: ImageRun, plan: CollectingPlan) -> int:
+    """How many architectures each round asks for: at most half of what was planned, in all.
+
+    Where the user has given the number of architectures, what the recipe says.
+    """
+    recipe = run.recipe
+    if run.images.architectures or not recipe.rounds:
+        return recipe.per_round
+    return max(1, min(recipe.per_round, plan.architectures // (2 * recipe.rounds)))
+
+
+def plan_finetuning_stage(run: ImageRun, supernet: SupernetPlan) -> FinetuningPlan:
+    """Decide once how long to fine-tune an answer.
+
+    The number of answers counts the first time only: later budgets leave the epochs what they are,
+    and with them the networks that are fine-tuned already.
+    """
+    images, settings = run.images, run.tuning
+    tuning = images.finetune_epochs or settings.fit.epochs or None
+    fit = suited_batch(settings.fit, run.data, device=run.accelerator.device)
+    settings = replace(settings, fit=fit)
+    answers = len(run.recipe.budgets) or DEFAULT_BUDGETS
+    inputs = {
+        "data": run.data.identity,
+        "minutes": images.minutes,
+        "family": supernet.family,
+        "finetune": asdict(settings),
+        "precision": run.accelerator.mixed_precision,
+        "finetune_epochs": tuning,
+    }
+
+    def work() -> None:
+        plan = plan_finetuning(
+            run.data,
+            settings,
+            family(supernet.family),
+            minutes=images.minutes,
+            answers=answers,
+            accelerator=run.accelerator,
+            epochs=tuning,
+        )
+        write_json(run.run.finetuning_plan, asdict(plan))
+
+    run.stage("plan of the fine-tuning", inputs, [run.run.finetuning_plan], work)
+    plan = FinetuningPlan(**read_json(run.run.finetuning_plan))
+    run.display.note(
+        f"{plan.epochs} epoch(s) of fine-tuning for {answers} answer(s): about "
+        f"{answers * plan.minutes:.3g} min [dim](--finetune-epochs)[/dim]"
+    )
+    return plan

@@ -1,0 +1,205 @@
+"""What all stages of a run on own images need: opened images, accelerator, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+from rich.console import Console
+
+from pnag.errors import PnagError
+from pnag.images.images import ImageData, load_images
+from pnag.images.joined import with_validation
+from pnag.run.decoded_images import decode_images, tell_images
+from pnag.run.display import Display
+from pnag.run.finished_supernet import kept_precision
+from pnag.run.recipe import ImagesRecipe, Recipe
+from pnag.run.run_directory import RunDirectory
+from pnag.run.size_stage import size_stage
+from pnag.run.start import Start, find_start
+from pnag.run.suited_size import SuitedSize
+from pnag.space import BaseArchitecture
+from pnag.supernet.plan import (
+    FinetuningPlan,
+    SupernetPlan,
+    suited_batch,
+    with_batch,
+)
+from pnag.supernet.precision import MIXED, training_precision
+from pnag.supernet.processes import from_main
+from pnag.supernet.settings import (
+    ADAPTING,
+    ADAPTING_ONE,
+    FinetuneFit,
+    FinetuneSettings,
+    FitSettings,
+    Precision,
+    SupernetSettings,
+)
+
+
+@dataclass(frozen=True)
+class ImageRun:
+    """What all stages of a run on images need.
+
+    Attributes:
+        ray_address: of a cluster that judges subnets and fine-tunes answers, if there is one.
+    """
+
+    run: RunDirectory
+    recipe: Recipe
+    images: ImagesRecipe
+    start: Start
+    data: ImageData
+    accelerator: Accelerator
+    display: Display
+    suited: SuitedSize | None = None  # to the budgets
+    ray_address: str | None = None
+
+    def stage(
+        self,
+        name: str,
+        inputs: Any,
+        outputs: list[Path],
+        work: Callable[[], object],
+        *,
+        shared: bool = False,
+    ) -> None:
+        """A stage as `RunDirectory.stage`, where there may be several processes.
+
+        Args:
+            shared: whether all of them do the work together, or the main one alone.
+        """
+        # The main process looks for all, before it writes: their disks may be others.
+        done = from_main(self.accelerator, lambda: self.run.is_done(name, inputs, outputs))
+        if self.accelerator.is_main_process:
+            self.run.stage(name, inputs, outputs, work, self.display.reused)
+        elif shared and not done:
+            work()
+        self.accelerator.wait_for_everyone()
+
+    def notice(self, text: str) -> None:
+        """Say what a user should know."""
+        self.display.warn(text)
+
+    @property
+    def settings(self) -> SupernetSettings:
+        """The recipe's for the supernet; from trained weights it is adapted."""
+        settings = self.recipe.supernet
+        if self.start.weights is None or settings.method == "progressive":
+            return settings
+        fit = ADAPTING if settings.fit == FitSettings() else settings.fit
+        return replace(settings, method="transfer", fit=fit)
+
+    @property
+    def tuning(self) -> FinetuneSettings:
+        """The recipe's for fine-tuning, likewise."""
+        settings = self.recipe.finetune
+        if self.start.weights is None or settings.fit != FinetuneFit():
+            return settings
+        return replace(settings, fit=ADAPTING_ONE)
+
+    @property
+    def cache(self) -> Path:
+        """Folder of decoded images."""
+        return _cache(self.run, self.images)
+
+    def tuning_data_of(self, arch: str) -> ImageData:
+        """What an answer is fine-tuned on: all but the test images."""
+        return with_validation(self.data_of(arch), self.cache)
+
+    def data_of(self, arch: str) -> ImageData:
+        """The images at the resolution that an architecture chooses."""
+        pixels = BaseArchitecture.parse(arch).resolution
+        if pixels in (0, self.data.preprocessing.resolution):
+            return self.data
+        data = load_images(
+            self.images.source, resolution=pixels, **_how(self.run, self.recipe, self.images)
+        )
+        return self.start.normalise(data)
+
+    def supernet_settings(self, plan: SupernetPlan) -> SupernetSettings:
+        """The recipe's, with what was planned."""
+        settings = self.settings
+        fit = with_batch(settings.fit, plan.batch_size)
+        return replace(settings, fit=replace(fit, epochs=plan.epochs))
+
+    def finetune_settings(self, plan: FinetuningPlan) -> FinetuneSettings:
+        """The recipe's, for these images, with what was planned."""
+        settings = self.tuning
+        fit = suited_batch(settings.fit, self.data, device=self.accelerator.device)
+        return replace(settings, fit=replace(fit, epochs=plan.epochs))
+
+
+def make_accelerator(images: ImagesRecipe, kept: Precision | None = None) -> Accelerator:
+    """The GPU if there is one, and the other processes if there are.
+
+    Args:
+        kept: the precision that the run was begun with, perhaps on another machine.
+
+    Raises:
+        PnagError: if this machine cannot train in that precision.
+    """
+    cuda = torch.cuda.is_available()
+    precision = images.precision or kept or training_precision("cuda" if cuda else "cpu")
+    if precision == "float16" and not cuda:
+        raise PnagError(
+            "training in float16 needs an NVIDIA GPU, and torch finds none; choose float32 or "
+            "bfloat16 with images.precision in a --recipe"
+        )
+    return Accelerator(
+        cpu=not cuda,
+        mixed_precision=MIXED[precision],
+        # others wait while the main process decodes and plans
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=12))],
+    )
+
+
+def open_images(
+    run: RunDirectory, recipe: Recipe, display: Display, ray_address: str | None = None
+) -> ImageRun:
+    """Decode the images, or take them from the cache.
+
+    Raises:
+        PnagError: for images that cannot be used, or a recipe without any.
+    """
+    images = recipe.images
+    if images is None:
+        raise PnagError("there are no images to train on; name them with --images")
+    accelerator = make_accelerator(images, kept_precision(run.supernet, run.supernet_plan))
+    if not accelerator.is_main_process:
+        display = Display(Console(quiet=True))
+    start = from_main(accelerator, lambda: find_start(images, display.warn))
+    suited = size_stage(run, recipe, images, start, _cache(run, images), accelerator, display)
+    with accelerator.local_main_process_first():  # each machine of a cluster has its own cache
+        data = decode_images(
+            display,
+            images.source,
+            resolution=images.resolution or (suited.resolution if suited else None),
+            **_how(run, recipe, images),
+        )
+    tell_images(display, data)
+    data = start.normalise(data)
+    return ImageRun(run, recipe, images, start, data, accelerator, display, suited, ray_address)
+
+
+def _cache(run: RunDirectory, images: ImagesRecipe) -> Path:
+    """Folder of decoded images."""
+    return images.cache or run.path / "images"
+
+
+def _how(run: RunDirectory, recipe: Recipe, images: ImagesRecipe) -> dict[str, Any]:
+    """How a run's images are read, at any resolution: options of `load_images`."""
+    return {
+        "cache": _cache(run, images),
+        "classes": images.classes,
+        "seed": recipe.seed,
+        "on_corrupt": images.on_corrupt,
+        "max_megapixels": images.max_megapixels,
+    }

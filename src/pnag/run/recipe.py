@@ -1,0 +1,210 @@
+"""Everything that a run can be told, in one validated object that is saved as `recipe.yaml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from pnag.cost.runtimes import DEFAULT
+from pnag.errors import PnagError
+from pnag.files import write_text
+from pnag.images.decode import MEGAPIXELS
+from pnag.ranges import Interval
+from pnag.run.budgets import check_units, read_budget
+from pnag.run.run_directory import answer_name
+from pnag.search.evaluator import EvaluatorSettings
+from pnag.search.front import FrontSettings
+from pnag.search.policy_gradient import GeneratorSettings
+from pnag.search.predictor import PredictorSettings
+from pnag.space.sharing import SHARED
+from pnag.supernet.settings import FinetuneSettings, Precision, SupernetSettings
+
+IMAGENET_RESOLUTION = 224  # of the predictor's top-1
+
+
+class _Strict(BaseModel):
+    # Of the sections that are plain dataclasses, too.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class LatencyRecipe(_Strict):
+    """How this machine is measured."""
+
+    runtime: str = DEFAULT
+    threads: Annotated[int, Interval(ge=1, le=1024)] = 1
+    adb: str | None = None  # serial number of the phone
+    rounds: Annotated[int, Interval(ge=3, le=100_000)] = 24
+    calibration: Annotated[int, Interval(ge=3, le=100_000)] = 48
+    check: Annotated[int, Interval(ge=2, le=100_000)] = 50
+
+
+class TableRecipe(_Strict):
+    """A user's own table instead of ImageNet accuracies and this machine."""
+
+    path: Path
+    accuracy: str
+    cost: str
+    family: str | None = None  # of its architectures
+
+
+class ImagesRecipe(_Strict):
+    """A user's own images; what is None is chosen by the images and this machine's speed."""
+
+    source: str
+    classes: Annotated[int, Interval(ge=2, le=1_000_000)] | None = None
+    on_corrupt: Literal["refuse", "skip"] = "refuse"
+    max_megapixels: Annotated[float, Interval(gt=0, le=1_000_000)] = MEGAPIXELS
+    cache: Path | None = None
+    precision: Precision | None = None
+    minutes: Annotated[float, Interval(gt=0, le=1_000_000)] = 120.0
+    resolution: Annotated[int, Interval(ge=32, le=4096)] | None = None
+    # published, timm/NAME, a run's directory, a supernet's file, scratch; None is published where
+    # it can be had
+    start: str | None = None
+    weights: Path | None = None  # of the start timm/NAME, instead of those that timm publishes
+    family: str | None = None  # by the name that `pnag families` lists
+    resolutions: tuple[Annotated[int, Interval(ge=32, le=4096)], ...] | None = None
+    width_mult: Annotated[float, Interval(ge=0.1, le=4)] | None = None
+    epochs: Annotated[int, Interval(ge=1, le=1_000_000)] | None = None
+    architectures: Annotated[int, Interval(ge=20, le=1_000_000)] | None = None
+    # drawn in groups of so many that begin alike (`sample_shared`); 1 draws each by itself
+    shared: Annotated[int, Interval(ge=1, le=1_000_000)] = SHARED
+    finetune_epochs: Annotated[int, Interval(ge=1, le=1_000_000)] | None = None
+
+
+class Recipe(_Strict):
+    """One run. Numbers are the paper's (section E) unless their place says why not."""
+
+    source: Literal["imagenet", "table", "images"] = "imagenet"
+    table: TableRecipe | None = None
+    images: ImagesRecipe | None = None
+    supernet: SupernetSettings = SupernetSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
+    seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0
+    resolution: Annotated[int, Interval(ge=1, le=4096)] = IMAGENET_RESOLUTION
+    architectures: Annotated[int, Interval(ge=100, le=1_000_000)] = 16000
+    trained_budgets: Annotated[int, Interval(ge=2, le=1000)] = 10
+    budgets: tuple[Annotated[float, Interval(gt=0)], ...] = ()
+    rounds: Annotated[int, Interval(ge=0, le=100_000)] = 0
+    per_round: Annotated[int, Interval(ge=1, le=100_000)] = 100
+    latency: LatencyRecipe = LatencyRecipe()
+    # of torch: sums over many rows round otherwise with another number; None takes torch's own
+    torch_threads: Annotated[int, Interval(ge=1, le=1024)] | None = None
+    # of a user's costs; blocks add up, so that the ridge regression has little to leave
+    predictor: PredictorSettings = PredictorSettings(epochs=15, batch=256)
+    evaluator: EvaluatorSettings = EvaluatorSettings()
+    generator: GeneratorSettings = GeneratorSettings()
+    front: FrontSettings = FrontSettings()
+
+    @field_validator("resolution")
+    @classmethod
+    def _that_accuracies_are_of(cls, resolution: int) -> int:
+        """Of networks of own images `images.resolution` tells; a table has none."""
+        if resolution != IMAGENET_RESOLUTION:
+            raise ValueError(
+                f"needs {IMAGENET_RESOLUTION}: the predictor of ImageNet's top-1 knows no other "
+                "resolution, and its answers would be wrong; networks of your own images take "
+                "theirs from images.resolution (--resolution with --images)"
+            )
+        return resolution
+
+    @field_validator("budgets", mode="before")
+    @classmethod
+    def _as_written(cls, budgets: Any, others: ValidationInfo) -> Any:
+        """`6ms` as 6: with units as on the command line."""
+        if not isinstance(budgets, str | list | tuple):
+            return budgets
+        table = others.data.get("table")
+        column = table.cost if table else None
+        found = []
+        for value in budgets.split(",") if isinstance(budgets, str) else budgets:
+            budget = read_budget(value) if isinstance(value, str) else None
+            if budget is not None:
+                check_units({column or "latency": budget}, column)
+            found.append(value if budget is None else budget.amount)
+        return found
+
+    @field_validator("budgets")
+    @classmethod
+    def _files_of_their_own(cls, budgets: tuple[float, ...]) -> tuple[float, ...]:
+        """Each once; two whose files would be called the same would take each other's results."""
+        names: dict[str, float] = {}
+        for budget in budgets:
+            first = names.setdefault(answer_name(budget, ""), budget)
+            if first != budget:
+                raise ValueError(
+                    f"{first!r} and {budget!r} are too near: the files of both would be called "
+                    f"{answer_name(budget, '')}; leave one out"
+                )
+        return tuple(names.values())
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        for name, part in (("table", self.table), ("images", self.images)):
+            if (self.source == name) != (part is not None):
+                raise ValueError(
+                    f"source is {self.source!r}, but {name} {'is' if part else 'is not'} given"
+                )
+        if self.rounds and self.source == "imagenet":
+            raise ValueError("rounds ask a table or the supernet of images; neither is given")
+        return self
+
+
+def load_recipe(path: Path) -> dict[str, Any]:
+    """Read a YAML recipe, to be completed by the command line's options.
+
+    Raises:
+        PnagError: if it cannot be read or is not a mapping.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PnagError(f"cannot read the recipe {path}: {error}") from error
+    if not isinstance(raw, dict):
+        raise PnagError(f"the recipe {path} is not a mapping of options")
+    return raw
+
+
+def make_recipe(values: dict[str, Any]) -> Recipe:
+    """Validate a recipe.
+
+    Raises:
+        PnagError: names the option, its value and what is allowed.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise PnagError("bad recipe: " + "; ".join(map(_mistake, error.errors()))) from error
+
+
+def _mistake(error: ErrorDetails) -> str:
+    """One of pydantic's errors, with the option's name in full."""
+    place = ".".join(map(str, error["loc"]))
+    text = error["msg"].removeprefix("Value error, ")
+    if not place:
+        return text
+    if isinstance(error["input"], dict):  # a section, of which the text names the option
+        return f"{place}: {text}"
+    return f"{place} is {error['input']!r}: {text}"
+
+
+def with_images(recipe: Recipe, decided: dict[str, Any]) -> Recipe:
+    """The recipe with what was left open about its images decided."""
+    assert recipe.images is not None
+    return recipe.model_copy(update={"images": recipe.images.model_copy(update=decided)})
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write exactly what runs."""
+    write_text(path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))

@@ -1,0 +1,281 @@
+"""`pnag run`: all stages in order, each reused where nothing that it depends on has changed."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pnag.commands.bodies.report import results_of, save_report
+from pnag.cost.runtimes import too_many_threads
+from pnag.deploy.zoo import KNOWN_NETWORKS
+from pnag.errors import PnagError
+from pnag.files import read_json, write_json
+from pnag.run.display import Display
+from pnag.run.named_family import decided_family
+from pnag.run.recipe import (
+    Recipe,
+    TableRecipe,
+    load_recipe,
+    make_recipe,
+    save_recipe,
+    with_images,
+)
+from pnag.run.run_directory import RunDirectory, held_run
+from pnag.run.search_stages import search_stages
+from pnag.run.size import Size
+from pnag.run.stages import (
+    answer_stage,
+    ask_stage,
+    front_calibration_stage,
+    imagenet_table_stage,
+    latency_stage,
+    model_name,
+    proof_stage,
+    user_table_stage,
+)
+from pnag.run.tables import read_table
+from pnag.run.timing import (
+    runtime_of,
+    steadiness_of_ladder,
+    steadiness_of_proof,
+    steadiness_of_table,
+)
+from pnag.run.trained import Answer
+from pnag.threads import torch_threads
+
+
+def run_pipeline(
+    recipe: Recipe, out: Path, display: Display, ray_address: str | None = None
+) -> dict[str, Any]:
+    """Do or reuse every stage; return the metrics.
+
+    Args:
+        ray_address: of a Ray cluster that judges subnets and fine-tunes answers of own images.
+
+    Raises:
+        PnagError: for anything that the user can mend.
+    """
+    if _launched("WORLD_SIZE", "SIZE") > 1:
+        raise PnagError("`pnag run` is one process; several can share `pnag train`")
+    if recipe.table is None:  # now, and not after hours of training, comes what it lacks to measure
+        runtime_of(recipe)
+        display.warn(too_many_threads(recipe.latency.runtime, recipe.latency.threads))
+    with held_run(out) as run:
+        run.unfinished_by_work = True
+        threads = threads_of(run, recipe, display)
+        recipe = recipe.model_copy(update={"torch_threads": threads})
+        with torch_threads(threads):
+            return _run(run, recipe, display, ray_address)
+
+
+def threads_of(run: RunDirectory, recipe: Recipe, display: Display) -> int:
+    """Torch's threads for a run: as the recipe says, as the run began, or as many as torch takes.
+
+    Results depend on their number by rounding, and a run that goes on should not change it.
+    """
+    own = torch.get_num_threads()
+    if recipe.torch_threads is not None:
+        return recipe.torch_threads
+    try:
+        began = make_recipe(load_recipe(run.recipe)).torch_threads
+    except PnagError:  # it begins now, or what it began with is not told
+        began = None
+    if began is not None and began != own:
+        display.note(
+            f"torch keeps to the {began} thread(s) that this run began with, not {own}: results "
+            "depend on their number by rounding (`torch_threads` in a --recipe changes it)"
+        )
+    return began or own
+
+
+def _run(
+    run: RunDirectory, recipe: Recipe, display: Display, ray_address: str | None
+) -> dict[str, Any]:
+    if not run.recipe.exists():  # a finished run's stays until this one has finished
+        save_recipe(recipe, run.recipe)
+    if recipe.table is not None:
+        return _from_table(run, recipe, recipe.table, display)
+    if recipe.images is not None:
+        return _from_images(run, recipe, display, ray_address)
+    size = Size(recipe.resolution)
+    latency_stage(run, recipe, size, display)
+    imagenet_table_stage(run, recipe, size, display)
+    search_stages(run, recipe, display)
+    front_calibration_stage(run, recipe, size, display)
+    answers = answer_stage(run, recipe, size, display)
+    proof_stage(run, recipe, size, answers, None, display)
+    return _finish(run, recipe, size, answers)
+
+
+def _from_table(
+    run: RunDirectory, recipe: Recipe, table: TableRecipe, display: Display
+) -> dict[str, Any]:
+    """All that can be done without images and device."""
+    rounds_done = user_table_stage(run, recipe, table, display)
+    search_stages(run, recipe, display)
+    metrics = _finish(run, recipe, None, answer_stage(run, recipe, None, display))
+    if rounds_done < recipe.rounds:
+        ask_stage(run, recipe, table, rounds_done, display)
+    return metrics
+
+
+def _from_images(
+    run: RunDirectory, recipe: Recipe, display: Display, ray_address: str | None
+) -> dict[str, Any]:
+    """From own images to fine-tuned networks."""
+    # Here, for these import `datasets` and `accelerate`: seconds that other runs need not wait.
+    from pnag.run import image_plans as plans
+    from pnag.run.collect_stage import collect_stage
+    from pnag.run.finetune_stage import finetune_stage, write_weights
+    from pnag.run.image_run import open_images
+    from pnag.run.supernet_stage import supernet_stage
+
+    job = open_images(run, recipe, display, ray_address)
+    supernet = plans.plan_supernet_stage(job)
+    collecting = plans.plan_collecting_stage(job, supernet)
+    tuning = plans.plan_finetuning_stage(job, supernet)
+    size = Size(job.data.preprocessing.resolution, supernet.family, len(job.data.classes))
+    recipe = with_images(recipe, decided_family(supernet.family))
+    supernet_stage(job, supernet)
+    latency_stage(run, recipe, size, display)
+    collect_stage(job, collecting, size)
+    search_stages(run, recipe, display)
+    front_calibration_stage(run, recipe, size, display)
+    answers = answer_stage(run, recipe, size, display)
+    networks = finetune_stage(job, tuning, answers)
+    proof_stage(run, recipe, size, answers, networks, display)
+    write_weights(job, answers, networks)
+    decided = {
+        "resolution": None if size.of.elastic else size.resolution,
+        "epochs": supernet.epochs,
+        "architectures": collecting.architectures,
+        "finetune_epochs": tuning.epochs,
+    }
+    return _finish(run, with_images(recipe, decided), size, answers)
+
+
+def train_only(recipe: Recipe, out: Path, display: Display) -> None:
+    """The part of a run on images that several processes can share: up to the trained supernet.
+
+    Raises:
+        PnagError: for anything that the user can mend.
+    """
+    from pnag.run import image_plans as plans
+    from pnag.run.image_run import open_images
+    from pnag.run.supernet_stage import supernet_stage
+
+    main = not _launched("RANK", "RANK")  # which holds the directory for all
+    with (
+        held_run(out) if main else nullcontext(RunDirectory(out)) as run,
+        torch_threads(recipe.torch_threads),
+    ):
+        job = open_images(run, recipe, display)
+        supernet_stage(job, plans.plan_supernet_stage(job))
+
+
+def _launched(torchs: str, mpis: str) -> int:
+    """A number that torchrun, `accelerate launch` or MPI tells each of its processes, or 0."""
+    mpi = (f"{name}_{mpis}" for name in ("PMI", "OMPI_COMM_WORLD", "MV2_COMM_WORLD"))
+    return next((int(os.environ[name]) for name in (torchs, *mpi) if name in os.environ), 0)
+
+
+def _finish(
+    run: RunDirectory, recipe: Recipe, size: Size | None, answers: list[Answer]
+) -> dict[str, Any]:
+    save_recipe(recipe, run.recipe)
+    metrics = collect_metrics(run, recipe, size, answers)
+    write_json(run.metrics, metrics)
+    run.unfinished_by_work = False
+    save_report(results_of(run, metrics))
+    return metrics
+
+
+def collect_metrics(
+    run: RunDirectory, recipe: Recipe, size: Size | None, answers: list[Answer]
+) -> dict[str, Any]:
+    """All numbers of a run that a person or a script would ask for."""
+    table = read_table(run.table)
+    front = read_table(run.front)
+    own = read_table(run.own_front)
+    metrics: dict[str, Any] = {
+        "source": recipe.source,
+        "unit": "ms" if recipe.table is None else (recipe.table.cost),
+        "table": {
+            "architectures": len(table),
+            "cost_min": float(table["cost"].min()),
+            "cost_max": float(table["cost"].max()),
+            "best_accuracy": float(table["accuracy"].max()),
+        },
+        "ranking_loss": read_json(run.evaluator_curve)["ranking_loss"][-1],
+        "front": {"architectures": len(front), "cheapest": float(front["cost"].iloc[0])},
+        "answers": [],
+    }
+    if recipe.source != "imagenet":
+        metrics["predictors"] = read_json(run.prediction_errors)
+    proof = read_json(run.proof) if size else None
+    judged = read_json(run.judged) if recipe.images else {}
+    for a in answers:
+        row = a.as_json()
+        # What the generator's own draws and the sampled table have within the same cost, all by
+        # the uncorrected prediction.
+        uncorrected = _uncorrected_cost(front, a.arch)
+        row["generator_accuracy"] = _best_within(own, uncorrected)
+        row["table_accuracy"] = _best_within(table, uncorrected)
+        if a.arch in judged:
+            row |= {f"test_{name}": value for name, value in judged[a.arch].items()}
+        if size and proof is not None:
+            counts = size.count(a.arch)
+            timed = proof["networks"][model_name(a)]
+            row |= {
+                "params": counts.params,
+                "macs": counts.macs,
+                "measured_ms": timed["milliseconds"],
+                "measured_spread": timed["spread"],
+                "held": bool(timed["milliseconds"] <= a.budget * 1.03),
+                "onnx": str((run.models / f"{model_name(a)}.onnx").relative_to(run.path)),
+                "onnx_difference": proof["onnx_difference"][model_name(a)],
+            }
+        metrics["answers"].append(row)
+    if proof is not None:
+        metrics["latency"] = read_json(run.latency_error)
+        metrics["device"] = read_json(run.latency_table)["identity"]
+        metrics["proof"] = {k: proof[k] for k in ("speed", "drift", "remeasured", "unsteady")}
+        timings = (steadiness_of_table(run), steadiness_of_ladder(run), steadiness_of_proof(run))
+        metrics["busy"] = [timing.warning for timing in timings if timing.warning]
+        metrics["known"] = [
+            {
+                "name": network.name,
+                "top1": network.top1,
+                "source": network.source,
+                "measured_ms": proof["networks"][network.name]["milliseconds"],
+                "measured_spread": proof["networks"][network.name]["spread"],
+            }
+            for network in KNOWN_NETWORKS
+            if network.name in proof["networks"]
+        ]
+        for row in metrics["known"]:
+            row["beaten_by"] = _beaten_by(row, metrics["answers"])
+    return metrics
+
+
+def _uncorrected_cost(front: Any, arch: str) -> float:
+    return float(front["cost"][front["arch"] == arch].iloc[0])
+
+
+def _best_within(table: Any, budget: float) -> float | None:
+    within = table["accuracy"][table["cost"] <= budget]
+    return float(within.max()) if len(within) else None
+
+
+def _beaten_by(known: dict[str, Any], answers: list[dict[str, Any]]) -> str | None:
+    """The answer that is both faster and more accurate, if there is one; the fastest such."""
+    better = [
+        a
+        for a in answers
+        if a["measured_ms"] < known["measured_ms"] and a["accuracy"] > known["top1"]
+    ]
+    return min(better, key=lambda a: a["measured_ms"])["arch"] if better else None

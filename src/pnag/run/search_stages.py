@@ -1,0 +1,169 @@
+"""The search of a run: `train_and_search` with its three parts kept in the run's directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pnag.files import file_fingerprint, read_json, write_json
+from pnag.run.display import Display
+from pnag.run.recipe import Recipe
+from pnag.run.run_directory import RunDirectory
+from pnag.run.size import family_of_recipe
+from pnag.run.tables import read_table, write_table
+from pnag.run.trained import (
+    load_evaluator,
+    load_front,
+    load_generator,
+    load_labels,
+    save_module,
+)
+from pnag.search.evaluator import Progress
+from pnag.search.front import Front
+from pnag.search.pnag import (
+    Found,
+    PnagSettings,
+    Pretrained,
+    Steps,
+    Taught,
+    train_and_search,
+)
+from pnag.space import SearchSpace
+
+# 2: the evaluator that is kept is the refined one, and f's own front is whole
+# 3: the local search keeps what is cheap too
+SEARCH_VERSION = 3
+
+
+def search_settings(recipe: Recipe) -> PnagSettings:
+    """What a recipe says of evaluator, generator and front."""
+    return PnagSettings(recipe.trained_budgets, recipe.evaluator, recipe.generator, recipe.front)
+
+
+def search_stages(run: RunDirectory, recipe: Recipe, display: Display) -> None:
+    """Evaluator, generator and front, from a table and two predictors."""
+    settings = search_settings(recipe)
+    inputs = {
+        "table": file_fingerprint(run.table),
+        "accuracy": file_fingerprint(run.accuracy_predictor),
+        "cost": file_fingerprint(run.cost_model),
+        "trained_budgets": recipe.trained_budgets,
+        "seed": recipe.seed,
+        "version": SEARCH_VERSION,
+    }
+    frame = read_table(run.table)
+    space = family_of_recipe(recipe).space
+    train_and_search(
+        space.encode(frame["arch"]),
+        frame["accuracy"].to_numpy(dtype=float),
+        frame["cost"].to_numpy(dtype=float),
+        load_labels(run, space),
+        settings,
+        _RunStore(run, space, settings, inputs, display),
+        recipe.seed,
+    )
+
+
+@dataclass(frozen=True)
+class _RunStore:
+    """Keeps each part as a stage of a run.
+
+    Whoever asks for a part gets what lies in the directory, also where it was made just now: so a
+    run that was stopped in between goes on with the same bits.
+
+    Args:
+        inputs: what all parts depend on.
+    """
+
+    run: RunDirectory
+    space: SearchSpace
+    settings: PnagSettings
+    inputs: dict[str, Any]
+    display: Display
+
+    def evaluator(self, make: Callable[[Progress], Pretrained]) -> Pretrained:
+        run = self.run
+
+        def work() -> None:
+            with self.display.bar("training the evaluator") as bar:
+                part = make(lambda done, n, loss: bar.update(done, n, f"loss {loss:.3f}"))
+            save_module(part.evaluator, run.pretrained_evaluator, self.space)
+            write_json(run.evaluator_curve, {"ranking_loss": part.losses})
+
+        run.stage(
+            "evaluator",
+            self.inputs | {"evaluator": asdict(self.settings.evaluator)},
+            [run.pretrained_evaluator, run.evaluator_curve],
+            work,
+            self.display.reused,
+        )
+        losses = read_json(run.evaluator_curve)["ranking_loss"]
+        return Pretrained(load_evaluator(run.pretrained_evaluator, self.space), losses)
+
+    def generator(self, make: Callable[[Progress], Taught]) -> Taught:
+        run = self.run
+
+        def work() -> None:
+            with self.display.bar("training the generator") as bar:
+                part = make(
+                    lambda done, n, accuracy: bar.update(
+                        done, n, f"accuracy within budget {accuracy:.4g}"
+                    )
+                )
+            save_module(part.evaluator, run.evaluator, self.space)
+            save_module(part.generator, run.generator, self.space)
+            curve = [None if np.isnan(value) else value for value in part.accuracies]
+            write_json(run.generator_curve, {"accuracy_within_budget": curve})
+
+        run.stage(
+            "generator",
+            self.inputs
+            | {
+                "evaluator": file_fingerprint(run.pretrained_evaluator),
+                "generator": asdict(self.settings.generator),
+            },
+            [run.evaluator, run.generator, run.generator_curve],
+            work,
+            self.display.reused,
+        )
+        curve = read_json(run.generator_curve)["accuracy_within_budget"]
+        return Taught(
+            load_generator(run.generator, self.space),
+            load_evaluator(run.evaluator, self.space),
+            [float("nan") if value is None else value for value in curve],
+        )
+
+    def front(self, make: Callable[[Steps], Found]) -> Found:
+        run = self.run
+
+        def work() -> None:
+            with self.display.bar("finding the front") as bar:
+                part = make(bar.update)
+            # Of another front: a run that is stopped before it has timed this one must not leave
+            # it.
+            run.front_calibration.unlink(missing_ok=True)
+            write_table(_as_frame(self.space, part.front), run.front)
+            write_table(_as_frame(self.space, part.own), run.own_front)
+
+        run.stage(
+            "front",
+            self.inputs
+            | {
+                "generator": file_fingerprint(run.generator),
+                "front": asdict(self.settings.front),
+            },
+            [run.front, run.own_front],
+            work,
+            self.display.reused,
+        )
+        return Found(load_front(run.front, self.space), load_front(run.own_front, self.space))
+
+
+def _as_frame(space: SearchSpace, front: Front) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"arch": space.text(front.tokens), "accuracy": front.accuracy, "cost": front.cost}
+    )

@@ -1,0 +1,74 @@
+"""What an architecture needs to become a network: its family, images and classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from pnag.families import BatchCounts, Counts, Family, count_batch, family
+from pnag.families.registry import DEFAULT, family_of, of_width
+from pnag.run.recipe import Recipe
+from pnag.space import Tokens
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of all networks of a run; by default those of the published ImageNet supernet.
+
+    Attributes:
+        family: its name.
+    """
+
+    resolution: int = 224
+    family: str = DEFAULT
+    num_classes: int = 1000
+
+    @property
+    def of(self) -> Family:
+        """The family itself."""
+        return family(self.family)
+
+    def identity(self) -> dict[str, Any]:
+        """As a latency table's identity has it."""
+        return {
+            **self.of.identity(), "resolution": self.resolution, "num_classes": self.num_classes
+        }  # fmt: skip
+
+    @classmethod
+    def of_identity(cls, identity: Mapping[str, Any]) -> Size:
+        """What `identity` gave; what is missing is as in `Size`."""
+        default = cls()
+        return cls(
+            identity.get("resolution", default.resolution),
+            family_of(dict(identity)).name,
+            identity.get("num_classes", default.num_classes),
+        )
+
+    def build(self, arch: str) -> nn.Module:
+        """The network of an architecture with fresh weights."""
+        return self.of.build(arch, self.num_classes)
+
+    def count(self, arch: str) -> Counts:
+        """Parameters and multiply-adds of an architecture."""
+        return self.of.count(arch, self.resolution, self.num_classes)
+
+    def pixels(self, arch: str) -> int:
+        """The resolution of an architecture's images."""
+        return self.of.parse(arch).resolution or self.resolution
+
+    def count_batch(self, tokens: Tokens) -> BatchCounts:
+        """The same of N architectures at once."""
+        return count_batch(self.of, tokens, self.resolution, self.num_classes)
+
+
+def family_of_recipe(recipe: Recipe) -> Family:
+    """The family of a run's architectures; of one on images once its supernet is planned."""
+    images = recipe.images
+    if images is None:
+        return family((recipe.table and recipe.table.family) or DEFAULT)
+    if images.family not in (None, DEFAULT):
+        return family(images.family)
+    return family(of_width(images.width_mult or 1.0))

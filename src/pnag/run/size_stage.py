@@ -1,0 +1,125 @@
+"""The stage that finds resolution and widths for budgets, once, before a supernet is trained."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from pnag.families.registry import family
+from pnag.files import read_json, write_json
+from pnag.images.look import own_size, split_of
+from pnag.run.display import Display
+from pnag.run.recipe import ImagesRecipe, Recipe
+from pnag.run.run_directory import RunDirectory
+from pnag.run.start import Start
+from pnag.run.suited_resolutions import suited_resolutions, usual_resolutions
+from pnag.run.suited_size import Choice, SuitedSize, Timer, suited_size
+from pnag.run.timing import runtime_of
+from pnag.supernet.processes import from_main
+
+
+def size_stage(
+    run: RunDirectory,
+    recipe: Recipe,
+    images: ImagesRecipe,
+    start: Start,
+    cache: Path,
+    accelerator: Accelerator,
+    display: Display,
+) -> SuitedSize | None:
+    """What start and budgets leave to choose from; None where neither says anything.
+
+    A supernet that is trained, or begun, stays what it is, whatever further budgets are asked.
+
+    Args:
+        cache: of decoded images.
+
+    Raises:
+        PnagError: if no network is within the least budget, or for images or a runtime that cannot
+            be used.
+    """
+    begun = from_main(
+        accelerator,
+        lambda: run.supernet.exists() or any(run.supernet_phases.glob("*.safetensors")),
+    )
+    if accelerator.is_main_process and not begun:
+        if recipe.budgets or start.weights or images.resolutions:
+            _find_size(run, recipe, images, start, cache, display)
+        else:
+            run.size_plan.unlink(missing_ok=True)
+    raw = from_main(
+        accelerator, lambda: read_json(run.size_plan) if run.size_plan.exists() else None
+    )
+    if raw is None:
+        return None
+    size = SuitedSize(**raw | {"families": tuple(raw["families"])})
+    if not begun:
+        style = "yellow" if size.beyond or size.busy else "default"
+        why = "--budgets" if recipe.budgets else "--start, --resolutions"
+        display.note(f"[{style}]{size.told}[/{style}] [dim]({why})[/dim]")
+    return size
+
+
+def _find_size(
+    run: RunDirectory,
+    recipe: Recipe,
+    images: ImagesRecipe,
+    start: Start,
+    cache: Path,
+    display: Display,
+) -> None:
+    runtime = runtime_of(recipe)
+    classes, seed = images.classes, recipe.seed
+    with display.bar("looking at the images") as bar:
+        split = split_of(images.source, cache=cache, classes=classes, seed=seed, reading=bar.update)
+        bar.update(1, 1)
+    inputs = {
+        "images": split,
+        "budgets": recipe.budgets,
+        "resolution": images.resolution,
+        "resolutions": images.resolutions,
+        "start": start.identity,
+        "families": start.families,
+        "runtime": runtime.identity(),
+    }
+
+    def work() -> None:
+        own, num_classes = own_size(
+            images.source,
+            cache=cache,
+            classes=classes,
+            seed=seed,
+            max_megapixels=images.max_megapixels,
+        )
+        timer = Timer(runtime, num_classes)
+        with display.bar("timing networks of several sizes") as bar:
+            size = _size(recipe, images, start, own, timer)
+            bar.update(1, 1)
+        write_json(run.size_plan, asdict(replace(size, busy=timer.busy)))
+
+    run.stage("resolution and width", inputs, [run.size_plan], work, display.reused)
+
+
+def _size(recipe: Recipe, images: ImagesRecipe, start: Start, own: int, timer: Timer) -> SuitedSize:
+    """Args: own: the images' own resolution."""
+    families = tuple(family(name) for name in start.families)
+    if images.resolutions:
+        names = tuple(each.with_resolutions(images.resolutions).name for each in families)
+        return SuitedSize(max(images.resolutions), names)
+    if start.weights is None:
+        given = {"--width-mult": images.width_mult, "--resolution": images.resolution}
+        options = tuple(option for option, value in given.items() if value)
+        choice = Choice(families, images.resolution or own, options)
+        return suited_size(recipe.budgets, choice, timer)
+    if images.resolution:
+        return SuitedSize(images.resolution, start.families)
+    (of,) = families
+    if recipe.budgets:
+        found = suited_resolutions(recipe.budgets, of, start.resolution, timer)
+    else:
+        found = usual_resolutions(own, start.resolution)
+    if len(found) == 1:
+        return SuitedSize(found[0], start.families)
+    return SuitedSize(found[-1], (of.with_resolutions(found).name,))

@@ -1,0 +1,68 @@
+"""Which resolutions suit budgets, where a supernet starts from trained weights.
+
+Its networks are as wide as those, so it is the resolution that makes them fast or slow: from one at
+which the largest network is within the least budget to one at which it reaches the greatest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pnag.errors import PnagError
+from pnag.families.base import Family
+from pnag.run.amounts import amount
+from pnag.run.suited_size import Milliseconds
+
+LADDER = (32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 288, 320)
+# Of a budget: a few calls tell a latency to about a tenth.
+NEAR = 0.05
+MOST = 6  # resolutions; each trains a share of the steps
+
+
+def usual_resolutions(own: int, trained_at: int) -> tuple[int, ...]:
+    """Without budgets: up to what gains much from weights of larger images.
+
+    Args:
+        own: resolution of the images. trained_at: of the images that the weights were trained on.
+    """
+    top = min(trained_at, 96 if own <= 64 else 128 if own <= 128 else 224)
+    wanted = [pixels for pixels in LADDER if top / 2 <= pixels <= top]
+    return _thinned(wanted)
+
+
+def suited_resolutions(
+    budgets: Sequence[float], of: Family, trained_at: int, milliseconds: Milliseconds
+) -> tuple[int, ...]:
+    """Resolutions of the ladder that suit budgets in ms.
+
+    Args:
+        trained_at: resolution of the images that the weights were trained on: none is above that.
+        milliseconds: asked only for what decides.
+
+    Raises:
+        PnagError: if no network is within the least budget.
+    """
+    least, greatest = min(budgets), max(budgets)
+    ladder = [pixels for pixels in LADDER if pixels <= max(trained_at, LADDER[0])]
+    top = next(
+        (p for p in ladder if milliseconds(of.largest, of, p) >= (1 - NEAR) * greatest), ladder[-1]
+    )
+    below = [pixels for pixels in ladder if pixels <= top]
+    bottom = next(
+        (p for p in reversed(below) if milliseconds(of.largest, of, p) <= (1 + NEAR) * least),
+        below[0],
+    )
+    cheapest = milliseconds(of.smallest, of, bottom)
+    if cheapest > least:
+        raise PnagError(
+            f"no network of {of.label} is within {least:g} ms here: the smallest at "
+            f"{bottom}x{bottom} takes about {amount(cheapest)} ms; ask for more with --budgets, or "
+            "start from a smaller network (--start)"
+        )
+    return _thinned([pixels for pixels in below if pixels >= bottom])
+
+
+def _thinned(ladder: Sequence[int]) -> tuple[int, ...]:
+    """At most `MOST`, the first and the last among them."""
+    step = -(-len(ladder) // MOST)
+    return tuple(sorted({*reversed(ladder[::-step]), ladder[0], ladder[-1]}))

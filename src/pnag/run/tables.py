@@ -1,0 +1,167 @@
+"""Tables of architectures: the sampled one of a run, and a user's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pnag.cost.counted import COUNTED
+from pnag.errors import PnagError
+from pnag.files import exists, write_atomic
+from pnag.run.arch_column import architectures_of
+from pnag.run.size import Size
+from pnag.space import SearchSpace, Tokens
+from pnag.table_files import TableFile, read_table_file
+from pnag.table_numbers import readings
+
+MIN_ROWS = 50
+
+
+def architecture_table(
+    tokens: Tokens,
+    accuracy: NDArray[np.float64],
+    cost: NDArray[np.float64],
+    size: Size,
+) -> pd.DataFrame:
+    """Columns `arch`, `accuracy`, `cost`, `params`, `macs` and `memory` of (M, T) architectures.
+
+    Args:
+        accuracy, cost: (M,). size: of the networks, for what is counted.
+    """
+    columns = {"arch": size.of.space.text(tokens), "accuracy": accuracy, "cost": cost}
+    return pd.DataFrame(columns | counted_columns(tokens, size))
+
+
+def counted_columns(tokens: Tokens, size: Size) -> dict[str, Any]:
+    """(M,) each of the `COUNTED` costs of (M, T) architectures, by its name."""
+    counts = size.count_batch(tokens)
+    return {name: getattr(counts, name) for name in COUNTED}
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table as Parquet, atomically."""
+    write_atomic(path, lambda temporary: frame.to_parquet(temporary, index=False))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table of a run.
+
+    Raises:
+        PnagError: if it is missing, empty or malformed.
+    """
+    return _read(path).frame
+
+
+def _read(path: Path) -> TableFile:
+    if not exists(path):
+        raise PnagError(f"there is no table {path}")
+    return read_table_file(path)
+
+
+def read_rows(
+    path: Path, accuracy: str, cost: str, space: SearchSpace
+) -> tuple[pd.DataFrame, list[str]]:
+    """A user's rows, each checked, as columns `arch`, `accuracy` and `cost`; and notes on them.
+
+    Raises:
+        PnagError: names the row (counted from 1 below the header) or the column, and the fix.
+    """
+    read = _read(path)
+    raw = read.frame
+    accuracy, cost = accuracy.strip(), cost.strip()  # as the names in the file are read
+    for column in (accuracy, cost):
+        if column not in raw.columns:
+            raise PnagError(
+                f"the table {path} has no column {column!r}; it has: "
+                f"{', '.join(map(repr, raw.columns))}"
+            )
+        if cell := read.unsure.get(column):
+            low, high = sorted(readings(cell).values())
+            raise PnagError(
+                f"{path}: {column} has numbers such as {cell}, which can be {low:.15g} or "
+                f"{high:.15g}; write them without signs between thousands, and all fractions with "
+                "the same sign"
+            )
+    if raw.empty:
+        raise PnagError(f"the table {path} has a header but no rows")
+    texts, notes = architectures_of(raw, path, space)
+    frame = pd.DataFrame({"arch": texts})
+    for name, column in (("accuracy", accuracy), ("cost", cost)):
+        numbers = pd.to_numeric(raw[column], errors="coerce").astype(float).to_numpy()
+        bad = ~np.isfinite(numbers)
+        if name == "cost":
+            bad |= ~(numbers > 0)
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            needs = "a positive finite number" if name == "cost" else "a finite number"
+            raise PnagError(
+                f"{path}, row {row + 1}: {column} is {raw[column].iloc[row]}, needs {needs} "
+                f"({int(bad.sum())} such row(s)); correct or remove them"
+            )
+        frame[name] = numbers
+    return frame, read.notes + notes
+
+
+def user_table(
+    path: Path, accuracy: str, cost: str, space: SearchSpace
+) -> tuple[pd.DataFrame, list[str]]:
+    """A user's table, checked, as columns `arch`, `accuracy` and `cost`; and notes on it.
+
+    Rows that are equal in every respect are kept once (and noted).
+
+    Raises:
+        PnagError: as `read_rows`, and for a table that nothing can be learnt from.
+    """
+    frame, notes = read_rows(path, accuracy, cost, space)
+    doubles = frame.duplicated()
+    if doubles.any():
+        notes.append(f"{int(doubles.sum())} row(s) of {path} repeat an earlier row and count once")
+        frame = frame[~doubles].reset_index(drop=True)
+    conflicts = frame[frame.duplicated("arch", keep=False)]
+    if len(conflicts):
+        raise PnagError(
+            f"{path}: architecture {conflicts['arch'].iloc[0]} stands in several rows with "
+            f"different values ({conflicts['arch'].nunique()} such architecture(s)); keep one row "
+            "of each, or their average"
+        )
+    if len(frame) < MIN_ROWS:
+        raise PnagError(
+            f"the table {path} has {len(frame)} architectures, too few to learn from: needs at "
+            f"least {MIN_ROWS}, and better thousands"
+        )
+    for name, column in (("accuracy", accuracy), ("cost", cost)):
+        if frame[name].nunique() == 1:
+            raise PnagError(
+                f"{path}: {column} is {frame[name].iloc[0]} in every row, nothing can be learnt"
+            )
+    return frame, notes
+
+
+def add_rounds(
+    frame: pd.DataFrame, files: list[Path], accuracy: str, cost: str, space: SearchSpace
+) -> tuple[pd.DataFrame, int]:
+    """The table with the rows of all rounds that are filled in, and how many rounds that are.
+
+    Args:
+        files: of round 1, 2, ...; those behind the first one that is still empty are not looked at.
+
+    Raises:
+        PnagError: for a file that is filled in in part, or wrongly.
+    """
+    for done, path in enumerate(files):
+        if read_table(path).get(accuracy.strip(), pd.Series([0])).isna().all():
+            return frame, done
+        rows, _ = read_rows(path, accuracy, cost, space)
+        both = pd.concat([frame, rows], ignore_index=True)
+        twice = both[both.duplicated("arch")]
+        if len(twice):
+            raise PnagError(
+                f"{path}: architecture {twice['arch'].iloc[0]} stands in an earlier row of this "
+                f"file, of an earlier round or of the table ({len(twice)} such row(s)); remove one"
+            )
+        frame = both
+    return frame, len(files)

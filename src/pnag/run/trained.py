@@ -1,0 +1,251 @@
+"""What a finished run knows: predictors, generator and front, loaded from its directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from pnag.cost.counted import CountedCost
+from pnag.cost.front_calibration import FrontCalibration
+from pnag.cost.latency_model import LatencyModel
+from pnag.errors import PnagError
+from pnag.files import write_bytes
+from pnag.run.amounts import rounded_up
+from pnag.run.run_directory import RunDirectory
+from pnag.run.tables import read_table
+from pnag.search.evaluator import Evaluator
+from pnag.search.front import Front
+from pnag.search.gaussian_process import GaussianProcess
+from pnag.search.generator import Generator
+from pnag.search.labels import Labels, Predicts
+from pnag.search.predictor import Predictor, space_fingerprint
+from pnag.space import SearchSpace
+
+Floats = NDArray[np.float64]
+GAUSSIAN_PROCESS = "GaussianProcess of kernel 2"  # weights mean nothing with another kernel
+IMAGENET_WEIGHTS = Path(__file__).parents[1] / "weights" / "ofa_mbv3_w1.0_imagenet_top1.safetensors"
+
+
+def load_labels(run: RunDirectory, space: SearchSpace) -> Labels:
+    """The predictors that the run's table came from or was fitted to."""
+    return Labels(space, _load_accuracy(run.accuracy_predictor, space), _load_cost(run, space))
+
+
+def _load_cost(run: RunDirectory, space: SearchSpace) -> Predicts:
+    path = run.cost_model
+    if path == run.latency_model:
+        return LatencyModel.load(path)
+    if path == run.counted_cost:
+        return CountedCost.load(path)
+    return Predictor.load(path, space)
+
+
+def _load_accuracy(path: Path, space: SearchSpace) -> Predictor | GaussianProcess:
+    """The shipped predictor of ImageNet accuracies, or a Gaussian process of one's own table."""
+    try:
+        with safe_open(path, "pt") as file:
+            shipped = "pnag_predictor" in (file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise PnagError(f"cannot read {path}: {error}; run `pnag run` again") from error
+    return Predictor.load(path, space) if shipped else load_gaussian_process(path, space)
+
+
+def save_gaussian_process(process: GaussianProcess, path: Path) -> None:
+    """Write a Gaussian process without its factor, atomically."""
+    _save(process.state(), GAUSSIAN_PROCESS, path, process.space)
+
+
+def load_gaussian_process(path: Path, space: SearchSpace) -> GaussianProcess:
+    """Read what `save_gaussian_process` wrote.
+
+    Raises:
+        PnagError: if the file is not one.
+    """
+    try:
+        return GaussianProcess.from_state(space, load_state(path, GAUSSIAN_PROCESS, space))
+    except (KeyError, ValueError) as error:
+        raise PnagError(f"{path} is not a Gaussian process of pnag: {error}") from error
+
+
+def save_module(module: nn.Module, path: Path, space: SearchSpace) -> None:
+    """Write a module's weights, marked with the space they belong to."""
+    state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
+    _save(state, type(module).__name__, path, space)
+
+
+def _save(state: dict[str, Tensor], kind: str, path: Path, space: SearchSpace) -> None:
+    # One entry: safetensors writes several in an order that changes from process to process, and
+    # stages are reused by their files' hashes.
+    write_bytes(path, save(state, {"pnag": f"{kind} {space_fingerprint(space)}"}))
+
+
+def load_state(path: Path, kind: str, space: SearchSpace) -> dict[str, Tensor]:
+    """Read what `save_module` wrote.
+
+    Raises:
+        PnagError: if the file is missing, truncated, foreign, or of another space.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise PnagError(f"cannot read {path}: {error}; run `pnag run` again") from error
+    if metadata.get("pnag") != f"{kind} {space_fingerprint(space)}":
+        raise PnagError(f"{path} does not hold the weights of this search space's {kind.lower()}")
+    return state
+
+
+def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor in a file of weights, by name.
+
+    Raises:
+        PnagError: if the file cannot be read.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return {n: tuple(file.get_slice(n).get_shape()) for n in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise PnagError(f"cannot read {path}: {error}; run `pnag run` again") from error
+
+
+def load_evaluator(path: Path, space: SearchSpace) -> Evaluator:
+    """A trained evaluator.
+
+    Raises:
+        PnagError: if the file is not one.
+    """
+    state = load_state(path, "Evaluator", space)
+    try:
+        neurons, features = state["first.weight"].shape
+        dimension = state["embedding.vectors"].shape[1]
+        evaluator = Evaluator(features, state["embedding.budgets"], neurons, dimension)
+        evaluator.load_state_dict(state)
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise PnagError(f"{path} is not an evaluator of pnag: {error}") from error
+    return evaluator.eval()
+
+
+def load_generator(path: Path, space: SearchSpace) -> Generator:
+    """The trained generator.
+
+    Raises:
+        PnagError: if the file is not one.
+    """
+    state = load_state(path, "Generator", space)
+    try:
+        generator = Generator(
+            space,
+            state["embedding.budgets"],
+            state["from_hidden"].shape[0],
+            state["embedding.vectors"].shape[1],
+        )
+        generator.load_state_dict(state)
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise PnagError(f"{path} is not a generator of pnag: {error}") from error
+    return generator.eval()
+
+
+def load_front(path: Path, space: SearchSpace) -> Front:
+    """The front file.
+
+    Raises:
+        PnagError: if it is not one.
+    """
+    frame = read_table(path)
+    try:
+        return Front(
+            space.encode(frame["arch"]),
+            frame["accuracy"].to_numpy(dtype=float),
+            frame["cost"].to_numpy(dtype=float),
+        )
+    except (KeyError, ValueError) as error:
+        raise PnagError(f"{path} is not a front of pnag: {error}") from error
+
+
+def load_front_calibration(run: RunDirectory) -> FrontCalibration | None:
+    """The correction of predicted latencies, where the run has timed a ladder."""
+    path = run.front_calibration
+    return FrontCalibration.load(path) if path.exists() else None
+
+
+def load_calibrated_front(run: RunDirectory, space: SearchSpace) -> Front:
+    """The front with its costs corrected by the timed ladder, where the run has one."""
+    front = load_front(run.front, space)
+    calibration = load_front_calibration(run)
+    return Front(front.tokens, front.accuracy, calibration(front.cost)) if calibration else front
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The network for one budget.
+
+    Attributes:
+        budget: as asked. arch: text form. accuracy, cost: predicted.
+        note: what the user should know, e.g. that the budget is above the dearest; may be empty.
+    """
+
+    budget: float
+    arch: str
+    accuracy: float
+    cost: float
+    note: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """What `architectures.json` holds for it."""
+        values = {
+            "budget": self.budget,
+            "arch": self.arch,
+            "accuracy": self.accuracy,
+            "cost": self.cost,
+        }
+        return values | ({"note": self.note} if self.note else {})
+
+
+def answer(front: Front, space: SearchSpace, budget: float, unit: str = "") -> Answer:
+    """The most accurate architecture of the front within a budget.
+
+    Raises:
+        PnagError: if the budget is not a positive number or below the cheapest architecture.
+    """
+    if not np.isfinite(budget) or budget <= 0:
+        raise PnagError(f"the budget is {budget}, needs a positive number")
+    index = front.best(budget)
+    if index is None:
+        raise PnagError(
+            f"no architecture has a cost within {budget:g}{unit}: the cheapest costs "
+            f"{front.cost[0]:.4g}{unit}; ask for at least {rounded_up(float(front.cost[0])):g}"
+        )
+    note = ""
+    if index == len(front.cost) - 1 and budget > front.cost[-1] * 1.02:
+        note = (
+            f"budget {budget:g}{unit} is more than the best architecture costs "
+            f"({front.cost[-1]:.4g}{unit}); no larger one is predicted to be better"
+        )
+    return Answer(
+        float(budget),
+        space.text(front.tokens[index : index + 1])[0],
+        float(front.accuracy[index]),
+        float(front.cost[index]),
+        note,
+    )
+
+
+def most_likely(run: RunDirectory, space: SearchSpace, budget: float) -> Answer:
+    """The generator's single most likely architecture for a budget, within it or not."""
+    calibration = load_front_calibration(run)
+    asked = calibration.uncorrected(budget) if calibration else budget
+    tokens = load_generator(run.generator, space).sample(torch.tensor([asked], dtype=torch.float64))
+    accuracy, cost = load_labels(run, space).label(tokens)
+    if calibration:
+        cost = calibration(cost)
+    note = "predicted to cost more than the budget" if cost[0] > budget else ""
+    return Answer(budget, space.text(tokens)[0], float(accuracy[0]), float(cost[0]), note)

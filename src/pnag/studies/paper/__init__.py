@@ -1,0 +1,1 @@
+"""The paper's tables and figures, on one of its devices."""

@@ -1,0 +1,140 @@
+"""Fine-tuning of an answer: from the supernet's weights to a network of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pnag.families.depthwise import with_fast_depthwise
+from pnag.families.elastic_network import ElasticNetwork
+from pnag.files import fingerprint
+from pnag.images.batches import eval_batches
+from pnag.images.images import ImageData
+from pnag.images.parts import PartName
+from pnag.judging.recalibrate import recalibrate
+from pnag.space import AnyArchitecture
+from pnag.supernet.loop import Step, fit, to_device
+from pnag.supernet.settings import FinetuneSettings
+from pnag.supernet.weights import trained
+
+EVAL_BATCH = 250
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Accuracy on a part of the images, as fractions, and how many images that were."""
+
+    top1: float
+    top5: float
+    images: int
+
+
+def finetune_identity(
+    supernet_identity: str,
+    arch: AnyArchitecture,
+    data: ImageData,
+    settings: FinetuneSettings,
+    seed: int,
+    accelerator: Accelerator,
+) -> str:
+    """A hash of all that fine-tuned weights depend on.
+
+    Args:
+        supernet_identity: of the supernet's weights.
+    """
+    how = [asdict(settings), seed, accelerator.mixed_precision]
+    if settings.distillation:
+        how.append("teacher 2")  # 1: its batch norms' statistics were of a mixture of networks
+    return fingerprint([supernet_identity, data.identity, str(arch), how])
+
+
+def finetune(
+    supernet: ElasticNetwork,
+    arch: AnyArchitecture,
+    data: ImageData,
+    settings: FinetuneSettings,
+    folder: Path,
+    *,
+    identity: str,
+    seed: int,
+    accelerator: Accelerator,
+    watch: Callable[[Step], None] = lambda step: None,
+    notice: Callable[[str], None] = lambda text: None,
+) -> nn.Module:
+    """Train the network of an architecture on from the supernet's weights.
+
+    Args:
+        supernet: on the accelerator's device.
+        folder: gets `<identity>.safetensors`, from which a finished network is taken again, and the
+            checkpoint of one under way.
+        identity: from `finetune_identity`.
+
+    Returns:
+        The plain network in eval mode, its batch norms' statistics measured during training.
+
+    Raises:
+        PnagError: if the loss is no longer a number, or a file is damaged.
+    """
+    network: nn.Module = supernet.subnet(arch)
+    with_fast_depthwise(network)
+
+    def train(checkpoint: Path) -> None:
+        teacher = None
+        if settings.distillation:
+            teacher = largest_network(supernet, data, accelerator.device)
+
+        def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
+            logits = network(images)
+            loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+            if teacher is not None:
+                with torch.no_grad():
+                    target = teacher(images).float().softmax(1)
+                loss = loss + settings.distillation * F.cross_entropy(logits, target)
+            yield loss
+
+        fit(
+            network,
+            losses,
+            data,
+            settings.fit,
+            seed=seed,
+            accelerator=accelerator,
+            checkpoint=checkpoint,
+            identity=identity,
+            watch=watch,
+            notice=notice,
+        )
+
+    trained(network, folder / f"{identity}.safetensors", identity, accelerator, train)
+    to_device(network, accelerator.device)
+    return network.eval()
+
+
+def largest_network(supernet: ElasticNetwork, data: ImageData, device: torch.device) -> nn.Module:
+    """The supernet's largest network in eval mode, batch norms measured for it: the teacher.
+
+    The supernet itself will not do: its batch norms' statistics are of a mixture of networks.
+    """
+    network: nn.Module = supernet.subnet()
+    to_device(network, device)
+    recalibrate(network, data, device=device)
+    return network.requires_grad_(False)
+
+
+@torch.no_grad()
+def judge(network: nn.Module, data: ImageData, part: PartName, device: torch.device) -> Judged:
+    """Top-1 and top-5 of a network on all images of a part."""
+    most = min(5, len(data.classes))
+    hits = []
+    for batch, labels in eval_batches(data, part, EVAL_BATCH, device=device):
+        hits.append(network(batch).topk(most, dim=1).indices == labels[:, None])
+    found = torch.cat(hits).cpu()  # asked for once: a GPU waits for nothing in between
+    return Judged(
+        float(found[:, 0].double().mean()), float(found.any(1).double().mean()), len(found)
+    )

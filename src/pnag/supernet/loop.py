@@ -1,0 +1,303 @@
+"""The training loop: of a phase of the supernet, and of fine-tuning one network.
+
+What a step sees follows from the seed and the step's number alone, and a checkpoint holds all else,
+so a run that was killed goes on as if it had not been: on one CPU with the same number of threads
+to the very weights, on a GPU, whose sums come in any order, to weights as good. Several processes
+(started by `accelerate launch`) each take a share of every batch and average their gradients.
+Batch norms see the shares, so another number of processes trains another network: a checkpoint is
+continued by as many as wrote it.
+
+A GPU never waits in a step: its batch was copied while the step before ran (`feed`), and its loss
+is read two steps later (`late_losses`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+
+from pnag.errors import PnagError
+from pnag.families.elastic_network import ElasticNetwork
+from pnag.images.batches import steps_per_epoch, train_batches
+from pnag.images.feed import Pixels
+from pnag.images.images import ImageData
+from pnag.supernet.checkpoint import State, load_state, save_state
+from pnag.supernet.late_losses import LateLosses
+from pnag.supernet.processes import average_gradients, check_same_weights, others_alive
+from pnag.supernet.settings import FitSettings
+
+Losses = Callable[[Tensor, Tensor, int], Iterator[Tensor]]
+"""Images (B, 3, R, R), labels and the step's number to losses, each of its own forward pass."""
+CHECKPOINT_SECONDS = 60.0
+LEAST_PART = 2  # images: batch norms cannot take the variance of one
+
+
+@dataclass
+class Step:
+    """What a caller is told about: a step, or the end of an epoch.
+
+    Attributes:
+        done, total: steps. epoch: from 0. loss: mean over the step's networks.
+        ends_epoch: whether it was an epoch's last.
+    """
+
+    done: int
+    total: int
+    epoch: int
+    loss: float
+    ends_epoch: bool
+
+
+def fit(
+    model: nn.Module,
+    losses: Losses,
+    data: ImageData,
+    settings: FitSettings,
+    *,
+    seed: int,
+    accelerator: Accelerator,
+    checkpoint: Path,
+    identity: str,
+    watch: Callable[[Step], None] = lambda step: None,
+    notice: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Train a model in place, from its checkpoint if there is one.
+
+    Args:
+        losses: is given each batch; gradients of what it yields add up.
+        checkpoint: written once a minute and after every epoch; the caller removes it.
+        identity: of what is trained on what and how; another one's checkpoint is not taken.
+        watch: told every step, on the main process only; on a GPU two steps later.
+        notice: told, on the main process only, what a user should know.
+
+    Raises:
+        PnagError: if the loss is no longer a number, a part of a batch is too small for batch
+            norms, the memory does not suffice for the smallest part, the checkpoint is damaged or
+            of another number of processes, or another process has ended.
+    """
+    if not settings.epochs:
+        return
+    check_parts(settings, accelerator)
+    device, processes = accelerator.device, accelerator.num_processes
+    main = accelerator.is_main_process
+    to_device(model, device)
+    parameters = list(model.parameters())
+    state = State(
+        model,
+        ModelEmaV3(model, decay=settings.ema) if settings.ema else None,
+        make_optimizer(model, settings, device),
+        make_scaler(accelerator),
+        parts=settings.accumulate,
+    )
+    load_state(checkpoint, identity, accelerator, state)
+    if device.type == "cuda" and settings.optimizer == "sgd":
+        # The fused optimiser wants a momentum for all weights as soon as some have one, and what
+        # the first subnets leave out has none. From zero the first step is the same as from none.
+        for parameter in parameters:
+            state.optimizer.state[parameter].setdefault(
+                "momentum_buffer", torch.zeros_like(parameter)
+            )
+    check_same_weights(model, accelerator)
+    per_epoch = steps_per_epoch(data, settings.batch_size)
+    total = settings.epochs * per_epoch
+    pixels, late = Pixels(data.train, device), LateLosses(device)
+    saved = time.monotonic()
+    model.train()
+    while state.step < total:
+        epoch, first = divmod(state.step, per_epoch)
+        batches = train_batches(
+            data,
+            settings.batch_size,
+            epoch=epoch,
+            seed=seed,
+            start=first,
+            rank=accelerator.process_index,
+            world_size=processes,
+            pixels=pixels,
+            augment=settings.augment,
+        )
+        for images, labels in batches:
+            for group in state.optimizer.param_groups:
+                group["lr"] = group["share"] * settings.rate(state.step, total)
+            mean = _gradients(losses, images, labels, state, accelerator, notice)
+            average_gradients(parameters, accelerator)
+            state.scaler.unscale_(state.optimizer)
+            nn.utils.clip_grad_norm_(parameters, settings.clip)
+            state.scaler.step(state.optimizer)
+            state.scaler.update()
+            state.optimizer.zero_grad()
+            if state.ema is not None:
+                state.ema.update(model, state.step)
+            state.step += 1
+            late.add(state.step, mean)
+            ends = state.step % per_epoch == 0
+            due = ends or (main and time.monotonic() - saved > CHECKPOINT_SECONDS)
+            known = late.read(everything=due)
+            for step, loss in known:
+                _check_number(step, loss, settings)
+            # Before `watch`, which may take long: a stop in it then costs nothing.
+            if main and due:
+                save_state(checkpoint, identity, processes, state)
+                saved = time.monotonic()
+            if main:
+                for step, loss in known:
+                    at_end = step % per_epoch == 0
+                    watch(Step(step, total, (step - 1) // per_epoch, loss, at_end))
+            if ends:
+                model.train()  # `watch` may have looked at the model
+                check_same_weights(model, accelerator)
+                with others_alive():
+                    accelerator.wait_for_everyone()
+    if state.ema is not None:
+        model.load_state_dict(state.ema.module.state_dict())
+    model.eval()
+
+
+def make_optimizer(
+    model: nn.Module, settings: FitSettings, device: torch.device
+) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum, or AdamW; biases and batch norms do not decay.
+
+    Each group of weights has a `share` of the learning rate: the body's is `body_rate`.
+    """
+    groups: list[dict[str, Any]] = []
+    for head in (False, True):
+        some = [
+            p for name, p in model.named_parameters()
+            if name.removeprefix("network.").startswith("classifier.") == head
+        ]  # fmt: skip
+        share = 1.0 if head else settings.body_rate
+        groups += [
+            {"params": [p for p in some if p.ndim > 1], "share": share},
+            {"params": [p for p in some if p.ndim <= 1], "share": share, "weight_decay": 0.0},
+        ]
+    # One kernel for all weights, which also skips a step of infinite gradients by itself.
+    fused = device.type == "cuda"
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(
+            groups, settings.learning_rate, weight_decay=settings.weight_decay, fused=fused
+        )
+    return torch.optim.SGD(
+        groups,
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        nesterov=True,
+        fused=fused,
+    )
+
+
+def make_scaler(accelerator: Accelerator) -> torch.amp.GradScaler:
+    """Scales losses where the gradients are of 16 bits with few exponents; else does nothing."""
+    half = accelerator.mixed_precision == "fp16"
+    return torch.amp.GradScaler(accelerator.device.type, enabled=half)
+
+
+def check_parts(settings: FitSettings, accelerator: Accelerator) -> None:
+    """Refuse parts of a batch that have one image, of which batch norms cannot take a variance.
+
+    Raises:
+        PnagError: names `accumulate`.
+    """
+    share = settings.batch_size // accelerator.num_processes
+    if share // settings.accumulate < LEAST_PART:
+        raise PnagError(
+            f"accumulate is {settings.accumulate} for a process' {share} image(s) of a batch of "
+            f"{settings.batch_size}; each part needs 2: lower accumulate or raise batch_size"
+        )
+
+
+def add_gradients(
+    losses: Losses,
+    images: Tensor,
+    labels: Tensor,
+    step: int,
+    parts: int,
+    accelerator: Accelerator,
+    scaler: torch.amp.GradScaler,
+) -> Tensor:
+    """Add up the gradients of a step, worked on in so many parts of its images.
+
+    Returns:
+        The mean of all losses, without graph; it is not asked for its value here.
+    """
+    values: list[Tensor] = []
+    some = zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)
+    for part, theirs in some:
+        with accelerator.autocast():
+            for loss in losses(part, theirs, step):
+                scaler.scale(loss * (len(part) / len(images))).backward()
+                values.append(loss.detach())
+    return torch.stack(values).mean()
+
+
+def train_all_layers(supernet: ElasticNetwork, images: Tensor, accelerator: Accelerator) -> None:
+    """Train on every width and kernel once, and forget the gradients.
+
+    cuDNN compiles a kernel when it first sees a shape, for tenths of a second each: a GPU's first
+    steps take as long as hundreds of later ones, and say nothing about these.
+    """
+    for arch in supernet.family.covering():
+        with accelerator.autocast():
+            loss = supernet(images, arch).float().mean()
+        loss.backward()
+    supernet.zero_grad()
+
+
+def to_device(model: nn.Module, device: torch.device) -> None:
+    """Move a model, its convolutions laid out channels last: 1.3 to 2.8 times as fast on a CPU."""
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _gradients(
+    losses: Losses,
+    images: Tensor,
+    labels: Tensor,
+    state: State,
+    accelerator: Accelerator,
+    notice: Callable[[str], None],
+) -> Tensor:
+    """Those of a step, in smaller parts from now on where the memory does not suffice."""
+    while True:
+        try:
+            return add_gradients(
+                losses, images, labels, state.step, state.parts, accelerator, state.scaler
+            )
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+            reason = str(error).splitlines()[0][:200]
+        part = len(images) // (2 * state.parts)
+        if part < LEAST_PART:
+            raise PnagError(
+                f"the memory does not suffice for {len(images) // state.parts} image(s) at a time "
+                f"({reason}); take a smaller resolution or width, or a device with more memory"
+            )
+        state.parts *= 2
+        # What the attempt held, its gradients too.
+        state.optimizer.zero_grad()
+        clear_device_cache(garbage_collection=True)
+        if accelerator.is_main_process:
+            notice(
+                f"the memory does not suffice for {2 * part} images at a time: batches are worked "
+                f"on in {state.parts} parts from step {state.step + 1} on, whose batch norms see "
+                f"{part} images each"
+            )
+
+
+def _check_number(step: int, loss: float, settings: FitSettings) -> None:
+    if not math.isfinite(loss):
+        raise PnagError(
+            f"the loss at step {step} is {loss}: lower the learning rate "
+            f"({settings.learning_rate:g}) and start again"
+        )

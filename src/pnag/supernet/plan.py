@@ -1,0 +1,376 @@
+"""How large a run on own images should be: from the images and from how fast this machine is."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from torch import Tensor
+
+from pnag.errors import PnagError
+from pnag.families.base import Family
+from pnag.families.depthwise import with_fast_depthwise
+from pnag.images.batches import steps_per_epoch, train_batches
+from pnag.images.feed import Pixels
+from pnag.images.images import ImageData
+from pnag.judging.subnets import Settings, make_evaluator
+from pnag.supernet.loop import (
+    Losses,
+    add_gradients,
+    check_parts,
+    make_scaler,
+    to_device,
+    train_all_layers,
+)
+from pnag.supernet.phases import PHASES
+from pnag.supernet.precision import MIXED, judging_precision
+from pnag.supernet.settings import FinetuneSettings, FitSettings, Precision, SupernetSettings
+from pnag.supernet.supernet_training import LONG, phase_losses
+
+ENOUGH_EPOCHS = 40  # to prefer a wider supernet
+EPOCHS = (6, 200)  # least and most of the supernet
+ADAPTING_EPOCHS = (2, 60)  # from trained weights
+TUNING_EPOCHS = (1, 75)  # the paper's 75 (section E) at most
+SHARES = {"supernet": 0.6, "collecting": 0.15, "fine-tuning": 0.2}  # of the minutes; rest: timing
+ARCHITECTURES = (200, 4000)  # least and most to collect
+ADAPTING_LEAST = 60  # from trained weights, whose subnets at large resolutions take seconds each
+# Images that a subnet is judged on. All are judged on the same ones, whose chance no number of
+# subnets averages out: in equal time 5,000 rank better than 2,000 (`images_a_subnet.py`).
+VALIDATION = 5000
+CALIBRATION = 512  # images that its batch norms are calibrated on
+LEAST_STEPS = 8  # an epoch
+USUAL_BATCH = 64
+# On a GPU: the most images that one works on at a time, and steps that an epoch should keep.
+GPU_BATCH, GPU_STEPS = 1024, 50
+TURNS = 4  # of what is timed
+
+Fit = TypeVar("Fit", bound=FitSettings)
+
+
+@dataclass(frozen=True)
+class SupernetPlan:
+    """The supernet's family, how it is trained, and the minutes that this should take.
+
+    Attributes:
+        family: its name.
+        batch_size: of all processes together.
+        precision: that it is trained in, wherever the training goes on.
+    """
+
+    family: str
+    epochs: int
+    batch_size: int
+    precision: Precision
+    minutes: float
+
+
+@dataclass(frozen=True)
+class CollectingPlan:
+    """How many architectures to judge, rounds included.
+
+    Attributes:
+        precision: that they are judged in. minutes: that it should take.
+    """
+
+    architectures: int
+    precision: Precision
+    minutes: float
+
+
+@dataclass(frozen=True)
+class FinetuningPlan:
+    """How long to fine-tune each answer.
+
+    Attributes:
+        minutes: that one network should take.
+    """
+
+    epochs: int
+    minutes: float
+
+
+def evaluator_settings(
+    device: torch.device, validation: int = VALIDATION, precision: Precision | None = None
+) -> Settings:
+    """How subnets are judged: on so many images, if there are, in the device's best precision.
+
+    Args:
+        precision: instead of that one.
+    """
+    return Settings(CALIBRATION, validation, judging_precision(device, precision))
+
+
+def precision_of(accelerator: Accelerator) -> Precision:
+    """What an accelerator trains in."""
+    return next(p for p, mixed in MIXED.items() if mixed == accelerator.mixed_precision)
+
+
+def with_batch(fit: Fit, batch_size: int) -> Fit:
+    """The same with a batch of so many images.
+
+    A learning rate is for the recipe's own batch size. Where the recipe leaves that open, the rate
+    is for USUAL_BATCH images and grows with the batch (https://arxiv.org/abs/1706.02677).
+    """
+    growth = 1.0 if fit.batch_size else max(1.0, batch_size / USUAL_BATCH)
+    return replace(fit, batch_size=batch_size, learning_rate=growth * fit.learning_rate)
+
+
+def suited_batch(
+    fit: Fit, data: ImageData, processes: int = 1, device: torch.device | str = "cpu"
+) -> Fit:
+    """The same with a batch that suits the images, the processes and the device.
+
+    It is smaller where the images would not fill LEAST_STEPS of them, and such that each process
+    has an even number of images, at least two: batch norms need that, and mixup pairs them. Where
+    the recipe leaves it open, a GPU gets as many images as leave GPU_STEPS an epoch.
+
+    Raises:
+        PnagError: if the batch is too small for the processes.
+    """
+    pairs = 2 * processes
+    wanted = fit.batch_size or USUAL_BATCH
+    if torch.device(device).type == "cuda" and not fit.batch_size:
+        wanted = int(np.clip(len(data.train) // GPU_STEPS, USUAL_BATCH, GPU_BATCH * processes))
+        wanted = 1 << (wanted.bit_length() - 1)
+    most = min(wanted, max(pairs, len(data.train) // LEAST_STEPS))
+    if most < pairs:
+        raise PnagError(
+            f"supernet.fit.batch_size is {fit.batch_size}, needs at least {pairs}: two images for "
+            f"each of the {processes} processes; raise it in a --recipe or start fewer processes"
+        )
+    return with_batch(fit, most // pairs * pairs)
+
+
+def plan_supernet(
+    data: ImageData,
+    settings: SupernetSettings,
+    *,
+    minutes: float,
+    accelerator: Accelerator,
+    families: Sequence[Family],
+    epochs: int | None = None,
+) -> SupernetPlan:
+    """Time a few steps of each family; take the widest that gets enough epochs in the time.
+
+    One for which the memory does not suffice is too wide. Where the recipe leaves the batch
+    open, a smaller batch is tried first. If none gets enough epochs, it is the narrowest.
+
+    Args:
+        minutes: for the whole run.
+        families: to choose among, widest first.
+        epochs: what the user has decided already.
+
+    Raises:
+        PnagError: if the memory does not suffice for the narrowest.
+    """
+    seconds = SHARES["supernet"] * minutes * 60
+    suited = suited_batch(settings.fit, data, accelerator.num_processes, accelerator.device)
+    check_parts(suited, accelerator)
+    for family in families:
+        fit, step = _largest_batch(data, settings, suited.batch_size, family, accelerator)
+        per_epoch = steps_per_epoch(data, fit.batch_size)
+        if step is not None and (epochs or ENOUGH_EPOCHS) * per_epoch * step <= seconds:
+            break
+    if step is None:
+        raise _too_little_memory(f"the supernet of {family.name}", "supernet", fit)
+    bounds = ADAPTING_EPOCHS if settings.method == "transfer" else EPOCHS
+    chosen = epochs or int(np.clip(seconds / (per_epoch * step), *bounds))
+    return SupernetPlan(
+        family.name,
+        chosen,
+        fit.batch_size,
+        precision_of(accelerator),
+        round(chosen * per_epoch * step / 60, 2),
+    )
+
+
+def _largest_batch(
+    data: ImageData,
+    settings: SupernetSettings,
+    batch: int,
+    family: Family,
+    accelerator: Accelerator,
+) -> tuple[FitSettings, float | None]:
+    """The largest batch for which the memory suffices, and a step's seconds, None without one.
+
+    Args:
+        batch: the largest to try. The recipe's own is the only one.
+    """
+    while True:
+        fit = with_batch(settings.fit, batch)
+        step = _if_memory_suffices(
+            partial(_supernet_step, data, replace(settings, fit=fit), family, accelerator)
+        )
+        if step is not None or settings.fit.batch_size or batch < 2 * USUAL_BATCH:
+            return fit, step
+        batch //= 2
+
+
+def plan_collecting(
+    data: ImageData,
+    family: Family,
+    *,
+    minutes: float,
+    device: torch.device,
+    precision: Precision | None = None,
+    architectures: int | None = None,
+    least: int = ARCHITECTURES[0],
+) -> CollectingPlan:
+    """Time a few random subnets.
+
+    Args:
+        minutes: for the whole run.
+        precision, architectures: what the user has decided already.
+        least: architectures that are judged however long it takes.
+    """
+    settings = evaluator_settings(device, precision=precision)
+    supernet = family.supernet(len(data.classes))
+    to_device(supernet, device)
+    evaluator = make_evaluator(supernet.eval(), data, settings)
+    space = family.space
+    if device.type == "cuda":  # as in `train_all_layers`
+        evaluator.correct(space.encode(family.covering()))
+    tokens = space.sample(TURNS, np.random.default_rng(0))
+    each = _seconds(lambda turn: evaluator.accuracies(tokens[turn : turn + 1]), device)
+    affordable = SHARES["collecting"] * minutes * 60 / each
+    collected = architectures or int(np.clip(affordable, least, ARCHITECTURES[1]))
+    return CollectingPlan(collected, settings.precision, round(collected * each / 60, 2))
+
+
+def plan_finetuning(
+    data: ImageData,
+    settings: FinetuneSettings,
+    family: Family,
+    *,
+    minutes: float,
+    answers: int,
+    accelerator: Accelerator,
+    epochs: int | None = None,
+) -> FinetuningPlan:
+    """Time a few steps of fine-tuning a random subnet.
+
+    Args:
+        settings: with a batch that suits. minutes: for the whole run.
+        answers: networks that will be fine-tuned in that time.
+        epochs: what the user has decided already.
+
+    Raises:
+        PnagError: if the memory does not suffice.
+    """
+    check_parts(settings.fit, accelerator)
+    step = _if_memory_suffices(lambda: _finetune_step(data, settings, family, accelerator))
+    if step is None:
+        raise _too_little_memory("fine-tuning", "finetune", settings.fit)
+    epoch = step * steps_per_epoch(data, settings.fit.batch_size)
+    epoch *= 1 + len(data.validation) / len(data.train)  # on both (`joined.with_validation`)
+    affordable = SHARES["fine-tuning"] * minutes * 60 / (answers * epoch)
+    tuning = epochs or int(np.clip(affordable, *TUNING_EPOCHS))
+    return FinetuningPlan(tuning, round(tuning * epoch / 60, 2))
+
+
+def _if_memory_suffices(work: Callable[[], float]) -> float | None:
+    try:
+        return work()
+    except RuntimeError as error:
+        if not should_reduce_batch_size(error):
+            raise
+    clear_device_cache(garbage_collection=True)  # of what the attempt held
+    return None
+
+
+def _too_little_memory(what: str, section: str, fit: FitSettings) -> PnagError:
+    return PnagError(
+        f"the memory does not suffice for {what} at {section}.fit.batch_size {fit.batch_size} in "
+        f"{section}.fit.accumulate {fit.accumulate} part(s); raise accumulate or lower batch_size "
+        "in a --recipe"
+    )
+
+
+def _supernet_step(
+    data: ImageData, settings: SupernetSettings, family: Family, accelerator: Accelerator
+) -> float:
+    """Seconds of a step, averaged over the phases by their epochs."""
+    model = family.supernet(len(data.classes))
+    to_device(model, accelerator.device)
+    model.train()
+    pixels = Pixels(data.train, accelerator.device)  # they take memory while it trains, too
+    images, labels = _batch(data, settings.fit, pixels, accelerator)
+    if accelerator.device.type == "cuda":
+        train_all_layers(model, images, accelerator)
+    phases = PHASES[settings.method]
+    teacher = copy.deepcopy(model).eval().requires_grad_(False) if len(phases) > 1 else None
+    costs: list[float] = []
+    for number, phase in enumerate(phases):
+        if phase.epochs < LONG:
+            costs.append(costs[-1])  # it draws as the one before, or a little less
+            continue
+        losses = phase_losses(model, phase, settings, teacher if number else None, 0)
+        costs.append(_step_seconds(losses, images, labels, settings.fit, accelerator))
+        model.zero_grad()
+    return float(np.dot([phase.epochs for phase in phases], costs))
+
+
+def _finetune_step(
+    data: ImageData, settings: FinetuneSettings, family: Family, accelerator: Accelerator
+) -> float:
+    """Seconds of a step with a random subnet."""
+    supernet = family.supernet(len(data.classes))
+    to_device(supernet, accelerator.device)
+    arch = family.sample(1, np.random.default_rng(0))[0]
+    network = supernet.subnet(arch).train()
+    with_fast_depthwise(network)
+    pixels = Pixels(data.train, accelerator.device)
+    images, labels = _batch(data, settings.fit, pixels, accelerator)
+
+    def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
+        yield torch.nn.functional.cross_entropy(network(images), labels)
+
+    return _step_seconds(losses, images, labels, settings.fit, accelerator)
+
+
+def _step_seconds(
+    losses: Losses, images: Tensor, labels: Tensor, fit: FitSettings, accelerator: Accelerator
+) -> float:
+    scaler = make_scaler(accelerator)
+
+    def step(turn: int) -> None:
+        add_gradients(losses, images, labels, turn, fit.accumulate, accelerator, scaler)
+
+    return _seconds(step, accelerator.device)
+
+
+def _batch(
+    data: ImageData, fit: FitSettings, pixels: Pixels, accelerator: Accelerator
+) -> tuple[Tensor, Tensor]:
+    return next(
+        train_batches(
+            data,
+            fit.batch_size,
+            epoch=0,
+            seed=0,
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+            pixels=pixels,
+            augment=fit.augment,
+        )
+    )
+
+
+def _seconds(work: Callable[[int], object], device: torch.device) -> float:
+    """Mean of all turns but the first, which warms up."""
+    taken = []
+    for turn in range(TURNS):
+        started = time.perf_counter()
+        work(turn)
+        if device.type == "cuda":  # it is timed only when asked for a result
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - started)
+    return float(np.mean(taken[1:]))

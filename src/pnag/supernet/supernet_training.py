@@ -1,0 +1,212 @@
+"""Training of the supernet: all phases in order, each resumable, one file of weights a phase."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.nn import functional as F
+
+from pnag.errors import PnagError
+from pnag.families.base import Family
+from pnag.families.elastic_network import ElasticNetwork, widths_of
+from pnag.files import fingerprint
+from pnag.images.batches import steps_per_epoch
+from pnag.images.images import ImageData
+from pnag.images.resolutions import at_resolution, resolution_of_step
+from pnag.supernet.loop import Losses, Step, fit, to_device
+from pnag.supernet.phases import PHASES, Phase
+from pnag.supernet.settings import FitSettings, SupernetSettings
+from pnag.supernet.weights import trained
+
+LONG = 0.15  # share of the epochs
+
+
+@dataclass
+class Progress:
+    """What a caller is told after every step.
+
+    Attributes:
+        done, total: steps of all phases. ends_epoch: whether the step was an epoch's last.
+        supernet: as it is now.
+    """
+
+    phase: Phase
+    done: int
+    total: int
+    loss: float
+    ends_epoch: bool
+    supernet: ElasticNetwork
+
+
+def epochs_of(settings: SupernetSettings) -> list[int]:
+    """Whole epochs of each phase, whose shares are rounded such that all add up.
+
+    Raises:
+        PnagError: if there are too few for every phase that matters.
+    """
+    phases = PHASES[settings.method]
+    ends = np.cumsum([phase.epochs for phase in phases])
+    epochs = list(map(int, np.diff(np.rint(ends * settings.fit.epochs), prepend=0)))
+    # The short phases ease the way to the next one; without a long one choices stay untrained.
+    needed = [number for number, phase in enumerate(phases) if phase.epochs >= LONG]
+    if settings.fit.epochs < len(needed):
+        raise PnagError(
+            f"{settings.fit.epochs} epoch(s) are too few for the {len(needed)} phases of "
+            f"{settings.method} training; give more --epochs, or take --train-method sandwich"
+        )
+    for number in needed:
+        if not epochs[number]:
+            epochs[epochs.index(max(epochs))] -= 1
+            epochs[number] = 1
+    return epochs
+
+
+def train_supernet(
+    data: ImageData,
+    settings: SupernetSettings,
+    folder: Path,
+    *,
+    family: Family,
+    seed: int,
+    start: Path | None = None,
+    start_identity: str = "",
+    accelerator: Accelerator,
+    watch: Callable[[Progress], None] = lambda progress: None,
+    notice: Callable[[str], None] = lambda text: None,
+) -> ElasticNetwork:
+    """Train all phases that are not done yet.
+
+    Args:
+        family: of its networks.
+        start: a file of weights to begin with, and an identity of its content; fresh ones if None.
+        folder: gets a file of weights for each phase, named after it and after a hash of all that
+            it depends on, so that another recipe never overwrites hours of training.
+        watch: told of every step that is made now, on the main process only.
+        notice: told what a user should know, on the main process only.
+        accelerator: a phase that was stopped needs as many processes as it was begun with; what
+            is finished may be used by any.
+
+    Returns:
+        The supernet, on the accelerator's device. Its batch norms' statistics are those of a
+        mixture of networks: recalibrate a subnet before it is judged.
+
+    Raises:
+        PnagError: if the loss is no longer a number, a file is damaged, or a phase was begun by
+            another number of processes.
+    """
+    phases, epochs = PHASES[settings.method], epochs_of(settings)
+    per_epoch = steps_per_epoch(data, settings.fit.batch_size)
+    torch.manual_seed(seed)
+    supernet = family.supernet(len(data.classes), start)
+    teacher: ElasticNetwork | None = None
+    told = [data.identity, settings.identity(), family.name, seed, accelerator.mixed_precision]
+    if start_identity:
+        told.append(start_identity)
+    done = 0
+    for number, phase in enumerate(phases):
+        # What comes before a phase and its own settings.
+        identity = fingerprint([told, number, asdict(phase), epochs[: number + 1]])
+        name = f"{number + 1}-{phase.name.replace(' ', '-')}-{identity}.safetensors"
+
+        def tell(step: Step, phase: Phase = phase, at: int = done) -> None:
+            total = sum(epochs) * per_epoch
+            watch(Progress(phase, at + step.done, total, step.loss, step.ends_epoch, supernet))
+
+        losses = phase_losses(supernet, phase, settings, teacher, seed + number)
+        rate = settings.fit.learning_rate * phase.rate
+        fitting = replace(settings.fit, epochs=epochs[number], learning_rate=rate)
+        train = partial(
+            _train_phase, supernet, phase, losses, data, fitting,
+            seed=seed + number, accelerator=accelerator, identity=identity, watch=tell,
+            notice=notice,
+        )  # fmt: skip
+        trained(supernet, folder / name, identity, accelerator, train)
+        done += epochs[number] * per_epoch
+        if number == 0:
+            teacher = copy.deepcopy(supernet)
+            to_device(teacher, accelerator.device)
+            teacher.eval().requires_grad_(False)
+    supernet.to(accelerator.device)
+    return supernet.eval()
+
+
+def _train_phase(
+    supernet: ElasticNetwork,
+    phase: Phase,
+    losses: Losses,
+    data: ImageData,
+    settings: FitSettings,
+    checkpoint: Path,
+    *,
+    seed: int,
+    accelerator: Accelerator,
+    identity: str,
+    watch: Callable[[Step], None],
+    notice: Callable[[str], None],
+) -> None:
+    if phase.sort:
+        supernet.sort_channels(widths_of(supernet.family)[-phase.sort :])
+    fit(
+        supernet,
+        losses,
+        data,
+        settings,
+        seed=seed,
+        accelerator=accelerator,
+        checkpoint=checkpoint,
+        identity=identity,
+        watch=watch,
+        notice=notice,
+    )
+
+
+def phase_losses(
+    supernet: ElasticNetwork,
+    phase: Phase,
+    settings: SupernetSettings,
+    teacher: ElasticNetwork | None,
+    seed: int,
+) -> Losses:
+    """What each step of a phase minimises.
+
+    Args:
+        teacher: the largest network as it was after the first phase; none in the first.
+    """
+
+    space = supernet.family.space
+    smallest = phase.smallest(space)
+
+    def to_labels(logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+
+    def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
+        rng = np.random.default_rng([seed, step])
+        images = at_resolution(images, resolution_of_step(space.resolutions, seed, step))
+        drawn = [phase.sample(space, rng) for _ in range(phase.random)]
+        if phase.sandwich:
+            # In place: the largest learns from the labels, all others from what it says now.
+            logits = supernet(images)
+            yield to_labels(logits, labels)
+            target = logits.detach().float().softmax(1)
+            for arch in (smallest, *drawn):
+                yield F.cross_entropy(supernet(images, arch), target)
+        elif teacher is None:
+            for arch in drawn or [None]:
+                yield to_labels(supernet(images, arch), labels)
+        else:
+            with torch.no_grad():
+                target = teacher(images).float().softmax(1)
+            for arch in drawn:
+                logits = supernet(images, arch)
+                soft = F.cross_entropy(logits, target)
+                yield to_labels(logits, labels) + settings.distillation * soft
+
+    return losses

@@ -1,0 +1,249 @@
+"""Stages of a run on images: decided once, kept where nothing they depend on changed."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from accelerate import Accelerator
+from rich.console import Console
+
+from pnag.cost.latency_model import LatencyModel
+from pnag.errors import PnagError
+from pnag.families.ofa_mobilenetv3 import ofa
+from pnag.families.registry import of_width
+from pnag.families.supernet import Supernet
+from pnag.files import read_json
+from pnag.images.images import ImageData, load_images
+from pnag.run import collect_stage, image_plans, image_run, supernet_stage
+from pnag.run.display import Display
+from pnag.run.finished_supernet import kept_precision, save_plan
+from pnag.run.recipe import make_recipe
+from pnag.run.run_directory import RunDirectory
+from pnag.run.size import Size
+from pnag.run.start import SCRATCH, find_start
+from pnag.space import Tokens
+from pnag.supernet.phases import PHASES
+from pnag.supernet.plan import CollectingPlan, FinetuningPlan, SupernetPlan
+from pnag.supernet.settings import FitSettings, SupernetSettings
+from pnag.supernet.supernet_training import Progress
+from pnag.supernet.weights import save_described
+
+PLAN = SupernetPlan(of_width(0.1), 2, 64, "float32", 1.0)
+LOOKED = {"smallest": 0.1, "random": 0.2, "largest": 0.3}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
+    pytest.importorskip("sklearn")
+    return load_images("digits", resolution=16, cache=tmp_path_factory.mktemp("cache"))
+
+
+class Made:
+    """A run whose plans and training are stand-ins that count."""
+
+    def __init__(self, path: Path, data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path, self.data = path, data
+        self.done: list[str] = []
+        self.tell: list[int] = []  # steps whose end is told by the training
+
+        def plan(name: str, made: Any) -> Any:
+            def work(*args: Any, **options: Any) -> Any:
+                self.done.append(name)
+                return made
+
+            return work
+
+        monkeypatch.setattr(image_plans, "plan_supernet", plan("plan", PLAN))
+        collecting = CollectingPlan(300, "float32", 1.0)
+        monkeypatch.setattr(image_plans, "plan_collecting", plan("collecting", collecting))
+        monkeypatch.setattr(image_plans, "plan_finetuning", plan("tuning", FinetuningPlan(3, 1.0)))
+        monkeypatch.setattr(supernet_stage, "top1_of_three", lambda supernet, run: dict(LOOKED))
+        monkeypatch.setattr(supernet_stage, "train_supernet", self._train)
+
+    def _train(self, *args: Any, watch: Any, **options: Any) -> Supernet:
+        self.done.append("train")
+        supernet = Supernet(0.1, 10)
+        phase = PHASES["sandwich"][0]
+        for step in self.tell:
+            watch(Progress(phase, step, self.total, 0.5, True, supernet))
+        return supernet
+
+    @property
+    def total(self) -> int:
+        return 2 * (len(self.data.train) // 64)
+
+    def run(self, *, budgets: tuple[float, ...] = (), **images: Any) -> image_run.ImageRun:
+        given = {"source": "digits", "start": SCRATCH, **images}
+        recipe = make_recipe({"source": "images", "images": given, "budgets": budgets})
+        assert recipe.images is not None
+        quiet = Display(Console(quiet=True))
+        accelerator = Accelerator(cpu=True)
+        return image_run.ImageRun(
+            RunDirectory(self.path), recipe, recipe.images, find_start(recipe.images, pytest.fail),
+            self.data, accelerator, quiet,
+        )  # fmt: skip
+
+    def supernet(self, **images: Any) -> image_run.ImageRun:
+        run = self.run(**images)
+        supernet_stage.supernet_stage(run, image_plans.plan_supernet_stage(run))
+        return run
+
+
+@pytest.fixture
+def made(digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
+    return Made(tmp_path / "run", digits, monkeypatch)
+
+
+def test_more_budgets_or_epochs_of_fine_tuning_leave_the_rest(made: Made) -> None:
+    def plans(**options: Any) -> FinetuningPlan:
+        run = made.run(**options)
+        image_plans.plan_collecting_stage(run, PLAN)
+        return image_plans.plan_finetuning_stage(run, PLAN)
+
+    plans()
+    plans(budgets=(1.0, 2.0))
+    assert made.done == ["collecting", "tuning"]
+    plans(finetune_epochs=7)
+    assert made.done == ["collecting", "tuning", "tuning"]
+    plans(finetune_epochs=7, architectures=400)
+    assert made.done == ["collecting", "tuning", "tuning", "collecting"]
+
+
+def test_a_curve_that_is_missing_is_made_up_for(made: Made, tmp_path: Path) -> None:
+    made.tell = [made.total // 2, made.total]
+    run = made.supernet()
+    rows = read_json(run.run.supernet_curve)["rows"]
+    assert [row["step"] for row in rows] == made.tell and rows[-1]["loss"] == 0.5
+    # Someone removes the logs: the weights are there, and need no training.
+    before = run.run.supernet.read_bytes()
+    shutil.rmtree(made.path / "logs")
+    run = made.supernet()
+    (row,) = read_json(run.run.supernet_curve)["rows"]
+    assert row == {"step": made.total, "phase": "sandwich", **LOOKED}
+    assert made.done == ["plan", "train"]
+    made.supernet()
+    assert made.done == ["plan", "train"]
+    # All that was judged and fine-tuned belongs to these bytes: made again they are the same.
+    assert run.run.supernet.read_bytes() == before
+    supernet = supernet_stage.trained_supernet(run)
+    for _ in range(4):
+        save_described(supernet, tmp_path / "again", supernet_stage.about_supernet(run, PLAN))
+        assert (tmp_path / "again").read_bytes() == before
+
+
+def test_a_kill_while_the_accuracies_are_found_loses_no_loss(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.tell = [made.total]
+
+    def killed(*_: Any) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(supernet_stage, "top1_of_three", killed)
+        with pytest.raises(KeyboardInterrupt):
+            made.supernet()
+    made.tell = []  # the phase's file is there: no step is told
+    run = made.supernet()
+    (row,) = read_json(run.run.supernet_curve)["rows"]
+    assert row == {"step": made.total, "phase": "sandwich", "loss": 0.5, **LOOKED}
+
+
+def test_a_trained_supernet_is_used_again_or_the_difference_told(made: Made) -> None:
+    made.tell = [made.total]
+    made.supernet()
+    # What the plan has decided may be given now, and then the minutes say nothing.
+    made.supernet(width_mult=0.1, epochs=2, minutes=7, precision="float32")
+    shutil.rmtree(made.path / "plan")
+    (made.path / "stages.json").unlink()
+    made.supernet()
+    assert made.done == ["plan", "train"]
+    for options, message in (
+        ({"epochs": 3}, "epochs was 2, now is 3;"),
+        ({"minutes": 60}, "minutes was 120.0, now is 60.0;"),
+        ({"precision": "bfloat16"}, "precision was float32, now is bfloat16;"),
+    ):
+        with pytest.raises(PnagError, match=f"{message}.*--out, or delete the file"):
+            made.supernet(**options)
+    run = made.run()
+    settings = SupernetSettings(label_smoothing=0.2, fit=FitSettings(batch_size=32))
+    run = replace(run, recipe=run.recipe.model_copy(update={"supernet": settings}))
+    with pytest.raises(PnagError, match=r"supernet\.label_smoothing was 0\.1, now is 0\.2; super"):
+        image_plans.plan_supernet_stage(run)
+    assert made.done == ["plan", "train"]
+    run.run.supernet.unlink()
+    made.supernet(epochs=3)
+    assert made.done == ["plan", "train", "plan", "train"]
+
+
+def test_a_training_that_has_begun_goes_on_or_the_difference_is_told(made: Made) -> None:
+    run = made.run(minutes=600)
+    image_plans.plan_supernet_stage(run)
+    image_plans.plan_supernet_stage(made.run())  # nothing has begun: planned anew
+    image_plans.plan_supernet_stage(run)
+    run.run.supernet_phases.mkdir()
+    (run.run.supernet_phases / "1-sandwich-x.checkpoint.safetensors").touch()
+    with pytest.raises(PnagError, match=r"has begun .* minutes was 600.*, now is 120.*--out, or"):
+        image_plans.plan_supernet_stage(made.run())
+    image_plans.plan_supernet_stage(run)
+    assert made.done == ["plan", "plan", "plan"]
+
+
+def test_the_precision_is_what_the_run_was_begun_with(made: Made) -> None:
+    files = RunDirectory(made.path)
+    assert kept_precision(files.supernet, files.supernet_plan) is None
+    planned = replace(PLAN, precision="bfloat16")
+    save_plan(files.supernet_plan, image_plans.asked_of(made.run()), planned)
+    kept = kept_precision(files.supernet, files.supernet_plan)
+    assert kept == "bfloat16"
+    made.supernet()
+    assert kept_precision(files.supernet, made.path / "no.json") == "float32"
+
+
+@pytest.mark.parametrize(("shared", "groups"), [({}, 2), ({"shared": 1}, 16)])
+def test_the_table_is_drawn_in_groups_or_each_by_itself(
+    made: Made, monkeypatch: pytest.MonkeyPatch, shared: dict[str, int], groups: int
+) -> None:
+    """As the recipe says; the paper's has 1."""
+    drawn: list[Tokens] = []
+
+    def collect(supernet: Any, data: Any, tokens: Tokens, *_: Any, **__: Any) -> None:
+        drawn.append(tokens)
+        raise KeyboardInterrupt
+
+    run = made.supernet(**shared)
+    run.run.latency_model.parent.mkdir()
+    LatencyModel(1.0, np.linspace(0.1, 1, 90)).save(run.run.latency_model)
+    monkeypatch.setattr(collect_stage, "collect", collect)
+    with pytest.raises(KeyboardInterrupt):
+        collect_stage.collect_stage(
+            run, CollectingPlan(16, "float32", 1.0), Size(16, of_width(0.1), 10)
+        )
+    assert len(np.unique(drawn[0][:, :18], axis=0)) == groups  # the first two units
+
+
+def test_judging_takes_the_recipes_precision(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pnag.supernet import plan
+
+    monkeypatch.setattr(plan, "judging_precision", lambda device, wanted: wanted or "bfloat16")
+    cpu = Accelerator(cpu=True).device
+    assert plan.evaluator_settings(cpu).precision == "bfloat16"
+    found = plan.plan_collecting(
+        made.data, ofa(0.1), minutes=1, device=cpu, precision="float32", architectures=50
+    )
+    assert (found.architectures, found.precision) == (50, "float32")
+
+
+def test_rounds_take_at_most_half_of_what_is_planned(made: Made) -> None:
+    run = made.run()
+    run = replace(run, recipe=run.recipe.model_copy(update={"rounds": 4, "per_round": 50}))
+    per_round = image_plans.planned_per_round
+    assert per_round(run, CollectingPlan(200, "float32", 1.0)) == 25
+    assert per_round(run, CollectingPlan(1000, "float32", 1.0)) == 50
+    given = replace(run, images=run.images.model_copy(update={"architectures": 210}))
+    assert per_round(given, CollectingPlan(210, "float32", 1.0)) == 50

@@ -1,0 +1,187 @@
+"""What a supernet starts from: weights arrive, their normalisation holds, mistakes are told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from small_runs import call
+
+import pnag
+from pnag.errors import PnagError
+from pnag.families import family
+from pnag.families.supernet import Supernet
+from pnag.images.images import load_images
+from pnag.run.recipe import ImagesRecipe
+from pnag.run.start import Start, find_start
+from pnag.run.suited_resolutions import suited_resolutions, usual_resolutions
+
+MODEL = "mobilenetv3_small_100"
+
+
+@pytest.fixture(scope="module")
+def timm_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / f"{MODEL}.safetensors"
+    save_file(timm.create_model(MODEL, num_classes=7).state_dict(), path)
+    return path
+
+
+def start(**given: Any) -> Start:
+    told: list[str] = []
+    found = find_start(ImagesRecipe(source="digits", **given), told.append)
+    assert not told
+    return found
+
+
+def test_starts_know_family_weights_and_normalisation(timm_file: Path, tmp_path: Path) -> None:
+    scratch = start(start="scratch", width_mult=0.5)
+    assert (scratch.weights, scratch.families) == (None, ("ofa-mobilenetv3-w0.5",))
+    of_timm = start(start=f"timm/{MODEL}", weights=timm_file)
+    assert of_timm.families == (f"timm/{MODEL}",) and of_timm.weights == timm_file
+    assert of_timm.mean == pytest.approx((0.485, 0.456, 0.406))
+    assert start(start=f"timm/{MODEL}", weights=timm_file).identity == of_timm.identity
+    # A checkpoint in Once-for-All's spelling.
+    torch.manual_seed(1)
+    published = Supernet(0.1, 12)
+    spelled = {k.replace(".conv.conv.", ".conv."): v for k, v in published.state_dict().items()}
+    torch.save({"state_dict": spelled}, tmp_path / "ofa")
+    own = start(start=str(tmp_path / "ofa"))
+    assert own.families == ("ofa-mobilenetv3-w0.1",)
+    adapted = family(own.families[0]).supernet(4, own.weights)
+    body = [name for name in published.state_dict() if not name.startswith("classifier.")]
+    assert len(body) > 300 and adapted.num_classes == 4
+    for name in body:
+        assert torch.equal(adapted.state_dict()[name], published.state_dict()[name])
+
+
+def test_without_a_network_the_default_says_what_to_fetch_and_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PNAG_CACHE", str(tmp_path))
+    told: list[str] = []
+    found = find_start(ImagesRecipe(source="digits"), told.append)
+    assert found.weights is None and len(found.families) == 5
+    assert "ofa_mbv3_d234_e346_k357_w1.0" in told[0] and str(tmp_path) in told[0]
+    assert "starts from fresh weights" in told[0] and "--start timm/" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"start": "published"}, "PNAG_OFFLINE.*ofa_mbv3"),
+        ({"start": "published", "width_mult": 0.5}, "weights are published of 1 and 1.2"),
+        ({"start": "timm/efficientnet_lite0"}, r"huggingface.co/timm/efficientnet_lite0.ra_in1k"),
+        ({"start": "timm/efficientnet_lite2"}, "timm publishes no weights of efficientnet_lite2"),
+        ({"start": "timm/efficientnet_lite"}, "there is timm/efficientnet_lite"),
+        ({"start": "timm/resnet18"}, "timm's ResNet"),
+        ({"start": "nowhere"}, "there is no start 'nowhere': give published, timm/NAME"),
+        ({"start": "{cut}"}, "cut.safetensors"),
+        ({"start": "{foreign}"}, "these weights are not of a supernet"),
+        ({"start": f"timm/{MODEL}", "weights": "{foreign}"}, "weights of another network"),
+        ({"start": f"timm/{MODEL}", "weights": "{cut}"}, "cut.safetensors: damaged"),
+        ({"weights": "{file}"}, "name it with --start timm/NAME"),
+        ({"start": "{file}", "weights": "{file}"}, "--start timm/NAME"),
+        (
+            {"start": f"timm/{MODEL}", "weights": "{file}", "family": "ofa-mobilenetv3"},
+            "--family is ofa-mobilenetv3",
+        ),
+        (
+            {"start": f"timm/{MODEL}", "weights": "{file}", "width_mult": 0.5},
+            "has one width; leave it out",
+        ),
+    ],
+)
+def test_starts_that_cannot_be_had_are_told(
+    given: dict[str, str],
+    message: str,
+    timm_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PNAG_CACHE", str(tmp_path / "cache"))
+    cut, foreign = tmp_path / "cut.safetensors", tmp_path / "foreign.safetensors"
+    cut.write_bytes(timm_file.read_bytes()[:10_000])
+    save_file({"weight": torch.zeros(3)}, foreign)
+    named = {"cut": cut, "foreign": foreign, "file": timm_file}
+    values = {
+        name: value.format(**named) if isinstance(value, str) else value
+        for name, value in given.items()
+    }
+    with pytest.raises(PnagError, match=message):
+        start(**values)
+
+
+def test_resolutions_suit_the_budgets() -> None:
+    of = family(f"timm/{MODEL}")
+
+    def milliseconds(arch: Any, of: Any, resolution: int) -> float:
+        return of.count(arch, resolution).macs / 1e7
+
+    full = [milliseconds(of.largest, of, pixels) for pixels in (64, 96, 160)]
+    assert suited_resolutions(full, of, 224, milliseconds) == (64, 80, 96, 112, 128, 160)
+    assert suited_resolutions(full[1:2], of, 224, milliseconds) == (96,)
+    assert suited_resolutions([1000.0], of, 224, milliseconds) == (224,)
+    with pytest.raises(PnagError, match=r"no network of timm/\w+ is within 0\.001"):
+        suited_resolutions([0.001, 5.0], of, 224, milliseconds)
+    assert usual_resolutions(32, 224)[-1] == 96 and usual_resolutions(500, 224)[-1] == 224
+    assert len(usual_resolutions(500, 224)) <= 6
+
+
+def test_a_run_from_timms_weights_at_several_resolutions(
+    timm_file: Path, recipe: Path, stub: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("sklearn")
+    out = tmp_path / "run"
+    options = f"--images digits --classes 4 --start timm/{MODEL} --resolutions 32,64 --epochs 4"
+    options += " --finetune-epochs 2 --architectures 40 --rounds 1 --per-round 5 --runtime stub"
+    command = ["run", "--out", out, "--weights", timm_file, "--recipe", recipe, *options.split()]
+    done = call(*command, "--json")
+    assert done.exit_code == 0, done.stderr
+    answers = json.loads(done.stdout)["answers"]
+    table = pd.read_parquet(out / "table.parquet")
+    of = family(f"timm/{MODEL}@32,64")
+    assert set(table["arch"].str.rpartition("@")[2]) == {"32", "64"}
+    costs = {a: pnag.family(of.name).count(a, num_classes=4).macs for a in table["arch"]}
+    assert table["macs"].tolist() == list(costs.values())
+    assert {a["arch"].rpartition("@")[2] for a in answers} == {"32", "64"}
+    for answer in answers[:: len(answers) - 1]:
+        pixels = of.parse(answer["arch"]).resolution
+        session = onnxruntime.InferenceSession(out / answer["onnx"])
+        assert session.get_inputs()[0].shape == [1, 3, pixels, pixels]
+        data = load_images("digits", resolution=pixels, cache=out / "images", classes=4)
+        beside = out / answer["onnx"].replace(".onnx", ".preprocessing.json")
+        how = json.loads(
+            (beside if beside.exists() else out / "models/preprocessing.json").read_text()
+        )
+        assert how["resolution"] == pixels
+        assert how["mean"] == pytest.approx([0.485, 0.456, 0.406])
+        mean, std = (np.float32(how[name])[:, None, None] for name in ("mean", "std"))
+        inputs = (data.test.images.astype(np.float32) / 255 - mean) / std
+        found = [session.run(None, {"images": image[None]})[0].argmax() for image in inputs]
+        hits = np.mean(np.array(found) == data.test.labels)
+        assert hits == pytest.approx(answer["test_top1"], abs=0.005)
+        assert answer["cost"] <= answer["budget"]
+    # Its supernet is a start itself, of other classes and at another resolution.
+    again = start(start=str(out))
+    assert again.families == (f"timm/{MODEL}",) and again.mean == of_images(how)
+    adapted = family(f"timm/{MODEL}").supernet(10, again.weights)
+    name = "network.blocks.1.0.conv_pw.weight"
+    assert torch.equal(adapted.state_dict()[name], load_file(out / "supernet.safetensors")[name])
+    # Nothing is done again, and one answer goes into another format.
+    repeated = call(*command, "--json")
+    assert repeated.exit_code == 0 and "training the supernet" not in repeated.stderr
+    done = call("export", out, "--to", "timm", "--out", tmp_path / "timm")
+    assert done.exit_code == 0, done.output
+
+
+def of_images(how: dict[str, Any]) -> Any:
+    return pytest.approx(tuple(how["mean"]))

@@ -1,0 +1,148 @@
+"""Plans suit the images, the processes and the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from pnag.errors import PnagError
+from pnag.families.ofa_mobilenetv3 import OfaMobileNetV3, ofa
+from pnag.families.registry import family
+from pnag.images.images import ImageData
+from pnag.run.named_family import WIDTHS
+from pnag.supernet import plan
+from pnag.supernet.loop import add_gradients, check_parts, make_scaler
+from pnag.supernet.phases import PHASES
+from pnag.supernet.settings import FinetuneSettings, FitSettings, SupernetSettings
+from pnag.supernet.supernet_training import phase_losses
+
+CPU = Accelerator(cpu=True)
+FAMILIES = [ofa(width) for width in WIDTHS]
+
+
+def data_of(images: int) -> ImageData:
+    made = SimpleNamespace(train=range(images), classes=("a", "b"))
+    return cast(ImageData, made)
+
+
+def width_of(found: plan.SupernetPlan) -> float:
+    return cast(OfaMobileNetV3, family(found.family)).width_mult
+
+
+def processes(number: int) -> Accelerator:
+    return cast(Accelerator, SimpleNamespace(num_processes=number))
+
+
+def test_batches_suit_images_and_processes() -> None:
+    fit = FitSettings()
+    sizes = {n: plan.suited_batch(fit, data_of(10_000), n).batch_size for n in (1, 2, 3, 8)}
+    assert sizes == {1: 64, 2: 64, 3: 60, 8: 64}
+    assert plan.suited_batch(fit, data_of(100)).batch_size == 12
+    assert plan.suited_batch(fit, data_of(100), 8).batch_size == 16
+    with pytest.raises(PnagError, match=r"supernet\.fit\.batch_size is 8, needs at least 10"):
+        plan.suited_batch(replace(fit, batch_size=8), data_of(10_000), 5)
+
+
+def test_parts_of_one_image_are_refused_and_avoided() -> None:
+    fit = FitSettings(batch_size=10, accumulate=4)
+    check_parts(fit, processes(1))
+    with pytest.raises(PnagError, match="accumulate is 4 for a process' 5 image"):
+        check_parts(fit, processes(2))
+    seen: list[int] = []
+    weight = torch.ones(1, requires_grad=True)
+
+    def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
+        seen.append(len(images))
+        yield (weight * images).mean()
+
+    add_gradients(losses, torch.arange(10.0), torch.zeros(10), 0, 4, CPU, make_scaler(CPU))
+    assert seen == [3, 3, 2, 2]  # 3, 3, 3, 1 would have a batch norm fail
+    assert weight.grad is not None and weight.grad.item() == pytest.approx(4.5)
+
+
+def test_too_wide_for_the_memory_is_too_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(data: Any, settings: Any, of: OfaMobileNetV3, accelerator: Any) -> float:
+        if of.width_mult > least:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return 0.001
+
+    monkeypatch.setattr(plan, "_supernet_step", step)
+    least = 0.5
+    settings = SupernetSettings()
+    found = plan.plan_supernet(
+        data_of(6400), settings, minutes=60, families=FAMILIES, accelerator=CPU
+    )
+    assert (width_of(found), found.batch_size, found.precision) == (0.5, 64, "float32")
+    least = 0.1
+    with pytest.raises(PnagError, match=r"supernet\.fit\.batch_size 64 in supernet\.fit\.accum"):
+        plan.plan_supernet(data_of(6400), settings, minutes=60, families=FAMILIES, accelerator=CPU)
+
+
+def test_widths_that_suit_are_chosen_among(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the time they take; the narrowest of them where that does not suffice for any."""
+
+    def step(data: Any, settings: Any, of: OfaMobileNetV3, accelerator: Any) -> float:
+        return of.width_mult
+
+    monkeypatch.setattr(plan, "_supernet_step", step)
+    data, settings = data_of(6400), SupernetSettings()
+
+    def width(minutes: float, *widths: float) -> float:
+        families = [ofa(width) for width in widths]
+        found = plan.plan_supernet(
+            data, settings, minutes=minutes, families=families, accelerator=CPU
+        )
+        return width_of(found)
+
+    assert width(60, *WIDTHS) == 0.5
+    assert width(60, 1.0, 0.75) == 0.75 and width(1, 1.0, 0.75) == 0.75
+    assert width(600, 0.5, 0.35) == 0.5
+
+
+def test_another_error_is_not_taken_for_want_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(*_: Any) -> float:
+        raise RuntimeError("a shape is wrong")
+
+    monkeypatch.setattr(plan, "_supernet_step", step)
+    with pytest.raises(RuntimeError, match="shape"):
+        plan.plan_supernet(
+            data_of(6400), SupernetSettings(), minutes=60, families=FAMILIES, accelerator=CPU
+        )
+
+
+def test_steps_are_timed_in_parts_and_every_long_phase_as_it_is(
+    digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "TURNS", 2)
+    timed: list[tuple[str, bool]] = []
+    parts: list[int] = []
+
+    def losses(model: Any, phase: Any, settings: Any, teacher: Any, seed: int) -> Any:
+        timed.append((phase.name, teacher is not None))
+        return phase_losses(model, phase, settings, teacher, seed)
+
+    def gradients(*args: Any) -> Any:
+        parts.append(args[4])
+        return add_gradients(*args)
+
+    monkeypatch.setattr(plan, "phase_losses", losses)
+    monkeypatch.setattr(plan, "add_gradients", gradients)
+    fit = FitSettings(batch_size=8, accumulate=2)
+    settings = SupernetSettings("progressive", fit=fit)
+    plan.plan_supernet(digits, settings, minutes=1, accelerator=CPU, families=[ofa(0.1)])
+    long = [phase.name for phase in PHASES["progressive"] if phase.epochs >= 0.15]
+    assert timed == [(name, name != "full") for name in long]
+    tuning = FinetuneSettings()
+    tuning = replace(tuning, fit=replace(tuning.fit, batch_size=8, accumulate=2))
+    found = plan.plan_finetuning(
+        digits, tuning, ofa(0.1), minutes=1, answers=5, accelerator=CPU, epochs=3
+    )
+    assert found.epochs == 3 and found.minutes > 0
+    assert set(parts) == {2}
