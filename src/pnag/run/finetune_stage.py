@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import torch
 from torch import nn
 
 from pnag.families.elastic_network import ElasticNetwork
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.images.images import ImageData
+from pnag.images.joined import with_validation
 from pnag.run.image_run import ImageRun
 from pnag.run.preprocessing import preprocessing_of
 from pnag.run.stages import model_name
 from pnag.run.supernet_stage import trained_supernet
 from pnag.run.trained import Answer
-from pnag.supernet.finetune import finetune, finetune_identity, judge
+from pnag.supernet.finetune import (
+    finetune,
+    finetune_identity,
+    finetune_together,
+    judge,
+    measured_subnet,
+)
 from pnag.supernet.loop import Step
 from pnag.supernet.plan import FinetuningPlan
 from pnag.supernet.settings import FinetuneSettings
@@ -34,29 +42,82 @@ def finetune_stage(
     Returns:
         The networks, on the CPU, by architecture.
     """
-    files, settings = run.run, run.finetune_settings(plan)
-    supernet = trained_supernet(run)
-    identity_of_supernet = file_fingerprint(files.supernet)
-    data = {arch: run.tuning_data_of(arch) for arch in dict.fromkeys(a.arch for a in answers)}
-    tuned = [
-        Tuned(
-            arch,
-            finetune_identity(
-                identity_of_supernet,
-                arch,
-                data[arch],
-                settings,
-                run.recipe.seed,
-                run.accelerator,
-            ),
+    archs = list(dict.fromkeys(a.arch for a in answers))
+    data = {arch: run.tuning_data_of(arch) for arch in archs}
+    return (_together if plan.together else _one_by_one)(run, run.finetune_settings(plan), data)
+
+
+def _identity(
+    run: ImageRun, settings: FinetuneSettings, archs: Sequence[str], data: ImageData
+) -> str:
+    supernet = file_fingerprint(run.run.supernet)
+    told = ",".join(archs)
+    return finetune_identity(supernet, told, data, settings, run.recipe.seed, run.accelerator)
+
+
+def _together(
+    run: ImageRun, settings: FinetuneSettings, data: Mapping[str, ImageData]
+) -> dict[str, nn.Module]:
+    """All in one training of the weights that they share."""
+    supernet, files = trained_supernet(run), run.run
+    joined = with_validation(run.data, run.cache)
+    identity = _identity(run, settings, sorted(data), joined)
+    with run.display.bar("fine-tuning") as bar:
+        finetune_together(
+            supernet,
+            sorted(data),
+            joined,
+            settings,
+            files.finetuned,
+            identity=identity,
+            seed=run.recipe.seed,
+            accelerator=run.accelerator,
+            watch=lambda step: bar.update(step.done, step.total, f"loss {step.loss:.3f}"),
+            notice=run.notice,
         )
-        for arch in data
-    ]
+    device, known = run.accelerator.device, _judged(run)
+    networks: dict[str, nn.Module] = {}
+    judged: dict[str, Any] = {}
+    with run.display.bar("judging the answers") as bar:
+        for number, arch in enumerate(data, 1):
+            network = measured_subnet(supernet, arch, data[arch], device)
+            judged[arch] = _judge(known, arch, network, data[arch], identity, device)
+            networks[arch] = network.cpu()
+            bar.update(number, len(data))
+    write_json(files.judged, judged)
+    return networks
+
+
+def _judged(run: ImageRun) -> dict[str, Any]:
+    """What is known of answers of before."""
+    return read_json(run.run.judged) if run.run.judged.exists() else {}
+
+
+def _judge(
+    known: Mapping[str, Any],
+    arch: str,
+    network: nn.Module,
+    data: ImageData,
+    identity: str,
+    device: torch.device,
+) -> Any:
+    """Accuracy on the test part, found anew where the weights are others."""
+    if known.get(arch, {}).get("weights") == identity:
+        return known[arch]
+    return asdict(judge(network, data, "test", device)) | {"weights": identity}
+
+
+def _one_by_one(
+    run: ImageRun, settings: FinetuneSettings, data: Mapping[str, ImageData]
+) -> dict[str, nn.Module]:
+    """Each by itself, or several at a time, from the supernet's weights."""
+    files, supernet = run.run, trained_supernet(run)
+    tuned = [Tuned(arch, _identity(run, settings, [arch], data[arch])) for arch in data]
     device = run.accelerator.device
     share = shares(len(tuned), settings, run.data, supernet.family, device.type == "cuda")
     if run.ray_address or share.workers > 1:
         _tune_at_once(run, supernet, tuned, data, settings, share)
-    known = read_json(files.judged) if files.judged.exists() else {}
+    known = _judged(run)
     networks: dict[str, nn.Module] = {}
     judged: dict[str, Any] = {}
     with run.display.bar("fine-tuning") as bar, torch_threads(share.threads):
@@ -78,11 +139,7 @@ def finetune_stage(
                 watch=watch,
                 notice=run.notice,
             )
-            if known.get(arch, {}).get("weights") == identity:
-                judged[arch] = known[arch]
-            else:
-                found = judge(network, data[arch], "test", device)
-                judged[arch] = asdict(found) | {"weights": identity}
+            judged[arch] = _judge(known, arch, network, data[arch], identity, device)
             networks[arch] = network.cpu()
         bar.update(len(tuned), len(tuned))
     write_json(files.judged, judged)

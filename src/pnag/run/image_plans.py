@@ -188,13 +188,15 @@ def plan_finetuning_stage(run: ImageRun, supernet: SupernetPlan) -> FinetuningPl
             answers=answers,
             accelerator=run.accelerator,
             epochs=tuning,
+            adapting=run.start.weights is not None,
         )
         write_json(run.run.finetuning_plan, asdict(plan))
 
     run.stage("plan of the fine-tuning", inputs, [run.run.finetuning_plan], work)
     plan = FinetuningPlan(**read_json(run.run.finetuning_plan))
+    whom = "all answers together" if plan.together else f"each of {answers} answer(s)"
     run.display.note(
-        f"{plan.epochs} epoch(s) of fine-tuning for {answers} answer(s): about "
-        f"{answers * plan.minutes:.3g} min [dim](--finetune-epochs)[/dim]"
+        f"{plan.epochs} epoch(s) of fine-tuning for {whom}: about {plan.minutes:.3g} min "
+        "[dim](--finetune-epochs)[/dim]"
     )
     return plan

@@ -1,7 +1,8 @@
 """Which resolutions suit budgets, where a supernet starts from trained weights.
 
-Its networks are as wide as those, so it is the resolution that makes them fast or slow: from one at
-which the largest network is within the least budget to one at which it reaches the greatest.
+Its networks are as wide as those, so it is the resolution that makes them fast or slow. Each budget
+gets the one at which the largest network is just within it, and the greatest budget one at which
+that network reaches it: there smaller networks compete.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from pnag.families.base import Family
 from pnag.run.amounts import amount
 from pnag.run.suited_size import Milliseconds
 
-LADDER = (32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 288, 320)
+LADDER = (32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 256, 288, 320)
 # Of a budget: a few calls tell a latency to about a tenth.
-NEAR = 0.05
+WITHIN, REACHED = 1.05, 0.9
 MOST = 6  # resolutions; each trains a share of the steps
 
 
@@ -45,13 +46,16 @@ def suited_resolutions(
     least, greatest = min(budgets), max(budgets)
     ladder = [pixels for pixels in LADDER if pixels <= max(trained_at, LADDER[0])]
     top = next(
-        (p for p in ladder if milliseconds(of.largest, of, p) >= (1 - NEAR) * greatest), ladder[-1]
+        (p for p in ladder if milliseconds(of.largest, of, p) >= REACHED * greatest), ladder[-1]
     )
     below = [pixels for pixels in ladder if pixels <= top]
-    bottom = next(
-        (p for p in reversed(below) if milliseconds(of.largest, of, p) <= (1 + NEAR) * least),
-        below[0],
-    )
+
+    def largest_within(budget: float) -> int:
+        fits = (p for p in reversed(below) if milliseconds(of.largest, of, p) <= WITHIN * budget)
+        return next(fits, below[0])
+
+    found = sorted({top, *map(largest_within, budgets)})
+    bottom = found[0]
     cheapest = milliseconds(of.smallest, of, bottom)
     if cheapest > least:
         raise PnagError(
@@ -59,7 +63,7 @@ def suited_resolutions(
             f"{bottom}x{bottom} takes about {amount(cheapest)} ms; ask for more with --budgets, or "
             "start from a smaller network (--start)"
         )
-    return _thinned([pixels for pixels in below if pixels >= bottom])
+    return _thinned(found)
 
 
 def _thinned(ladder: Sequence[int]) -> tuple[int, ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from pnag.files import fingerprint
 from pnag.images.batches import eval_batches
 from pnag.images.images import ImageData
 from pnag.images.parts import PartName
+from pnag.images.resolutions import at_resolution
 from pnag.judging.recalibrate import recalibrate
 from pnag.space import AnyArchitecture
 from pnag.supernet.loop import Step, fit, to_device
@@ -24,6 +26,7 @@ from pnag.supernet.settings import FinetuneSettings
 from pnag.supernet.weights import trained
 
 EVAL_BATCH = 250
+MEASURED = 2000  # images that an answer's batch norms are measured on
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,75 @@ def finetune(
     trained(network, folder / f"{identity}.safetensors", identity, accelerator, train)
     to_device(network, accelerator.device)
     return network.eval()
+
+
+def finetune_together(
+    supernet: ElasticNetwork,
+    archs: Sequence[str],
+    data: ImageData,
+    settings: FinetuneSettings,
+    folder: Path,
+    *,
+    identity: str,
+    seed: int,
+    accelerator: Accelerator,
+    watch: Callable[[Step], None] = lambda step: None,
+    notice: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Train the supernet on, in place, on the answers alone: one of them in each step.
+
+    For few epochs: answers share most of their weights, so what one learns helps all. Each gets the
+    same time, as resolutions do in `resolution_of_step`.
+
+    Args:
+        supernet: on the accelerator's device. data: at the largest resolution of all.
+        folder, identity: as in `finetune`.
+
+    Raises:
+        PnagError: if the loss is no longer a number, or a file is damaged.
+    """
+    family = supernet.family
+    chosen = [family.parse(arch) for arch in archs]
+    pixels = [arch.resolution or data.preprocessing.resolution for arch in chosen]
+    inverse = [1 / family.count(a, r).macs for a, r in zip(chosen, pixels, strict=True)]
+    shares = np.array(inverse) / np.sum(inverse)
+
+    def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
+        number = np.random.default_rng([seed, step]).choice(len(chosen), p=shares)
+        logits = supernet(at_resolution(images, pixels[number]), chosen[number])
+        yield F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+
+    def train(checkpoint: Path) -> None:
+        fit(
+            supernet,
+            losses,
+            data,
+            settings.fit,
+            seed=seed,
+            accelerator=accelerator,
+            checkpoint=checkpoint,
+            identity=identity,
+            watch=watch,
+            notice=notice,
+        )
+
+    trained(supernet, folder / f"{identity}.safetensors", identity, accelerator, train)
+    to_device(supernet, accelerator.device)
+    supernet.eval()
+
+
+def measured_subnet(
+    supernet: ElasticNetwork, arch: str, data: ImageData, device: torch.device
+) -> nn.Module:
+    """The plain network of an architecture, in eval mode, its batch norms measured anew.
+
+    Args:
+        data: at the architecture's resolution.
+    """
+    network: nn.Module = supernet.subnet(arch)
+    to_device(network, device)
+    recalibrate(network, data, images=MEASURED, device=device)
+    return network
 
 
 def largest_network(supernet: ElasticNetwork, data: ImageData, device: torch.device) -> nn.Module:

@@ -82,7 +82,7 @@ PHASES: dict[Method, tuple[Phase, ...]] = {
     ),
     "sandwich": (Phase("sandwich", 1.0, 1.0, None, None, None, random=2, sandwich=True),),
     "transfer": (
-        Phase("largest", 0.5, 1.0, random=0),
-        Phase("all", 0.5, 0.5, None, None, None, random=1, sandwich=True, sort=1),
+        Phase("largest", 0.7, 1.0, random=0),
+        Phase("all", 0.3, 0.5, None, None, None, random=1, sandwich=True, sort=1),
     ),
 }

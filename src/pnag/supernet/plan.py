@@ -21,6 +21,12 @@ from pnag.families.depthwise import with_fast_depthwise
 from pnag.images.batches import steps_per_epoch, train_batches
 from pnag.images.feed import Pixels
 from pnag.images.images import ImageData
+from pnag.images.resolutions import (
+    at_resolution,
+    first_step_at,
+    resolution_of_step,
+    step_shares,
+)
 from pnag.judging.subnets import Settings, make_evaluator
 from pnag.supernet.loop import (
     Losses,
@@ -39,6 +45,7 @@ ENOUGH_EPOCHS = 40  # to prefer a wider supernet
 EPOCHS = (6, 200)  # least and most of the supernet
 ADAPTING_EPOCHS = (2, 60)  # from trained weights
 TUNING_EPOCHS = (1, 75)  # the paper's 75 (section E) at most
+ALONE = 8  # epochs that make it worth to fine-tune each answer by itself
 SHARES = {"supernet": 0.6, "collecting": 0.15, "fine-tuning": 0.2}  # of the minutes; rest: timing
 ARCHITECTURES = (200, 4000)  # least and most to collect
 ADAPTING_LEAST = 60  # from trained weights, whose subnets at large resolutions take seconds each
@@ -87,14 +94,16 @@ class CollectingPlan:
 
 @dataclass(frozen=True)
 class FinetuningPlan:
-    """How long to fine-tune each answer.
+    """How long to fine-tune the answers.
 
     Attributes:
-        minutes: that one network should take.
+        epochs: of each answer, or of all `together`, one of them in each step.
+        minutes: that all should take.
     """
 
     epochs: int
     minutes: float
+    together: bool = False
 
 
 def evaluator_settings(
@@ -254,13 +263,16 @@ def plan_finetuning(
     answers: int,
     accelerator: Accelerator,
     epochs: int | None = None,
+    adapting: bool = False,
 ) -> FinetuningPlan:
-    """Time a few steps of fine-tuning a random subnet.
+    """Time a few steps of fine-tuning.
 
     Args:
         settings: with a batch that suits. minutes: for the whole run.
         answers: networks that will be fine-tuned in that time.
-        epochs: what the user has decided already.
+        epochs: of each answer, if the user has decided that already.
+        adapting: whether the supernet started from trained weights: with fewer than `ALONE` epochs
+            for each, its answers are fine-tuned together.
 
     Raises:
         PnagError: if the memory does not suffice.
@@ -271,9 +283,11 @@ def plan_finetuning(
         raise _too_little_memory("fine-tuning", "finetune", settings.fit)
     epoch = step * steps_per_epoch(data, settings.fit.batch_size)
     epoch *= 1 + len(data.validation) / len(data.train)  # on both (`joined.with_validation`)
-    affordable = SHARES["fine-tuning"] * minutes * 60 / (answers * epoch)
-    tuning = epochs or int(np.clip(affordable, *TUNING_EPOCHS))
-    return FinetuningPlan(tuning, round(tuning * epoch / 60, 2))
+    affordable = SHARES["fine-tuning"] * minutes * 60 / epoch
+    together = adapting and not epochs and affordable < ALONE * answers
+    tuning = epochs or int(np.clip(affordable / (1 if together else answers), *TUNING_EPOCHS))
+    networks = 1 if together else answers
+    return FinetuningPlan(tuning, round(networks * tuning * epoch / 60, 2), together)
 
 
 def _if_memory_suffices(work: Callable[[], float]) -> float | None:
@@ -312,8 +326,9 @@ def _supernet_step(
         if phase.epochs < LONG:
             costs.append(costs[-1])  # it draws as the one before, or a little less
             continue
-        losses = phase_losses(model, phase, settings, teacher if number else None, 0)
-        costs.append(_step_seconds(losses, images, labels, settings.fit, accelerator))
+        losses = phase_losses(model, phase, settings, teacher if number else None, seed=0)
+        drawn = family.space.resolutions
+        costs.append(_step_seconds(losses, images, labels, settings.fit, accelerator, drawn))
         model.zero_grad()
     return float(np.dot([phase.epochs for phase in phases], costs))
 
@@ -321,7 +336,7 @@ def _supernet_step(
 def _finetune_step(
     data: ImageData, settings: FinetuneSettings, family: Family, accelerator: Accelerator
 ) -> float:
-    """Seconds of a step with a random subnet."""
+    """Seconds of a step with a random subnet, at the resolutions that are drawn for steps."""
     supernet = family.supernet(len(data.classes))
     to_device(supernet, accelerator.device)
     arch = family.sample(1, np.random.default_rng(0))[0]
@@ -329,22 +344,36 @@ def _finetune_step(
     with_fast_depthwise(network)
     pixels = Pixels(data.train, accelerator.device)
     images, labels = _batch(data, settings.fit, pixels, accelerator)
+    drawn = family.space.resolutions
 
     def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
+        images = at_resolution(images, resolution_of_step(drawn, 0, step))
         yield torch.nn.functional.cross_entropy(network(images), labels)
 
-    return _step_seconds(losses, images, labels, settings.fit, accelerator)
+    return _step_seconds(losses, images, labels, settings.fit, accelerator, drawn)
 
 
 def _step_seconds(
-    losses: Losses, images: Tensor, labels: Tensor, fit: FitSettings, accelerator: Accelerator
+    losses: Losses,
+    images: Tensor,
+    labels: Tensor,
+    fit: FitSettings,
+    accelerator: Accelerator,
+    resolutions: Sequence[int] = (),
 ) -> float:
+    """Seconds of a step, on average over the resolutions that are drawn for steps."""
     scaler = make_scaler(accelerator)
 
-    def step(turn: int) -> None:
-        add_gradients(losses, images, labels, turn, fit.accumulate, accelerator, scaler)
+    def step(number: int) -> None:
+        add_gradients(losses, images, labels, number, fit.accumulate, accelerator, scaler)
 
-    return _seconds(step, accelerator.device)
+    if not resolutions:
+        return _seconds(step, accelerator.device)
+    # One step at each, after one that warms up: at the largest it takes many times as long.
+    numbers = [first_step_at(each, resolutions) for each in resolutions]
+    step(numbers[-1])
+    each = [_timed(step, number, accelerator.device) for number in numbers]
+    return float(np.dot(step_shares(resolutions), each))
 
 
 def _batch(
@@ -366,11 +395,12 @@ def _batch(
 
 def _seconds(work: Callable[[int], object], device: torch.device) -> float:
     """Mean of all turns but the first, which warms up."""
-    taken = []
-    for turn in range(TURNS):
-        started = time.perf_counter()
-        work(turn)
-        if device.type == "cuda":  # it is timed only when asked for a result
-            torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - started)
-    return float(np.mean(taken[1:]))
+    return float(np.mean([_timed(work, turn, device) for turn in range(TURNS)][1:]))
+
+
+def _timed(work: Callable[[int], object], turn: int, device: torch.device) -> float:
+    started = time.perf_counter()
+    work(turn)
+    if device.type == "cuda":  # it is timed only when asked for a result
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
