@@ -8,9 +8,10 @@ BIN := $(VENV)/bin
 run: $(VENV)/.installed
 	$(BIN)/pnag run --out runs/this-machine
 
-# The paper's tables and figures, from the finished `make run`.
-experiment: run
-	$(BIN)/pnag experiment cpu --run runs/this-machine
+# The paper's tables and figures, from a run at the paper's resolution.
+experiment: $(VENV)/.installed
+	$(BIN)/pnag run --resolutions 224 --out runs/paper
+	$(BIN)/pnag experiment cpu --run runs/paper
 
 # Two workers of one thread each: most tests run `pnag` as a process of its own.
 test: $(VENV)/.installed

@@ -107,3 +107,18 @@ def _others() -> Quadratic:
     state = load_file(AT_OTHERS)
     numbers = [state[name].astype(np.float64) for name in ("constant", "linear", "pairs")]
     return Quadratic(state["resolutions"], *numbers)
+
+
+@dataclass(frozen=True)
+class ImagenetTop1:
+    """`imagenet_top1` of a space whose architectures choose among resolutions."""
+
+    space: SearchSpace
+
+    def predict(self, tokens: Tokens) -> Floats:
+        """(N,) fractions for (N, 46) tokens, the first of which is the resolution."""
+        top1, places = np.empty(len(tokens)), self.space.resolution_ids(tokens)
+        for place, pixels in enumerate(self.space.resolutions):
+            rows = places == place
+            top1[rows] = imagenet_top1(tokens[rows][:, 1:], pixels)
+        return top1

@@ -290,7 +290,7 @@ def test_a_description_of_another_supernet_is_refused(digits: ImageData, tmp_pat
 
 
 def test_a_run_of_imagenet_takes_weights_of_its_own_size_only(run: Path, supernet: Path) -> None:
-    (run / "recipe.yaml").write_text(yaml.safe_dump({"source": "imagenet"}))
+    (run / "recipe.yaml").write_text(yaml.safe_dump({"source": "imagenet", "resolutions": [224]}))
     result = call(run, "--weights", supernet, "--to", "timm")
     assert result.exit_code == 2
     assert f"{run} has width-mult 1, and the supernet of {supernet} has 0.25" in said(result)

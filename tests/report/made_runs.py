@@ -135,4 +135,4 @@ def _trained(run: RunDirectory, answers: list[Answer]) -> None:
 def unfinished_run(path: Path) -> None:
     """A directory as a run leaves it that was stopped early."""
     path.mkdir()
-    write_text(path / "recipe.yaml", yaml.safe_dump({"source": "imagenet"}))
+    write_text(path / "recipe.yaml", yaml.safe_dump({"source": "imagenet", "resolutions": [224]}))

@@ -98,7 +98,7 @@ def test_metrics_of_a_shaken_ladder(tmp_path: Path) -> None:
                for a in json.loads(run.metrics.read_text())["answers"]]  # fmt: skip
     costs = front["cost"].tolist()[:3]
     FrontCalibration(0.0, 1.0, costs, costs, 463, 0.31).save(run.front_calibration)
-    metrics = collect_metrics(run, make_recipe({}), Size(), answers)
+    metrics = collect_metrics(run, make_recipe({"resolutions": [224]}), Size(), answers)
     assert metrics["busy"] == [f"The times of the front's networks are unsure: {BUSY}."]
 
 
@@ -111,7 +111,7 @@ def test_the_stages_of_a_run_tell_it(
 ) -> None:
     """Ladder and proof; told again where the times are reused."""
     make_run(tmp_path, "imagenet")
-    run, recipe = RunDirectory(tmp_path), make_recipe({})
+    run, recipe = RunDirectory(tmp_path), make_recipe({"resolutions": [224]})
     monkeypatch.setattr(stages, "time_in_turns", lambda run, recipe, networks, *_: shaken(networks))
     monkeypatch.setattr(stages, "LADDER", 3)
     for _ in range(2):

@@ -134,9 +134,11 @@ def test_a_section_names_what_does_not_fit_together() -> None:
 
 @pytest.mark.parametrize("source", [{}, SOURCES["images"], SOURCES["table"]])
 def test_accuracies_of_another_resolution_are_refused(source: dict[str, Any]) -> None:
-    with pytest.raises(PnagError, match=r"resolution is 128: needs 224: .*images\.resolution"):
-        make_recipe(source | {"resolution": 128})
-    assert make_recipe(source | {"resolution": 224}).resolution == 224
+    with pytest.raises(PnagError, match=r"resolutions is \(112,\): needs some of 128, 160, 192, "):
+        make_recipe(source | {"resolution": 112})
+    assert make_recipe(source | {"resolution": 224}).resolutions == (224,)
+    assert make_recipe(source | {"resolutions": [224, 160]}).resolutions == (160, 224)
+    assert make_recipe(source).resolutions == (128, 160, 192, 224)
 
 
 class _Sum:

@@ -16,8 +16,11 @@ from pnag.consoles import make_console
 def experiment(
     device: Annotated[str, typer.Argument(metavar="DEVICE", help="cpu, gpu or mobile.")],
     run_directory: Annotated[
-        Path, typer.Option("--run", help="A finished `make run`, whose device is measured.")
-    ] = Path("runs/this-machine"),
+        Path,
+        typer.Option(
+            "--run", help="A finished `pnag run --resolutions 224`, whose device is measured."
+        ),
+    ] = Path("runs/paper"),
     budgets: Annotated[
         str | None,
         typer.Option(help="Comma list in ms; five stand for the paper's. [default: its, scaled]"),

@@ -226,8 +226,9 @@ ImageResolutions = Annotated[
     str | None,
     typer.Option(
         "--resolutions",
-        help="Of --images in pixels, a comma list that architectures choose from, such as "
-        "64,96,128. [default: one, or with trained weights what suits --budgets]",
+        help="Of images in pixels, a comma list that architectures choose from, such as "
+        "64,96,128. [default: 128,160,192,224; with --images one, or with trained weights what "
+        "suits --budgets]",
     ),
 ]
 StartFrom = Annotated[

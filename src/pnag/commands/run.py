@@ -270,6 +270,8 @@ def _image_values(
     if values.get("source") != "images":
         if "source" not in _section(values, "images"):
             values.pop("images", None)  # a recipe's defaults for runs on images, which this is not
+        if values.get("source", "imagenet") == "imagenet" and "resolutions" in given:
+            values["resolutions"] = given.pop("resolutions")
         if given or train_method:
             first = next(iter(given), "train_method").replace("_", "-")
             raise PnagError(f"--{first} goes with --images, which is not given")

@@ -30,7 +30,7 @@ from pnag.search.predictor import PredictorSettings
 from pnag.space.sharing import SHARED
 from pnag.supernet.settings import FinetuneSettings, Precision, SupernetSettings
 
-IMAGENET_RESOLUTION = 224  # of the predictor's top-1
+IMAGENET_RESOLUTIONS = (128, 160, 192, 224)  # that the predictor of ImageNet's top-1 knows
 
 
 class _Strict(BaseModel):
@@ -92,7 +92,8 @@ class Recipe(_Strict):
     supernet: SupernetSettings = SupernetSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0
-    resolution: Annotated[int, Interval(ge=1, le=4096)] = IMAGENET_RESOLUTION
+    # of ImageNet's images; those of own images are in `images`, and a table has none
+    resolutions: tuple[int, ...] = IMAGENET_RESOLUTIONS
     architectures: Annotated[int, Interval(ge=100, le=1_000_000)] = 16000
     trained_budgets: Annotated[int, Interval(ge=2, le=1000)] = 10
     budgets: tuple[Annotated[float, Interval(gt=0)], ...] = ()
@@ -107,17 +108,25 @@ class Recipe(_Strict):
     generator: GeneratorSettings = GeneratorSettings()
     front: FrontSettings = FrontSettings()
 
-    @field_validator("resolution")
+    @model_validator(mode="before")
     @classmethod
-    def _that_accuracies_are_of(cls, resolution: int) -> int:
-        """Of networks of own images `images.resolution` tells; a table has none."""
-        if resolution != IMAGENET_RESOLUTION:
+    def _one_resolution(cls, values: Any) -> Any:
+        """`resolution: 224` of a recipe means that one alone."""
+        if isinstance(values, dict) and "resolution" in values:
+            values = dict(values)
+            values["resolutions"] = (values.pop("resolution"),)
+        return values
+
+    @field_validator("resolutions")
+    @classmethod
+    def _that_accuracies_are_of(cls, resolutions: tuple[int, ...]) -> tuple[int, ...]:
+        known = ", ".join(map(str, IMAGENET_RESOLUTIONS))
+        if not resolutions or set(resolutions) - set(IMAGENET_RESOLUTIONS):
             raise ValueError(
-                f"needs {IMAGENET_RESOLUTION}: the predictor of ImageNet's top-1 knows no other "
-                "resolution, and its answers would be wrong; networks of your own images take "
-                "theirs from images.resolution (--resolution with --images)"
+                f"needs some of {known}: the predictor of ImageNet's top-1 knows no other; "
+                "networks of your own images take theirs from --resolutions with --images"
             )
-        return resolution
+        return tuple(sorted(set(resolutions)))
 
     @field_validator("budgets", mode="before")
     @classmethod

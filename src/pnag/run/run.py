@@ -26,7 +26,7 @@ from pnag.run.recipe import (
 )
 from pnag.run.run_directory import RunDirectory, held_run
 from pnag.run.search_stages import search_stages
-from pnag.run.size import Size
+from pnag.run.size import Size, family_of_recipe
 from pnag.run.stages import (
     answer_stage,
     ask_stage,
@@ -101,7 +101,7 @@ def _run(
         return _from_table(run, recipe, recipe.table, display)
     if recipe.images is not None:
         return _from_images(run, recipe, display, ray_address)
-    size = Size(recipe.resolution)
+    size = Size(max(recipe.resolutions), family_of_recipe(recipe).name)
     latency_stage(run, recipe, size, display)
     imagenet_table_stage(run, recipe, size, display)
     search_stages(run, recipe, display)

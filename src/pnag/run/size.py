@@ -67,8 +67,11 @@ class Size:
 def family_of_recipe(recipe: Recipe) -> Family:
     """The family of a run's architectures; of one on images once its supernet is planned."""
     images = recipe.images
+    if recipe.table is not None:
+        return family(recipe.table.family or DEFAULT)
     if images is None:
-        return family((recipe.table and recipe.table.family) or DEFAULT)
+        fixed = recipe.resolutions == (Size.resolution,)
+        return family(DEFAULT) if fixed else family(DEFAULT).with_resolutions(recipe.resolutions)
     if images.family not in (None, DEFAULT):
         return family(images.family)
     return family(of_width(images.width_mult or 1.0))

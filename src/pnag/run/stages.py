@@ -138,7 +138,7 @@ def imagenet_table_stage(run: RunDirectory, recipe: Recipe, size: Size, display:
         "weights": file_fingerprint(IMAGENET_WEIGHTS),
         "latency": file_fingerprint(run.latency_model),
         "architectures": recipe.architectures,
-        "resolution": size.resolution,
+        "resolutions": recipe.resolutions,
         "seed": recipe.seed,
     }
 

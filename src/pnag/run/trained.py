@@ -18,6 +18,7 @@ from pnag.cost.front_calibration import FrontCalibration
 from pnag.cost.latency_model import LatencyModel
 from pnag.errors import PnagError
 from pnag.files import write_bytes
+from pnag.imagenet import ImagenetTop1
 from pnag.run.amounts import rounded_up
 from pnag.run.run_directory import RunDirectory
 from pnag.run.tables import read_table
@@ -48,14 +49,16 @@ def _load_cost(run: RunDirectory, space: SearchSpace) -> Predicts:
     return Predictor.load(path, space)
 
 
-def _load_accuracy(path: Path, space: SearchSpace) -> Predictor | GaussianProcess:
+def _load_accuracy(path: Path, space: SearchSpace) -> Predicts:
     """The shipped predictor of ImageNet accuracies, or a Gaussian process of one's own table."""
     try:
         with safe_open(path, "pt") as file:
             shipped = "pnag_predictor" in (file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise PnagError(f"cannot read {path}: {error}; run `pnag run` again") from error
-    return Predictor.load(path, space) if shipped else load_gaussian_process(path, space)
+    if not shipped:
+        return load_gaussian_process(path, space)
+    return ImagenetTop1(space) if space.resolutions else Predictor.load(path, space)
 
 
 def save_gaussian_process(process: GaussianProcess, path: Path) -> None:

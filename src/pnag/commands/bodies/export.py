@@ -40,7 +40,7 @@ from pnag.judging.recalibrate import recalibrate
 from pnag.run.budgets import Budget
 from pnag.run.named_family import named_family
 from pnag.run.preprocessing import imagenet_classes, normalised_by, preprocessing_of
-from pnag.run.size import Size
+from pnag.run.size import Size, family_of_recipe
 
 CALIBRATION_IMAGES = 300  # as many as NNCF takes by default
 COMPARED_IMAGES = 1000
@@ -186,12 +186,16 @@ def _of_run(run: FinishedRun, asked: Asked) -> Iterator[Exportable]:
     if run.of_images:
         yield from (finetuned(run, answer) for answer in answers)
         return
-    whose = None
-    if run.recipe.source == "imagenet":
-        own = Size(run.recipe.resolution).identity()
-        asked, whose = replace(asked, **own), run.files.path
-    make = _maker(asked, whose)
-    yield from (make(answer["arch"], name_of(run, answer)) for answer in answers)
+    if run.recipe.source != "imagenet":
+        make = _maker(asked)
+        yield from (make(answer["arch"], name_of(run, answer)) for answer in answers)
+        return
+    size = Size(family=family_of_recipe(run.recipe).name)
+    for answer in answers:
+        # Networks of the fixed family: the published weights know of no resolution.
+        text, pixels = answer["arch"].partition("@")[0], size.pixels(answer["arch"])
+        make = _maker(replace(asked, **Size(pixels).identity()), run.files.path)
+        yield make(text, name_of(run, answer))
 
 
 def _images(

@@ -107,7 +107,7 @@ class Study:
     @property
     def size(self) -> Size:
         """Of the run's networks."""
-        return Size(self.recipe.resolution)
+        return Size()
 
     @property
     def rank(self) -> dict[float, int]:
@@ -141,6 +141,12 @@ def open_study(path: Path, device: str, budgets: list[float]) -> Study:
         raise PnagError(
             f"the run {path} is of {recipe.source}: the paper's study needs ImageNet accuracies, "
             "as `make run` has them"
+        )
+    if recipe.resolutions != (Size.resolution,):
+        raise PnagError(
+            f"the networks of {path} choose among {', '.join(map(str, recipe.resolutions))} "
+            f"pixels, and the paper's are of {Size.resolution}: make a run of its own with "
+            f"`pnag run --resolutions {Size.resolution} --out DIRECTORY`"
         )
     # Now, and not after all searches, comes what is missing to build and to time the networks.
     check_makers(zoo_networks(device))
