@@ -93,7 +93,7 @@ class Recipe(_Strict):
     finetune: FinetuneSettings = FinetuneSettings()
     seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0
     # of ImageNet's images; those of own images are in `images`, and a table has none
-    resolutions: tuple[int, ...] = IMAGENET_RESOLUTIONS
+    resolutions: tuple[Annotated[int, Interval(ge=32, le=4096)], ...] = IMAGENET_RESOLUTIONS
     architectures: Annotated[int, Interval(ge=100, le=1_000_000)] = 16000
     trained_budgets: Annotated[int, Interval(ge=2, le=1000)] = 10
     budgets: tuple[Annotated[float, Interval(gt=0)], ...] = ()
