@@ -17,9 +17,6 @@ from pnag.run.finished_supernet import (
 from pnag.run.image_run import ImageRun
 from pnag.run.stages import DEFAULT_BUDGETS
 from pnag.supernet.plan import (
-    ADAPTING_LEAST,
-    ARCHITECTURES,
-    SHARES,
     VALIDATION,
     CollectingPlan,
     FinetuningPlan,
@@ -27,6 +24,7 @@ from pnag.supernet.plan import (
     plan_collecting,
     plan_finetuning,
     plan_supernet,
+    share_of,
     suited_batch,
 )
 from pnag.supernet.processes import from_main
@@ -96,7 +94,8 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
         f"{plan.batch_size}, {plan.precision}: about {plan.minutes:.3g} "
         "min [dim](--minutes, --width-mult, --epochs)[/dim]"
     )
-    if run.suited and not finished and plan.minutes > 1.1 * SHARES["supernet"] * asked.minutes:
+    planned = share_of("supernet", settings.method == "transfer") * asked.minutes
+    if run.suited and not finished and plan.minutes > 1.1 * planned:
         run.display.note(
             "[yellow]note:[/yellow] no smaller supernet reaches the budgets, and training this "
             f"one takes longer than --minutes {asked.minutes:g} allows: give more, or smaller "
@@ -129,7 +128,7 @@ def plan_collecting_stage(run: ImageRun, supernet: SupernetPlan) -> CollectingPl
             device=run.accelerator.device,
             precision=images.precision,
             architectures=images.architectures,
-            least=ADAPTING_LEAST if run.start.weights else ARCHITECTURES[0],
+            adapting=run.start.weights is not None,
         )
         write_json(run.run.collecting_plan, asdict(plan))
 

@@ -46,7 +46,11 @@ EPOCHS = (6, 200)  # least and most of the supernet
 ADAPTING_EPOCHS = (2, 60)  # from trained weights
 TUNING_EPOCHS = (1, 75)  # the paper's 75 (section E) at most
 ALONE = 8  # epochs that make it worth to fine-tune each answer by itself
-SHARES = {"supernet": 0.6, "collecting": 0.15, "fine-tuning": 0.2}  # of the minutes; rest: timing
+# Of the minutes; the rest is for timing.
+SHARES = {"supernet": 0.6, "collecting": 0.15, "fine-tuning": 0.2}
+# From trained weights choices differ less, and a step for the answers is worth more than one for
+# all subnets.
+ADAPTING_SHARES = {"supernet": 0.45, "collecting": 0.1, "fine-tuning": 0.35}
 ARCHITECTURES = (200, 4000)  # least and most to collect
 ADAPTING_LEAST = 60  # from trained weights, whose subnets at large resolutions take seconds each
 # Images that a subnet is judged on. All are judged on the same ones, whose chance no number of
@@ -104,6 +108,15 @@ class FinetuningPlan:
     epochs: int
     minutes: float
     together: bool = False
+
+
+def share_of(stage: str, adapting: bool) -> float:
+    """The share of a run's minutes that a stage gets.
+
+    Args:
+        adapting: whether the supernet starts from trained weights.
+    """
+    return (ADAPTING_SHARES if adapting else SHARES)[stage]
 
 
 def evaluator_settings(
@@ -180,7 +193,7 @@ def plan_supernet(
     Raises:
         PnagError: if the memory does not suffice for the narrowest.
     """
-    seconds = SHARES["supernet"] * minutes * 60
+    seconds = share_of("supernet", settings.method == "transfer") * minutes * 60
     suited = suited_batch(settings.fit, data, accelerator.num_processes, accelerator.device)
     check_parts(suited, accelerator)
     for family in families:
@@ -231,14 +244,14 @@ def plan_collecting(
     device: torch.device,
     precision: Precision | None = None,
     architectures: int | None = None,
-    least: int = ARCHITECTURES[0],
+    adapting: bool = False,
 ) -> CollectingPlan:
     """Time a few random subnets.
 
     Args:
         minutes: for the whole run.
         precision, architectures: what the user has decided already.
-        least: architectures that are judged however long it takes.
+        adapting: whether the supernet started from trained weights.
     """
     settings = evaluator_settings(device, precision=precision)
     supernet = family.supernet(len(data.classes))
@@ -249,7 +262,8 @@ def plan_collecting(
         evaluator.correct(space.encode(family.covering()))
     tokens = space.sample(TURNS, np.random.default_rng(0))
     each = _seconds(lambda turn: evaluator.accuracies(tokens[turn : turn + 1]), device)
-    affordable = SHARES["collecting"] * minutes * 60 / each
+    affordable = share_of("collecting", adapting) * minutes * 60 / each
+    least = ADAPTING_LEAST if adapting else ARCHITECTURES[0]
     collected = architectures or int(np.clip(affordable, least, ARCHITECTURES[1]))
     return CollectingPlan(collected, settings.precision, round(collected * each / 60, 2))
 
@@ -283,7 +297,7 @@ def plan_finetuning(
         raise _too_little_memory("fine-tuning", "finetune", settings.fit)
     epoch = step * steps_per_epoch(data, settings.fit.batch_size)
     epoch *= 1 + len(data.validation) / len(data.train)  # on both (`joined.with_validation`)
-    affordable = SHARES["fine-tuning"] * minutes * 60 / epoch
+    affordable = share_of("fine-tuning", adapting) * minutes * 60 / epoch
     together = adapting and not epochs and affordable < ALONE * answers
     tuning = epochs or int(np.clip(affordable / (1 if together else answers), *TUNING_EPOCHS))
     networks = 1 if together else answers

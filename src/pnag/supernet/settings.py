@@ -101,8 +101,8 @@ class FinetuneFit(FitSettings):
 
 # From trained weights, where the recipe leaves both as they are: AdamW learns new classes in fewer
 # steps than SGD does (`benchmarks/README.md`).
-ADAPTING = FitSettings(optimizer="adamw", learning_rate=1e-3, warmup=0.1, weight_decay=0.05)
-ADAPTING_ONE = FinetuneFit(optimizer="adamw", learning_rate=3e-4, warmup=0.1, weight_decay=0.05)
+ADAPTING = FitSettings(optimizer="adamw", learning_rate=2e-3, warmup=0.1, weight_decay=0.05)
+ADAPTING_ONE = FinetuneFit(optimizer="adamw", learning_rate=1e-3, warmup=0.1, weight_decay=0.05)
 
 
 @dataclass(frozen=True)
