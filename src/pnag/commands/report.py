@@ -30,7 +30,7 @@ def report(
         from pnag.report.figures import write_figures
 
         for path in write_figures(
-            figures, results.path, results.metrics, results.sampled, results.front
+            figures, results.path, results.metrics, results.sampled, results.front, results.family
         ):
             typer.echo(path)
 

@@ -8,8 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from pnag.families import Family
+from pnag.families.registry import family_of
 from pnag.files import read_json
 from pnag.report.cells import answer_cells, answer_header, measured_cell, what_accuracy_means
+from pnag.report.drawing import drawing, drawings, legend
 from pnag.report.markup import escape, page, section, table
 from pnag.report.series import curve, short
 
@@ -22,6 +25,7 @@ def write_report(
     sampled: pd.DataFrame,
     front: pd.DataFrame,
     export_options: str,
+    family: Family,
 ) -> str:
     """The page of a run directory, as HTML.
 
@@ -31,12 +35,13 @@ def write_report(
             `cost`, `params` and `macs` of the front by growing cost. Both as they are shown: ms
             are corrected by the timed ladder.
         export_options: of `pnag export`, for its networks.
+        family: of its architectures, for their pictures.
     """
     cost_name = cost_name_of(metrics)
     return page(
         "page.html",
         "page.js",
-        _data(path, metrics, sampled, front, export_options),
+        _data(path, metrics, sampled, front, export_options, family),
         title=f"pnag: {escape(path.resolve().name)}",
         about=about(metrics),
         busy=unsure_times(metrics.get("busy", [])),
@@ -72,9 +77,14 @@ def about(metrics: dict[str, Any]) -> str:
     threads = "1 thread" if d["threads"] == 1 else f"{d['threads']} threads"
     return (
         f"Networks for <b>{escape(d['device'])}</b>: {escape(d['runtime'])} "
-        f"{escape(d['version'])}, {threads}, batch {d.get('batch', 1)}, "
-        f"{d['resolution']}×{d['resolution']} pixels."
+        f"{escape(d['version'])}, {threads}, batch {d.get('batch', 1)}, {_pixels(d)}."
     )
+
+
+def _pixels(device: dict[str, Any]) -> str:
+    """The size of the images; where architectures choose it, all sizes."""
+    sizes = family_of(device).space.resolutions or (device["resolution"],)
+    return f"{', '.join(f'{size}×{size}' for size in sizes)} pixels"
 
 
 def unsure_times(warnings: list[str]) -> str:
@@ -94,7 +104,7 @@ def size_options(device: dict[str, Any]) -> str:
     )
 
 
-def front_columns(front: pd.DataFrame) -> dict[str, list[Any]]:
+def front_columns(front: pd.DataFrame, family: Family) -> dict[str, list[Any]]:
     """The front for the page's script; costs in full, so that it answers as `pnag generate`."""
     return {
         "arch": front["arch"].tolist(),
@@ -102,6 +112,7 @@ def front_columns(front: pd.DataFrame) -> dict[str, list[Any]]:
         "cost": front["cost"].tolist(),
         "params": front["params"].tolist(),
         "macs": front["macs"].tolist(),
+        "drawing": drawings(family, front["arch"]),
     }
 
 
@@ -116,6 +127,7 @@ def _data(
     sampled: pd.DataFrame,
     front: pd.DataFrame,
     export_options: str,
+    family: Family,
 ) -> dict[str, Any]:
     """Everything that the page's script shows."""
     cloud = sampled.sample(min(CLOUD, len(sampled)), random_state=0)
@@ -138,10 +150,13 @@ def _data(
         if is_percent(metrics)
         else "architectures of the table",
         "exportOptions": export_options,
-        "front": front_columns(front),
+        "legend": legend(family).as_json(),
+        "front": front_columns(front, family),
         "table": {name: short(cloud[name].tolist()) for name in ("accuracy", "cost")},
         "answers": [
-            {name: answer[name] for name in kept if name in answer} for answer in metrics["answers"]
+            {name: answer[name] for name in kept if name in answer}
+            | {"drawing": drawing(family, answer["arch"]).as_json()}
+            for answer in metrics["answers"]
         ],
         "known": [
             {name: network[name] for name in ("name", "top1", "measured_ms", "measured_spread")}

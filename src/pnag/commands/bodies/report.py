@@ -29,7 +29,7 @@ class Results:
         sampled: columns `arch`, `accuracy` and `cost` of the table.
         front: as of `architecture_table`, by growing cost: the answer to any budget is the last row
             within it. Costs in both are corrected by the timed ladder.
-        export_options: of `pnag export`, for its networks.
+        export_options: of `pnag export`, for its networks. family: of its architectures.
     """
 
     path: Path
@@ -37,6 +37,7 @@ class Results:
     sampled: pd.DataFrame
     front: pd.DataFrame
     export_options: str
+    family: Family
 
 
 def load_results(path: Path) -> Results:
@@ -64,7 +65,7 @@ def results_of(run: RunDirectory, metrics: dict[str, Any]) -> Results:
     size = size_measured(metrics, of)
     front = load_calibrated_front(run, size.of.space)
     rows = architecture_table(front.tokens, front.accuracy, front.cost, size)
-    return Results(run.path, metrics, sampled, rows, export_options(run.path, {}))
+    return Results(run.path, metrics, sampled, rows, export_options(run.path, {}), size.of)
 
 
 def size_measured(metrics: dict[str, Any], of: Family) -> Size:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from pnag.commands.bodies.search import problem_of
 from pnag.cost.front_calibration import FrontCalibration
@@ -22,6 +23,7 @@ from pnag.deploy.zoo import PRINTED, ZOO, Network, PrintedRow, check_makers
 from pnag.deploy.zoo.network import PNAG, Ours
 from pnag.errors import PnagError
 from pnag.files import file_fingerprint, read_json, write_json, write_text
+from pnag.report.drawing import drawing, legend
 from pnag.report.figures import architecture_columns, save_figure
 from pnag.run.display import Display
 from pnag.run.recipe import Recipe, load_recipe, make_recipe
@@ -456,6 +458,12 @@ def draw_figures(
     shapes = figures.Shapes.of_weights(
         weight_shapes(study.run.generator), weight_shapes(study.run.evaluator)
     )
+    of = study.size.of
+
+    def architectures(columns: dict[str, str]) -> Figure:
+        drawn = [(title, drawing(of, arch)) for title, arch in columns.items()]
+        return architecture_columns(drawn, legend(of))
+
     drawn = {
         "A-models": lambda: figures.models(shapes),
         "B-convergence": lambda: figures.convergence(
@@ -472,14 +480,11 @@ def draw_figures(
             f"{study.paper.title} in the paper; here {_machine(study)}"
             + (f"\n{found['busy']}" if found["busy"] else ""),
         ),
-        f"{pictures}-found-here": lambda: architecture_columns(
-            [(f"{b} ms", row["arch"]) for b, row in zip(budgets, answers["pnag"], strict=True)]
+        f"{pictures}-found-here": lambda: architectures(
+            {f"{b} ms": row["arch"] for b, row in zip(budgets, answers["pnag"], strict=True)}
         ),
-        f"{pictures}-of-the-paper": lambda: architecture_columns(
-            [
-                (f"PNAG-{budget:g}", arch)
-                for budget, arch in papers_architectures(study.device).items()
-            ]
+        f"{pictures}-of-the-paper": lambda: architectures(
+            {f"PNAG-{b:g}": arch for b, arch in papers_architectures(study.device).items()}
         ),
         "table-histograms": lambda: figures.table_histograms(
             study.cost(problem.tokens), problem.accuracy, "ms"
