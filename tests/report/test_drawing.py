@@ -78,7 +78,9 @@ def page_of(folder: Path, family: Family) -> tuple[dict[str, Any], Path]:
     front = pd.DataFrame(rows)
     page = folder / "report.html"
     write_text(page, write_report(folder, metrics, front, front, "", family))
-    return json.loads(re.findall(r'<script[^>]*id="data"[^>]*>(.*?)</script>', page.read_text())[0]), page
+    return json.loads(
+        re.findall(r'<script[^>]*id="data"[^>]*>(.*?)</script>', page.read_text())[0]
+    ), page
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -124,7 +126,8 @@ def test_a_browser_draws_it(name: str, browser: Chromium, tmp_path: Path) -> Non
     assert arch in data["front"]["arch"]
     drawn = browser.run(
         "[...document.querySelectorAll('#picture .unit')].map(unit => "
-        "[...unit.querySelectorAll('.block')].map(block => block.innerText.split(/\\s+/).join(' ')))"
+        "[...unit.querySelectorAll('.block')].map(block => "
+        "[...block.children].map(span => span.textContent).join(' ')))"
     )
     assert drawn == [[f"{k}×{k} e{w}" for k, w in unit] for unit in bars(family, arch)]
     assert browser.errors == []
