@@ -18,6 +18,7 @@ from pnag.files import write_json, write_text
 from pnag.report.drawing import drawing, legend
 from pnag.report.figures import architecture_columns, save_figure
 from pnag.report.page import write_report
+from pnag.report.results import Results
 from pnag.space import BaseArchitecture
 
 FAMILIES = ["ofa-mobilenetv3", "ofa-mobilenetv3@128,192", "timm/mobilenetv3_large_100",
@@ -77,7 +78,7 @@ def page_of(folder: Path, family: Family) -> tuple[dict[str, Any], Path]:
     write_json(folder / "logs" / "generator.json", {"accuracy_within_budget": [0.7]})
     front = pd.DataFrame(rows)
     page = folder / "report.html"
-    write_text(page, write_report(folder, metrics, front, front, "", family))
+    write_text(page, write_report(Results(folder, metrics, front, front, "", family)))
     return json.loads(
         re.findall(r'<script[^>]*id="data"[^>]*>(.*?)</script>', page.read_text())[0]
     ), page

@@ -18,47 +18,37 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from pnag.families import Family
-from pnag.files import read_json, write_bytes
+from pnag.files import write_bytes
 from pnag.report.drawing import Bar, Drawing, Legend, drawing, legend
+from pnag.report.results import Results
 
 ANSWER, KNOWN, FRONT, CLOUD = "#d6336c", "#1c7ed6", "#2b8a3e", "#ced4da"
 KERNEL_COLOURS = {3: "#6cbcf2", 5: "#f2a94b", 7: "#e584c0"}  # those of the page
 LINES = "lines: the middle half of the turns"  # through measured points
 
 
-def write_figures(
-    folder: Path,
-    run: Path,
-    metrics: dict[str, Any],
-    sampled: pd.DataFrame,
-    front: pd.DataFrame,
-    family: Family,
-) -> list[Path]:
+def write_figures(folder: Path, results: Results) -> list[Path]:
     """Write every figure of a run into a folder, as SVG and as PNG of 200 dots per inch.
-
-    Args:
-        run: its directory, for its logs. metrics, sampled, front, family: as of
-            `page.write_report`.
 
     Returns:
         The files.
     """
-    losses = read_json(run / "logs" / "evaluator.json")["ranking_loss"]
-    rewards = read_json(run / "logs" / "generator.json")["accuracy_within_budget"]
+    metrics, family = results.metrics, results.family
+    losses = results.log("evaluator")["ranking_loss"]
+    rewards = results.log("generator")["accuracy_within_budget"]
     columns = [
         (f"{a['budget']:g} {metrics['unit']}", drawing(family, a["arch"]))
         for a in metrics["answers"]
     ]
     figures = {
-        "accuracy_over_cost": accuracy_over_cost(metrics, sampled, front),
+        "accuracy_over_cost": accuracy_over_cost(metrics, results.sampled, results.front),
         "training": training_curves(losses, rewards),
         "architectures": architecture_columns(columns, legend(family)),
     }
     if "latency" in metrics:
         figures["latency_model"] = predicted_over_measured(metrics)
     if metrics["source"] == "images":
-        figures["supernet"] = supernet_curves(read_json(run / "logs" / "supernet.json")["rows"])
+        figures["supernet"] = supernet_curves(results.log("supernet")["rows"])
     files = []
     for name, figure in figures.items():
         files += save_figure(figure, folder / name)
