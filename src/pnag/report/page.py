@@ -30,7 +30,7 @@ def write_report(results: Results) -> str:
         busy=unsure_times(metrics.get("busy", [])),
         unit=escape(metrics["unit"]),
         cost_name=cost_name_of(metrics),
-        meaning=_meaning(metrics),
+        meaning=_meaning(results),
         answers=_answers(metrics),
         known=_known(metrics) if metrics.get("known") else "",
         latency=_latency(metrics) if "latency" in metrics else "",
@@ -153,13 +153,14 @@ def _data(results: Results) -> dict[str, Any]:
     return data
 
 
-def _meaning(metrics: dict[str, Any]) -> str:
+def _meaning(results: Results) -> str:
     """What the numbers of the page are, as HTML."""
-    text = escape(what_accuracy_means(metrics))
-    if "device" not in metrics:
+    text, family = escape(what_accuracy_means(results.metrics)), results.family
+    if "device" not in results.metrics:
+        pixels = "their own resolution" if family.elastic else "224×224 pixels"
         text += (
-            " Parameters and MAdds are those of width 1.0, 224×224 pixels and 1000 classes, as "
-            "the command exports it."
+            f" Parameters and MAdds are those of {escape(family.label)}, {pixels} and 1000 "
+            "classes, as the command exports it."
         )
     return text
 
