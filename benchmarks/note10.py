@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from pnag import SearchSpace
-from pnag.cost.published_table import load_published_table
+from pnag.cost.load import load_cost
+from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.space import Tokens
 from pnag.space.architecture import KERNELS, WIDTHS
 
@@ -36,8 +37,10 @@ class Note10:
         self.space = SearchSpace()
         state = load_file(facts / "ofa_mbv3_w1.2_accuracy_predictor.safetensors")
         self.layers = [(state[f"{i}.weight"], state[f"{i}.bias"]) for i in (0, 2, 4, 6)]
-        self.latency_model = load_published_table(
-            facts / "note10_latency_ms" / f"{RESOLUTION}_lookup_table.yaml", WIDTH_MULT, RESOLUTION
+        self.latency_model = load_cost(
+            str(facts / "note10_latency_ms" / f"{RESOLUTION}_lookup_table.yaml"),
+            ofa(WIDTH_MULT),
+            resolution=RESOLUTION,
         )
 
     @torch.no_grad()

@@ -17,13 +17,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import judging
 import latency
 import step
 import torch
 import whole_run
 from common import Options, Rows, device_name
 
+import judging
 import search
 
 RESULTS = Path(__file__).parents[1] / "results"

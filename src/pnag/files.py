@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from filelock import FileLock
 
 from pnag.errors import PnagError
 
@@ -33,6 +34,23 @@ def writing(path: Path, fix: str) -> Iterator[None]:
         raise PnagError(
             f"cannot write {path}: {error.strerror or error}; free space or {fix}"
         ) from error
+
+
+@contextlib.contextmanager
+def one_at_a_time(lock: Path, fix: str) -> Iterator[None]:
+    """Wait until no other process holds the lock, a file, and hold it for the block.
+
+    The system frees it when this process ends, however it ends. Arguments and errors are otherwise
+    as of `writing`, for the lock's folder.
+    """
+    held = FileLock(lock)
+    with writing(lock.parent, fix):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def exists(path: Path) -> bool:

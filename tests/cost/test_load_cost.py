@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import pnag
-from pnag.cost.block_csv import read_block_csv, write_block_csv
+from pnag.cost.block_csv import write_block_csv
 from pnag.cost.counted import CountedCost
 from pnag.cost.latency_model import LatencyModel, fit_latency_model
 from pnag.cost.latency_table import LatencyTable
@@ -152,7 +152,7 @@ def test_a_csv_with_a_bad_time_names_the_operator(
     frame.loc[7, "ms"] = value
     (frame if value is not None else frame.drop(7)).to_csv(path, index=False)
     with pytest.raises(PnagError, match=says) as caught:
-        read_block_csv(path, ofa(WIDTH), **SIZE)
+        load_cost(str(path), ofa(WIDTH), **SIZE)
     assert operator in str(caught.value)
 
 

@@ -19,6 +19,7 @@ from pnag.commands.measure import table_paths
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.measure import measure_device
 from pnag.cost.runtimes import RUNTIMES, make_runtime, make_runtimes
+from pnag.cost.runtimes.machine import random_images
 from pnag.cost.runtimes.torch_cpu import TorchCpu, images_like
 from pnag.cost.timing import Call, Open
 from pnag.errors import PnagError
@@ -145,10 +146,10 @@ def test_openvino_quantises_to_integers_that_are_close() -> None:
         compile_openvino,
         convert_openvino,
         quantize_openvino,
-        random_images,
     )
 
-    network, images = small_network(), random_images(SHAPE, 8)
+    network = small_network()
+    images = np.split(random_images((8, *SHAPE[1:])).numpy(), 8)
     model = convert_openvino(network, SHAPE)
     quantized = compile_openvino(quantize_openvino(model, images), "CPU", 1)
     layers = [op.get_rt_info() for op in quantized.get_runtime_model().get_ops()]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import timm
 import torch
@@ -214,6 +215,19 @@ def test_subnets_are_exported_and_load_without_pnag(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "abcde"[int(network(images).argmax())]
+
+
+@pytest.mark.parametrize("name", TRIED)
+@torch.no_grad()
+def test_random_subnets_compute_the_same_as_onnx(name: str, tmp_path: Path) -> None:
+    """Two of each here; `benchmarks/timm_onnx.py` takes 20 of full size."""
+    supernet, path = made(name), tmp_path / "subnet.onnx"
+    for text in supernet.family.sample(2, np.random.default_rng(4)):
+        assert export_checked(supernet.subnet(text), path, 72) < 1e-4
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        (found,) = session.run(None, {"images": IMAGES[:1].numpy()})
+        expected = supernet(IMAGES[:1], text).numpy()
+        assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
 
 
 def test_other_resolutions_take_the_place_of_those_before() -> None:

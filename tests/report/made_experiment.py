@@ -21,15 +21,10 @@ from pnag.search.generator import Generator
 from pnag.search.labels import Labels
 from pnag.search.methods import Problem
 from pnag.space import SearchSpace
-from pnag.studies.paper.experiment import (
-    DEVICES,
-    DRAWN,
-    METHODS,
-    Study,
-    save_results,
-    scaled_budgets,
-    zoo_networks,
-)
+from pnag.studies.paper.answers import DRAWN, METHODS
+from pnag.studies.paper.devices import DEVICES, zoo_networks
+from pnag.studies.paper.experiment import save_results
+from pnag.studies.paper.study import Study, scaled_budgets
 
 SPACE = SearchSpace()
 COST = LatencyModel(1.0, np.linspace(0.2, 0.8, 90))

@@ -15,7 +15,7 @@ from made_experiment import make_experiment
 from typer.testing import CliRunner
 
 from pnag.commands.main import app
-from pnag.studies.paper.experiment import Study
+from pnag.studies.paper.study import Study
 from pnag.studies.paper.table import experiment_cells
 
 Made = tuple[Study, dict[str, Any]]

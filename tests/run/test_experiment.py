@@ -33,18 +33,15 @@ from pnag.search.methods.evo import Evo, EvoSettings
 from pnag.search.methods.multi_objective import MultiObjectiveSettings, nas_mo, ofa_mo
 from pnag.search.policy_gradient import GeneratorSettings
 from pnag.space import SearchSpace
-from pnag.studies.paper.experiment import (
+from pnag.studies.paper.devices import (
     DEVICES,
-    Study,
-    held_study,
-    open_study,
     papers_architectures,
     printed_table,
-    rows_of_table,
-    run_experiment,
-    scaled_budgets,
     zoo_networks,
 )
+from pnag.studies.paper.experiment import held_study, run_experiment
+from pnag.studies.paper.rows import rows_of_table
+from pnag.studies.paper.study import Study, open_study, scaled_budgets
 from pnag.studies.paper.table import COLUMNS, experiment_cells, markdown_table
 
 SPACE = SearchSpace()
@@ -159,7 +156,7 @@ def small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "nas-mo": partial(nas_mo, settings=moment),
         "ofa-mo": partial(ofa_mo, settings=moment),
     }
-    monkeypatch.setattr("pnag.studies.paper.experiment.get_method", methods.__getitem__)
+    monkeypatch.setattr("pnag.studies.paper.answers.get_method", methods.__getitem__)
     recipe = make_recipe(
         {
             "architectures": 200,

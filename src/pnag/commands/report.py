@@ -29,9 +29,7 @@ def report(
     if figures is not None:
         from pnag.report.figures import write_figures
 
-        for path in write_figures(
-            figures, results.path, results.metrics, results.sampled, results.front
-        ):
+        for path in write_figures(figures, results):
             typer.echo(path)
 
 

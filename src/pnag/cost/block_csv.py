@@ -22,11 +22,9 @@ import numpy as np
 import pandas as pd
 
 from pnag.cost.latency_model import LatencyModel
-from pnag.cost.operators import COLUMNS, Naming, read_operators
+from pnag.cost.operators import COLUMNS, Naming
 from pnag.errors import PnagError
-from pnag.families.base import Family
 from pnag.families.layers import Layer
-from pnag.families.registry import family
 from pnag.files import write_text
 
 
@@ -55,24 +53,6 @@ def write_block_csv(
     write_text(
         path, pd.DataFrame(dict(zip(COLUMNS, (names, times), strict=True))).to_csv(index=False)
     )
-
-
-def read_block_csv(
-    path: Path, of: Family | None = None, *, resolution: int = 224, num_classes: int = 1000
-) -> LatencyModel:
-    """The latency of every architecture as the sum of its blocks.
-
-    Rows of other operators are not looked at.
-
-    Args:
-        of, resolution, num_classes: of the networks that are asked about; Once-for-All's family
-            if None.
-
-    Raises:
-        PnagError: if the file is malformed, lacks an operator (another size, most likely), has one
-            twice, or holds a time that is not a positive number.
-    """
-    return read_operators(path).model(path, BLOCKS, of or family(), resolution, num_classes)
 
 
 def _fixed(layers: Sequence[Layer]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,70 +70,85 @@ def measure_device(
             f"{path} was measured with another {differences(table.identity, identity)}; choose "
             "another file"
         )
-    parts = _networks(family.space, calibration, check, seed)
     missing = {
         name: [text for text in texts if text not in getattr(table, name)]
-        for name, texts in parts.items()
+        for name, texts in _networks(family.space, calibration, check, seed).items()
     }
-    blocks = family.blocks(resolution)
-    missing_blocks = any(block.key not in table.blocks for block in blocks)
-    if not missing_blocks and not any(missing.values()):
-        return table
+    blocks = {block.key for block in family.blocks(resolution)}
+    if not blocks <= table.blocks.keys() or any(missing.values()):
+        check_writable(path)  # the first save comes after all blocks
+        _Measuring(runtime, family, path, table, progress).complete(blocks, missing)
+    return table
 
-    check_writable(path)  # the first save comes after all blocks
-    started = time.monotonic()
-    torch.manual_seed(seed)  # fresh weights; their values do not change a time
 
-    def shape_of(arch: AnyArchitecture) -> tuple[int, ...]:
-        pixels = family.parse(arch).resolution or resolution
-        return runtime.batch, 3, pixels, pixels
+class _Measuring:
+    """A latency table that is being filled.
 
-    # Of middling size, so that its time tells the speed that both small and large networks feel.
-    middling = family.middling
-    reference = runtime.prepare(family.build(middling, num_classes), shape_of(middling))
-    total = rounds * (missing_blocks * len(blocks) + sum(map(len, missing.values())))
-    done = 0
+    Args:
+        table: its identity tells how to measure.
+    """
 
-    def time_group(parts: dict[str, Open], what: str) -> dict[str, list[float]]:
+    def __init__(
+        self, runtime: Runtime, family: Family, path: Path, table: LatencyTable, progress: Progress
+    ) -> None:
+        self.runtime, self.family, self.path, self.table = runtime, family, path, table
+        self.progress = progress
+        self.saved = time.monotonic()
+        self.rounds, self.seed = int(table.identity["rounds"]), int(table.identity["seed"])
+        self.done = self.total = 0
+
+    def complete(self, blocks: set[str], missing: dict[str, list[str]]) -> None:
+        """Measure all blocks, if one of these lacks, and the missing networks of each part."""
+        torch.manual_seed(self.seed)  # fresh weights; their values do not change a time
+        # Of middling size: its time tells the speed that both small and large networks feel.
+        self.reference = self.prepared(self.family.middling)
+        lacking = blocks if not blocks <= self.table.blocks.keys() else set()
+        self.total = self.rounds * (len(lacking) + sum(map(len, missing.values())))
+        if lacking:
+            self.progress("preparing blocks", self.done, self.total)
+            resolution = self.table.identity["resolution"]
+            prepared = prepare_blocks(self.runtime, self.family, resolution)
+            self.table.blocks = self.times(prepared, "blocks")
+            self.save()
+        for name, texts in missing.items():
+            for start in range(0, len(texts), GROUP):
+                self.progress(f"preparing {name} networks", self.done, self.total)
+                prepared = {text: self.prepared(text) for text in texts[start : start + GROUP]}
+                getattr(self.table, name).update(self.times(prepared, f"{name} networks"))
+                self.save()
+
+    def prepared(self, arch: AnyArchitecture) -> Open:
+        """A whole network with fresh weights."""
+        identity = self.table.identity
+        pixels = self.family.parse(arch).resolution or identity["resolution"]
+        network = self.family.build(arch, identity["num_classes"])
+        return self.runtime.prepare(network, (self.runtime.batch, 3, pixels, pixels))
+
+    def times(self, parts: dict[str, Open], what: str) -> dict[str, list[float]]:
+        """Milliseconds of every turn, by name."""
         clocks: list[float] = []
 
         def advance(turns: int) -> None:
-            nonlocal done
-            done += turns
-            clock = clock_mhz(runtime)  # just after a turn: an idle device clocks down
+            self.done += turns
+            clock = clock_mhz(self.runtime)  # just after a turn: an idle device clocks down
             if clock:
                 clocks.append(clock)
-            progress(what, done, total)
+            self.progress(what, self.done, self.total)
 
-        progress(what, done, total)
+        self.progress(what, self.done, self.total)
         samples, drift = measure_interleaved(
-            parts, reference, rounds=rounds, seed=seed, advance=advance
+            parts, self.reference, rounds=self.rounds, seed=self.seed, advance=advance
         )
         drift.clocks = [min(clocks), max(clocks)] if clocks else []
-        table.drift = table.drift.merged(drift)
+        self.table.drift = self.table.drift.merged(drift)
         return samples
 
-    def save() -> None:
-        nonlocal started
+    def save(self) -> None:
+        """Write the table with the seconds that it took until now."""
         now = time.monotonic()
-        table.seconds += now - started
-        started = now
-        table.save(path)
-
-    if missing_blocks:
-        progress("preparing blocks", done, total)
-        table.blocks = time_group(prepare_blocks(runtime, family, resolution), "blocks")
-        save()
-    for name, texts in missing.items():
-        for group in _chunks(texts, GROUP):
-            progress(f"preparing {name} networks", done, total)
-            group_networks = {
-                text: runtime.prepare(family.build(text, num_classes), shape_of(text))
-                for text in group
-            }
-            getattr(table, name).update(time_group(group_networks, f"{name} networks"))
-            save()
-    return table
+        self.table.seconds += now - self.saved
+        self.saved = now
+        self.table.save(self.path)
 
 
 def _networks(space: SearchSpace, calibration: int, check: int, seed: int) -> dict[str, list[str]]:
@@ -164,7 +179,3 @@ def prepare_blocks(runtime: Runtime, family: Family, resolution: int) -> dict[st
                     shape = (runtime.batch, layer.in_channels, layer.input_size, layer.input_size)
                     blocks[layer.key] = runtime.prepare(network.get_submodule(layer.name), shape)
     return blocks
-
-
-def _chunks(items: Sequence[str], size: int) -> list[Sequence[str]]:
-    return [items[i : i + size] for i in range(0, len(items), size)]

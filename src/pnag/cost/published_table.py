@@ -3,28 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from pnag.cost.latency_model import LatencyModel
-from pnag.cost.operators import Naming, read_operators
+from pnag.cost.operators import Naming
 from pnag.families.layers import Layer
-from pnag.families.ofa_mobilenetv3 import ofa
-
-
-def load_published_table(
-    path: Path, width_mult: float = 1.0, resolution: int = 224, num_classes: int = 1000
-) -> LatencyModel:
-    """The latency of every architecture as the sum of the operators that it consists of.
-
-    Args:
-        path: of a table with the Note 10's names, a mapping from each to one with its `mean` in ms.
-        width_mult, resolution, num_classes: of the networks that the table was measured on.
-
-    Raises:
-        PnagError: if the file is malformed, lacks an operator (another width or resolution, most
-            likely), or holds a time that is not a positive number.
-    """
-    return read_operators(path).model(path, NOTE10, ofa(width_mult), resolution, num_classes)
 
 
 def _maps(s: Layer) -> str:

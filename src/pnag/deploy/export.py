@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pnag.cost.runtimes.machine import random_images
 from pnag.deploy.formats import ANY_BATCH, Converted, Images, find_format, load_converter
 from pnag.errors import PnagError
 from pnag.extras import needing
@@ -43,7 +44,7 @@ def export_checked(
     converted = load_converter(to)(network, (batch, *image))
     differences = []
     for size in (1, 3) if batch == ANY_BATCH else (batch,):
-        images = torch.randn(size, *image, generator=torch.Generator().manual_seed(0))
+        images = random_images((size, *image))
         with torch.no_grad():
             expected = network.eval()(images).numpy()
         actual = converted.run(images.numpy())

@@ -1,7 +1,7 @@
 """One layer of a supernet with the width and kernel that an architecture chooses.
 
 A supernet is made of ordinary modules, named as the checkpoints that they are filled from name them
-(`supernet.py`, `timm_supernet.py`). `LayerParts` says which of them are what, and the functions
+(`supernet.py`, `cut_supernet.py`). `LayerParts` says which of them are what, and the functions
 here take the active part of their weights. Nothing remembers a choice: the active channels come
 from the layer table's row, and slices are views of the shared weights, so calls with different
 choices can be mixed in any order, also before one backward pass. What is shared how is described in

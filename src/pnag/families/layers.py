@@ -2,7 +2,7 @@
 
 A family says which layers there are (`Family.layers`). From these rows and from nothing else come
 the plain network, the supernet's active weights, the judge's, the counts, the blocks that a runtime
-measures and the names of operators in published tables.
+measures, the names of operators in published tables and the report's pictures of architectures.
 """
 
 from __future__ import annotations

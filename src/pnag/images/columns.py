@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pnag.errors import PnagError
 from pnag.images.part_names import part_of
@@ -78,66 +79,11 @@ def from_columns(
     Raises:
         PnagError: if one of the columns is not clear, or holds something else.
     """
-    import datasets
-
     features = parts["train"].features
-    image = _column(
-        features, _IMAGE_COLUMNS, [c for c, f in features.items() if isinstance(f, datasets.Image)]
-    )
-    label = _column(
-        features,
-        _LABEL_COLUMNS,
-        [c for c, f in features.items() if isinstance(f, datasets.ClassLabel)],
-    )
-    for column, kind, names in ((image, "image", _IMAGE_COLUMNS), (label, "label", _LABEL_COLUMNS)):
-        if column is None:
-            raise PnagError(
-                f"{name} has no {kind} column; it has: {', '.join(map(repr, features))}; name the "
-                f"column of {kind}s {names[0]!r}"
-            )
-    assert image is not None and label is not None
-    notes, kept, values = [], {}, {}
-    for part, rows in parts.items():
-        column = rows.data.column(label)
-        if column.null_count:
-            raise PnagError(
-                f"{name}: {column.null_count} row(s) of {part} have no {label}; remove them"
-            )
-        found = column.to_numpy()
-        if found.dtype.kind in "iu" and len(found) and found.max() < 0:
-            if part == "train":
-                raise PnagError(f"{name}: all of column {label!r} in train is {found.max()}")
-            notes.append(f"not used: part {part}, whose labels are kept secret ({found.max()})")
-            continue
-        values[part] = found
-        try:
-            kept[part] = (
-                rows.select_columns([image])
-                .rename_columns({image: "image"} if image != "image" else {})
-                .cast_column("image", datasets.Image(decode=False))
-            )
-        except (pa.ArrowException, TypeError, ValueError) as error:
-            raise PnagError(
-                f"{name}: the column {image!r} does not hold images: {error}; it needs the bytes "
-                "of image files"
-            ) from error
-    if isinstance(features[label], datasets.ClassLabel):
-        classes = list(features[label].names)
-        labels = {part: found.astype(np.int64) for part, found in values.items()}
-    else:
-        kind = features[label]
-        if not isinstance(kind, datasets.Value) or values["train"].dtype.kind not in "iuOUTSb":
-            what = kind.dtype if isinstance(kind, datasets.Value) else type(kind).__name__
-            raise PnagError(
-                f"{name}: the column {label!r} holds {what}, needs names or whole numbers of "
-                "classes, one for each image"
-            )
-        every = sorted(set(np.concatenate([np.unique(found) for found in values.values()])))
-        classes = [str(value) for value in every]
-        labels = {
-            part: np.searchsorted(np.array(every), found.astype(np.array(every).dtype))
-            for part, found in values.items()
-        }
+    image, label = _image_and_label(features, name)
+    values, notes = _known_values(parts, label, name)
+    kept = {part: _images(parts[part], image, name) for part in values}
+    classes, labels = _labelled(features[label], values, f"{name}: the column {label!r}")
     for part, found in labels.items():
         if len(found) and not (found.min() >= 0 and found.max() < len(classes)):
             raise PnagError(
@@ -164,6 +110,85 @@ def from_columns(
         {p: all_rows(Column(kept[p], tuple((folders or {}).get(p, ()))), labels[p]) for p in kept},
         notes,
     )
+
+
+def _image_and_label(features: Any, name: str) -> tuple[str, str]:
+    """The names of both columns."""
+    import datasets
+
+    found = []
+    for kind, names, typed in (
+        ("image", _IMAGE_COLUMNS, datasets.Image),
+        ("label", _LABEL_COLUMNS, datasets.ClassLabel),
+    ):
+        column = _column(features, names, [c for c, f in features.items() if isinstance(f, typed)])
+        if column is None:
+            raise PnagError(
+                f"{name} has no {kind} column; it has: {', '.join(map(repr, features))}; name the "
+                f"column of {kind}s {names[0]!r}"
+            )
+        found.append(column)
+    return found[0], found[1]
+
+
+def _known_values(
+    parts: dict[str, Dataset], label: str, name: str
+) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """The label column's values of each part, and the notes on parts that keep theirs secret."""
+    values, notes = {}, []
+    for part, rows in parts.items():
+        column = rows.data.column(label)
+        if column.null_count:
+            raise PnagError(
+                f"{name}: {column.null_count} row(s) of {part} have no {label}; remove them"
+            )
+        found = column.to_numpy()
+        if not (found.dtype.kind in "iu" and len(found) and found.max() < 0):
+            values[part] = found
+        elif part == "train":
+            raise PnagError(f"{name}: all of column {label!r} in train is {found.max()}")
+        else:
+            notes.append(f"not used: part {part}, whose labels are kept secret ({found.max()})")
+    return values, notes
+
+
+def _images(rows: Dataset, column: str, name: str) -> Dataset:
+    """The image column alone, as files' bytes, under the name `image`."""
+    import datasets
+
+    try:
+        return (
+            rows.select_columns([column])
+            .rename_columns({column: "image"} if column != "image" else {})
+            .cast_column("image", datasets.Image(decode=False))
+        )
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise PnagError(
+            f"{name}: the column {column!r} does not hold images: {error}; it needs the bytes "
+            "of image files"
+        ) from error
+
+
+def _labelled(
+    kind: Any, values: dict[str, NDArray[Any]], what: str
+) -> tuple[list[str], dict[str, NDArray[np.int64]]]:
+    """The names of the classes, and each part's labels.
+
+    Args:
+        kind: the label column's feature. what: the column, for the error.
+    """
+    import datasets
+
+    if isinstance(kind, datasets.ClassLabel):
+        return list(kind.names), {part: found.astype(np.int64) for part, found in values.items()}
+    if not isinstance(kind, datasets.Value) or values["train"].dtype.kind not in "iuOUTSb":
+        held = kind.dtype if isinstance(kind, datasets.Value) else type(kind).__name__
+        raise PnagError(
+            f"{what} holds {held}, needs names or whole numbers of classes, one for each image"
+        )
+    every = np.array(sorted(set(np.concatenate([np.unique(v) for v in values.values()]))))
+    labels = {part: np.searchsorted(every, v.astype(every.dtype)) for part, v in values.items()}
+    return [str(value) for value in every], labels
 
 
 def _column(features: Any, names: tuple[str, ...], typed: list[str]) -> str | None:

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from pnag.errors import PnagError
-from pnag.files import fingerprint, read_json, writing
+from pnag.files import fingerprint, one_at_a_time, read_json, writing
 from pnag.images.decode import INTERPOLATION, MEGAPIXELS
 from pnag.images.decoding import OTHER_FOLDER, Choices, decode_parts
 from pnag.images.levels import Levels
@@ -182,13 +181,8 @@ def load_images(
         data = other.read(cache)
         if data is not None and wanted.suits(data.preprocessing):
             return data
-    with writing(cache, OTHER_FOLDER):
-        lock = FileLock(cache / f".{wanted.key()}.lock")
-        lock.acquire()
-    try:
+    with one_at_a_time(cache / f".{wanted.key()}.lock", OTHER_FOLDER):
         return wanted.read(cache) or _decoded(found, wanted, cache, workers, progress)
-    finally:
-        lock.release()
 
 
 def _decoded(

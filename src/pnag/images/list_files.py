@@ -12,6 +12,7 @@ from typing import Any
 
 from pnag.errors import PnagError
 from pnag.images.image_files import SUFFIXES as IMAGES
+from pnag.table_files import decoded
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".json", ".parquet")
 _LARGEST = 1 << 29
@@ -48,21 +49,16 @@ def read_table(path: Path, named: Sequence[str]) -> Table | None:
             return None
         if path.suffix == ".parquet":
             return _of_parquet(path)
-        text = _decoded(path.read_bytes())
+        data = path.read_bytes()
     except OSError as error:
         raise PnagError(f"cannot read the list {path}: {error.strerror}") from error
+    try:
+        text, _ = decoded(data, path)
+    except PnagError:  # it is no text
+        return None
     if path.suffix in (".json", ".jsonl"):
         return _of_json(text, path.suffix == ".jsonl")
     return _of_text(text, set(named))
-
-
-def _decoded(data: bytes) -> str:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", "replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
 
 
 def _of_text(text: str, named: set[str]) -> Table | None:

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
-from pnag.files import fingerprint, writing
+from pnag.files import fingerprint, one_at_a_time, writing
 from pnag.images.contents import contents
 from pnag.images.decode import MEGAPIXELS
 from pnag.images.decoding import OTHER_FOLDER, Choices, own_resolution
@@ -73,16 +71,12 @@ def own_size(
     """
     found = find_source(source)
     scratch = cache / ".own-size"
-    with writing(cache, OTHER_FOLDER):
-        cache.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(cache / ".own-size.lock")
-        lock.acquire()
-    try:
+    with one_at_a_time(cache / ".own-size.lock", OTHER_FOLDER):
         shutil.rmtree(scratch, ignore_errors=True)  # of a call that was stopped
-        with writing(scratch, OTHER_FOLDER):
-            scratch.mkdir()
-        choices = Choices(classes, seed, megapixels=max_megapixels)
-        return own_resolution(found, source, choices, scratch)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        lock.release()
+        try:
+            with writing(scratch, OTHER_FOLDER):
+                scratch.mkdir()
+            choices = Choices(classes, seed, megapixels=max_megapixels)
+            return own_resolution(found, source, choices, scratch)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)

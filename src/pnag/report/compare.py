@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from pnag.errors import PnagError
+from pnag.families import Family
+from pnag.report.drawing import legend
 from pnag.report.markup import escape, page, table
 from pnag.report.page import front_columns
 
@@ -27,6 +29,7 @@ class Compared:
         export_options: of `pnag export`, for its networks.
         budgets: that it was asked for. front: `arch`, `accuracy`, `cost`, `params`, `macs` by
             growing cost and accuracy.
+        family: of its architectures.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Compared:
     export_options: str
     budgets: list[float]
     front: pd.DataFrame
+    family: Family
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -205,15 +209,17 @@ def compare_page(comparison: Comparison) -> str:
                 f"{a['params'] / 1e6:.3g}M</span>"
             )
         rows.append([mark_text(comparison, mark), *cells])
+    families = {run.family.name: run.family for run in comparison.runs}
     data = {
         "unit": comparison.unit,
         "percent": comparison.percent,
         "by": comparison.by,
+        "legend": legend(*families.values()).as_json(),
         "runs": [
             {
                 "name": run.name,
                 "exportOptions": run.export_options,
-                "front": front_columns(run.front),
+                "front": front_columns(run.front, run.family),
                 "budgets": run.budgets,
             }
             for run in comparison.runs

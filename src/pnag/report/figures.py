@@ -18,43 +18,37 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from pnag.files import read_json, write_bytes
-from pnag.space import Architecture
-from pnag.space.architecture import MAX_DEPTH, UNITS
+from pnag.files import write_bytes
+from pnag.report.drawing import Bar, Drawing, Legend, drawing, legend
+from pnag.report.results import Results
 
 ANSWER, KNOWN, FRONT, CLOUD = "#d6336c", "#1c7ed6", "#2b8a3e", "#ced4da"
 KERNEL_COLOURS = {3: "#6cbcf2", 5: "#f2a94b", 7: "#e584c0"}  # those of the page
 LINES = "lines: the middle half of the turns"  # through measured points
-WIDTH_LENGTHS = {3: 0.5, 4: 2 / 3, 6: 1.0}
 
 
-def write_figures(
-    folder: Path,
-    run: Path,
-    metrics: dict[str, Any],
-    sampled: pd.DataFrame,
-    front: pd.DataFrame,
-) -> list[Path]:
+def write_figures(folder: Path, results: Results) -> list[Path]:
     """Write every figure of a run into a folder, as SVG and as PNG of 200 dots per inch.
-
-    Args:
-        run: its directory, for its logs. metrics, sampled, front: as of `page.write_report`.
 
     Returns:
         The files.
     """
-    losses = read_json(run / "logs" / "evaluator.json")["ranking_loss"]
-    rewards = read_json(run / "logs" / "generator.json")["accuracy_within_budget"]
-    columns = [(f"{a['budget']:g} {metrics['unit']}", a["arch"]) for a in metrics["answers"]]
+    metrics, family = results.metrics, results.family
+    losses = results.log("evaluator")["ranking_loss"]
+    rewards = results.log("generator")["accuracy_within_budget"]
+    columns = [
+        (f"{a['budget']:g} {metrics['unit']}", drawing(family, a["arch"]))
+        for a in metrics["answers"]
+    ]
     figures = {
-        "accuracy_over_cost": accuracy_over_cost(metrics, sampled, front),
+        "accuracy_over_cost": accuracy_over_cost(metrics, results.sampled, results.front),
         "training": training_curves(losses, rewards),
-        "architectures": architecture_columns(columns),
+        "architectures": architecture_columns(columns, legend(family)),
     }
     if "latency" in metrics:
         figures["latency_model"] = predicted_over_measured(metrics)
     if metrics["source"] == "images":
-        figures["supernet"] = supernet_curves(read_json(run / "logs" / "supernet.json")["rows"])
+        figures["supernet"] = supernet_curves(results.log("supernet")["rows"])
     files = []
     for name, figure in figures.items():
         files += save_figure(figure, folder / name)
@@ -219,54 +213,58 @@ def supernet_curves(rows: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def architecture_columns(columns: list[tuple[str, str]]) -> Figure:
-    """Architectures side by side, as in the paper's Figures F to H.
+def architecture_columns(columns: list[tuple[str, Drawing]], meaning: Legend) -> Figure:
+    """Architectures of one family side by side, as in the paper's Figures F to H.
 
     A column an architecture, a bar a layer, from the first unit on top to the last: colour is the
-    kernel, length the width (expand ratio); a dashed place has no layer.
+    kernel, length the width; a dashed place has no layer.
 
     Args:
-        columns: (title, text form) of each.
+        columns: (title, picture) of each, at least one. meaning: of colours and lengths.
     """
     bar, gap = 1.0, 0.9  # height of a layer's place, and between units
-    wide = 1.25  # distance of columns, of which a layer of width 6 takes 1
-    height = UNITS * (MAX_DEPTH * bar + gap)
-    figure, axes = plt.subplots(figsize=(0.9 + 1.25 * len(columns), 5.2))
-    centres = []
-    for unit in range(UNITS):
-        top = unit * (MAX_DEPTH * bar + gap)
-        centres.append(top + MAX_DEPTH * bar / 2)
-        for place, (_, text) in enumerate(columns):
-            arch = Architecture.parse(text)
-            for layer in range(MAX_DEPTH):
-                left, y = place * wide, top + layer * bar + 0.08
-                position = unit * MAX_DEPTH + layer
-                kernel, width = arch.kernels[position], arch.widths[position]
-                if layer >= arch.depths[unit]:
-                    look: dict[str, Any] = {"fill": False, "ec": "#adb5bd", "ls": (0, (2, 2))}
-                    axes.add_patch(Rectangle((left, y), 1.0, bar - 0.16, lw=0.6, **look))
-                    continue
-                size = (WIDTH_LENGTHS[width], bar - 0.16)
-                axes.add_patch(
-                    Rectangle((left, y), *size, fc=KERNEL_COLOURS[kernel], ec="#495057", lw=0.6)
-                )
-                axes.text(
-                    left + size[0] / 2, y + size[1] / 2, f"{kernel}×{kernel} e{width}",
-                    ha="center", va="center_baseline", fontsize=5.5,
-                )  # fmt: skip
-    for place, (title, _) in enumerate(columns):
-        axes.text(place * wide + 0.5, -0.5, title, ha="center", fontsize=9, weight="bold")
+    wide = 1.25  # distance of columns, of which the longest bar takes 1
+    sizes = [len(unit) * bar + gap for unit in columns[0][1].units]
+    tops = [sum(sizes[:unit]) for unit in range(len(sizes))]
+    figure, axes = plt.subplots(figsize=(0.9 + 1.25 * len(columns), 0.21 * sum(sizes) + 0.05))
+    for place, (title, drawn) in enumerate(columns):
+        left = place * wide
+        pixels = f", {drawn.resolution}×{drawn.resolution}" if drawn.resolution else ""
+        axes.text(left + 0.5, -0.5, title + pixels, ha="center", fontsize=9, weight="bold")
+        for top, unit in zip(tops, drawn.units, strict=True):
+            for row, layer in enumerate(unit):
+                _draw_bar(axes, left, top + row * bar + 0.08, bar - 0.16, layer)
     axes.set_xlim(-0.1, len(columns) * wide - wide + 1.1)
-    axes.set_ylim(height, -1.4)
-    axes.set_yticks(centres, [f"unit {unit + 1}" for unit in range(UNITS)], fontsize=8)
+    axes.set_ylim(sum(sizes), -1.4)
+    centres = [top + (size - gap) / 2 for top, size in zip(tops, sizes, strict=True)]
+    names = [f"unit {unit + 1}" for unit in range(len(sizes))]
+    axes.set_yticks(centres, names, fontsize=8)
     axes.set_xticks([])
     for side in axes.spines.values():
         side.set_visible(False)
     axes.tick_params(length=0)
-    handles = [Patch(fc=c, ec="#495057", label=f"{k}×{k}") for k, c in KERNEL_COLOURS.items()]
+    handles = [Patch(fc=kernel_colour(k), ec="#495057", label=f"{k}×{k}") for k in meaning.kernels]
     handles.append(Patch(fill=False, ec="#adb5bd", ls="--", label="no layer"))
     axes.legend(
         handles=handles, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 0.02),
         frameon=False,
     )  # fmt: skip
     return figure
+
+
+def kernel_colour(kernel: int) -> str:
+    """Of a layer's bar; the paper's three have their own."""
+    return KERNEL_COLOURS.get(kernel, CLOUD)
+
+
+def _draw_bar(axes: Axes, left: float, y: float, height: float, layer: Bar | None) -> None:
+    if layer is None:
+        look: dict[str, Any] = {"fill": False, "ec": "#adb5bd", "ls": (0, (2, 2))}
+        axes.add_patch(Rectangle((left, y), 1.0, height, lw=0.6, **look))
+        return
+    look = {"fc": kernel_colour(layer.kernel), "ec": "#495057"}
+    axes.add_patch(Rectangle((left, y), layer.share, height, lw=0.6, **look))
+    axes.text(
+        left + layer.share / 2, y + height / 2, f"{layer.kernel}×{layer.kernel} e{layer.width}",
+        ha="center", va="center_baseline", fontsize=5.5,
+    )  # fmt: skip

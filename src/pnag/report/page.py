@@ -3,51 +3,39 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pnag.files import read_json
+from pnag.families import Family
+from pnag.families.registry import family_of
 from pnag.report.cells import answer_cells, answer_header, measured_cell, what_accuracy_means
+from pnag.report.drawing import drawing, drawings, legend
 from pnag.report.markup import escape, page, section, table
+from pnag.report.results import Results
 from pnag.report.series import curve, short
 
 CLOUD = 2000  # points of the table that are drawn
 
 
-def write_report(
-    path: Path,
-    metrics: dict[str, Any],
-    sampled: pd.DataFrame,
-    front: pd.DataFrame,
-    export_options: str,
-) -> str:
-    """The page of a run directory, as HTML.
-
-    Args:
-        path: the run directory, for its logs. metrics: what its `metrics.json` holds.
-        sampled: `accuracy` and `cost` of the table's architectures. front: `arch`, `accuracy`,
-            `cost`, `params` and `macs` of the front by growing cost. Both as they are shown: ms
-            are corrected by the timed ladder.
-        export_options: of `pnag export`, for its networks.
-    """
-    cost_name = cost_name_of(metrics)
+def write_report(results: Results) -> str:
+    """The page of a run directory, as HTML."""
+    path, metrics = results.path.resolve(), results.metrics
     return page(
         "page.html",
         "page.js",
-        _data(path, metrics, sampled, front, export_options),
-        title=f"pnag: {escape(path.resolve().name)}",
+        _data(results),
+        title=f"pnag: {escape(path.name)}",
         about=about(metrics),
         busy=unsure_times(metrics.get("busy", [])),
         unit=escape(metrics["unit"]),
-        cost_name=cost_name,
-        meaning=_meaning(metrics),
+        cost_name=cost_name_of(metrics),
+        meaning=_meaning(results),
         answers=_answers(metrics),
         known=_known(metrics) if metrics.get("known") else "",
         latency=_latency(metrics) if "latency" in metrics else "",
         supernet=_supernet() if metrics["source"] == "images" else "",
-        path=escape(shlex.quote(str(path.resolve()))),  # read from anywhere
+        path=escape(shlex.quote(str(path))),  # read from anywhere
     )
 
 
@@ -72,9 +60,14 @@ def about(metrics: dict[str, Any]) -> str:
     threads = "1 thread" if d["threads"] == 1 else f"{d['threads']} threads"
     return (
         f"Networks for <b>{escape(d['device'])}</b>: {escape(d['runtime'])} "
-        f"{escape(d['version'])}, {threads}, batch {d.get('batch', 1)}, "
-        f"{d['resolution']}×{d['resolution']} pixels."
+        f"{escape(d['version'])}, {threads}, batch {d.get('batch', 1)}, {_pixels(d)}."
     )
+
+
+def _pixels(device: dict[str, Any]) -> str:
+    """The size of the images; where architectures choose it, all sizes."""
+    sizes = family_of(device).space.resolutions or (device["resolution"],)
+    return f"{', '.join(f'{size}×{size}' for size in sizes)} pixels"
 
 
 def unsure_times(warnings: list[str]) -> str:
@@ -94,7 +87,7 @@ def size_options(device: dict[str, Any]) -> str:
     )
 
 
-def front_columns(front: pd.DataFrame) -> dict[str, list[Any]]:
+def front_columns(front: pd.DataFrame, family: Family) -> dict[str, list[Any]]:
     """The front for the page's script; costs in full, so that it answers as `pnag generate`."""
     return {
         "arch": front["arch"].tolist(),
@@ -102,6 +95,7 @@ def front_columns(front: pd.DataFrame) -> dict[str, list[Any]]:
         "cost": front["cost"].tolist(),
         "params": front["params"].tolist(),
         "macs": front["macs"].tolist(),
+        "drawing": drawings(family, front["arch"]),
     }
 
 
@@ -110,18 +104,11 @@ def accuracy_axis(metrics: dict[str, Any]) -> str:
     return {"imagenet": "ImageNet top-1", "images": "top-1"}.get(metrics["source"], "accuracy")
 
 
-def _data(
-    path: Path,
-    metrics: dict[str, Any],
-    sampled: pd.DataFrame,
-    front: pd.DataFrame,
-    export_options: str,
-) -> dict[str, Any]:
+def _data(results: Results) -> dict[str, Any]:
     """Everything that the page's script shows."""
-    cloud = sampled.sample(min(CLOUD, len(sampled)), random_state=0)
+    metrics, family = results.metrics, results.family
+    cloud = results.sampled.sample(min(CLOUD, len(results.sampled)), random_state=0)
     own = metrics["source"] == "images"
-    losses = read_json(path / "logs" / "evaluator.json")["ranking_loss"]
-    rewards = read_json(path / "logs" / "generator.json")["accuracy_within_budget"]
     kept = (
         "budget", "arch", "accuracy", "cost", "measured_ms", "measured_spread", "test_top1",
         "params", "macs",
@@ -137,18 +124,21 @@ def _data(
         "tableName": f"architectures of the table ({'judged' if own else 'predicted'})"
         if is_percent(metrics)
         else "architectures of the table",
-        "exportOptions": export_options,
-        "front": front_columns(front),
+        "exportOptions": results.export_options,
+        "legend": legend(family).as_json(),
+        "front": front_columns(results.front, family),
         "table": {name: short(cloud[name].tolist()) for name in ("accuracy", "cost")},
         "answers": [
-            {name: answer[name] for name in kept if name in answer} for answer in metrics["answers"]
+            {name: answer[name] for name in kept if name in answer}
+            | {"drawing": drawing(family, answer["arch"]).as_json()}
+            for answer in metrics["answers"]
         ],
         "known": [
             {name: network[name] for name in ("name", "top1", "measured_ms", "measured_spread")}
             for network in metrics.get("known", [])
         ],
-        "evaluator": curve(losses),
-        "generator": curve(rewards),
+        "evaluator": curve(results.log("evaluator")["ranking_loss"]),
+        "generator": curve(results.log("generator")["accuracy_within_budget"]),
     }
     if "latency" in metrics:
         error = metrics["latency"]
@@ -159,17 +149,18 @@ def _data(
         if error.get("measured_spread"):  # runs of before did not keep it
             data["latency"]["spread"] = short(error["measured_spread"])
     if own:
-        data["supernet"] = read_json(path / "logs" / "supernet.json")["rows"]
+        data["supernet"] = results.log("supernet")["rows"]
     return data
 
 
-def _meaning(metrics: dict[str, Any]) -> str:
+def _meaning(results: Results) -> str:
     """What the numbers of the page are, as HTML."""
-    text = escape(what_accuracy_means(metrics))
-    if "device" not in metrics:
+    text, family = escape(what_accuracy_means(results.metrics)), results.family
+    if "device" not in results.metrics:
+        pixels = "their own resolution" if family.elastic else "224×224 pixels"
         text += (
-            " Parameters and MAdds are those of width 1.0, 224×224 pixels and 1000 classes, as "
-            "the command exports it."
+            f" Parameters and MAdds are those of {escape(family.label)}, {pixels} and 1000 "
+            "classes, as the command exports it."
         )
     return text
 

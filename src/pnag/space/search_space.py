@@ -351,8 +351,3 @@ class SearchSpace:
     def text(self, tokens: Tokens) -> list[str]:
         """The N text forms."""
         return [str(architecture) for architecture in self.decode(tokens)]
-
-
-def as_tokens(space: SearchSpace, items: Tokens | Sequence[AnyArchitecture]) -> Tokens:
-    """Tokens of whatever a user has at hand: a token array, architectures or their texts."""
-    return space.check(items) if isinstance(items, np.ndarray) else space.encode(items)

@@ -58,6 +58,7 @@ def _run(path: Path, name: str) -> Compared:
         results.export_options,
         [float(a["budget"]) for a in metrics["answers"]],
         results.front,
+        results.family,
     )
 
 
@@ -79,5 +80,5 @@ def _answers_file(path: Path, name: str) -> Compared:
     rows = architecture_table(front.tokens, front.accuracy, front.cost, Size())
     return Compared(
         name, str(path), f"answers of <code>pnag search</code> in {escape(path.name)}.",
-        None, None, None, "", "", budgets, rows,
+        None, None, None, "", "", budgets, rows, Size().of,
     )  # fmt: skip

@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from pnag.commands.bodies.export_command import export_options
 from pnag.errors import PnagError
 from pnag.families import Family
 from pnag.files import read_json, write_text
 from pnag.report.page import write_report
+from pnag.report.results import Results
 from pnag.run.recipe import load_recipe, make_recipe
 from pnag.run.run_directory import RunDirectory, finished_run
 from pnag.run.size import Size, family_of_recipe
 from pnag.run.tables import architecture_table, read_table
 from pnag.run.trained import load_calibrated_front, load_front_calibration
-
-
-@dataclass(frozen=True)
-class Results:
-    """A finished run, for the report.
-
-    Attributes:
-        path: its directory. metrics: what `metrics.json` holds.
-        sampled: columns `arch`, `accuracy` and `cost` of the table.
-        front: as of `architecture_table`, by growing cost: the answer to any budget is the last row
-            within it. Costs in both are corrected by the timed ladder.
-        export_options: of `pnag export`, for its networks.
-    """
-
-    path: Path
-    metrics: dict[str, Any]
-    sampled: pd.DataFrame
-    front: pd.DataFrame
-    export_options: str
 
 
 def load_results(path: Path) -> Results:
@@ -64,7 +43,7 @@ def results_of(run: RunDirectory, metrics: dict[str, Any]) -> Results:
     size = size_measured(metrics, of)
     front = load_calibrated_front(run, size.of.space)
     rows = architecture_table(front.tokens, front.accuracy, front.cost, size)
-    return Results(run.path, metrics, sampled, rows, export_options(run.path, {}))
+    return Results(run.path, metrics, sampled, rows, export_options(run.path, {}), size.of)
 
 
 def size_measured(metrics: dict[str, Any], of: Family) -> Size:
@@ -75,5 +54,5 @@ def size_measured(metrics: dict[str, Any], of: Family) -> Size:
 def save_report(results: Results, out: Path | None = None) -> Path:
     """Write the page to `out` or as `report.html` into the run directory; return where it is."""
     path: Path = out or RunDirectory(results.path, reading=True).report
-    write_text(path, write_report(**vars(results)))
+    write_text(path, write_report(results))
     return path

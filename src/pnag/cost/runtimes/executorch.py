@@ -16,7 +16,7 @@ from executorch.exir import to_edge_transform_and_lower
 from executorch.version import __version__
 from torch import Tensor, nn
 
-from pnag.cost.runtimes.machine import cpu_name
+from pnag.cost.runtimes.machine import OnThisCpu, random_images
 from pnag.cost.timing import Call, Open, stopwatch
 from pnag.errors import PnagError
 from pnag.noise import into_log
@@ -111,7 +111,7 @@ _opened: list[bool] = []  # methods of this process
 
 
 @dataclass(frozen=True)
-class ExecuTorch:
+class ExecuTorch(OnThisCpu):
     """ExecuTorch with XNNPACK on this machine's CPU.
 
     Args:
@@ -121,26 +121,16 @@ class ExecuTorch:
         PnagError: as `start_executorch`: now, and not when ninety networks have been exported.
     """
 
-    threads: int = 1
-    batch: int = 1
+    name = "executorch"
+    version = __version__
 
     def __post_init__(self) -> None:
         start_executorch(self.threads)
 
-    def identity(self) -> dict[str, str | int]:
-        """What a measured time depends on, besides the network."""
-        return {
-            "device": cpu_name(),
-            "runtime": "executorch",
-            "version": __version__,
-            "threads": self.threads,
-            "batch": self.batch,
-        }
-
     def prepare(self, network: nn.Module, input_shape: tuple[int, ...]) -> Open:
         """Convert the network; what is returned opens it for calls that run on random images."""
         model = export_pte(network, input_shape)
-        images = torch.randn(input_shape, generator=torch.Generator().manual_seed(0))
+        images = random_images(input_shape)
 
         def open_network() -> Call:
             run = load_pte(model, self.threads)

@@ -11,7 +11,7 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from pnag.cost.runtimes.machine import cpu_name
+from pnag.cost.runtimes.machine import OnThisCpu, random_images
 from pnag.cost.timing import Call, Open, stopwatch
 from pnag.noise import into_log
 
@@ -56,7 +56,7 @@ def onnx_session(model: bytes | Path, threads: int) -> ort.InferenceSession:
 
 
 @dataclass(frozen=True)
-class OnnxCpu:
+class OnnxCpu(OnThisCpu):
     """ONNX Runtime on this machine's CPU.
 
     Args:
@@ -64,23 +64,13 @@ class OnnxCpu:
             processes, and what a server uses that runs one inference a core.
     """
 
-    threads: int = 1
-    batch: int = 1
-
-    def identity(self) -> dict[str, str | int]:
-        """What a measured time depends on, besides the network."""
-        return {
-            "device": cpu_name(),
-            "runtime": "onnxruntime",
-            "version": ort.__version__,
-            "threads": self.threads,
-            "batch": self.batch,
-        }
+    name = "onnxruntime"
+    version = ort.__version__
 
     def prepare(self, network: nn.Module, input_shape: tuple[int, ...]) -> Open:
         """Convert the network; what is returned opens it for calls that run on random images."""
         model = export_onnx(network, input_shape)
-        images = torch.randn(input_shape, generator=torch.Generator().manual_seed(0)).numpy()
+        images = random_images(input_shape).numpy()
 
         def open_network() -> Call:
             session = onnx_session(model, self.threads)

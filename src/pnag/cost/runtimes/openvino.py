@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import rich
-import torch
 from numpy.typing import NDArray
 from openvino.passes import ConstantFolding, Manager
 from torch import nn
 
+from pnag.cost.runtimes.machine import random_images
 from pnag.cost.runtimes.onnx_cpu import export_onnx
 from pnag.cost.timing import Call, Open, stopwatch
 from pnag.errors import PnagError
@@ -27,7 +27,7 @@ from pnag.noise import into_log
 
 Images = NDArray[np.float32]
 # For timing: they set the ranges, and a range does not change a time.
-RANDOM_IMAGES = 2
+RANDOM_BATCHES = 2
 
 
 @functools.cache
@@ -158,7 +158,7 @@ class OpenVino:
     def prepare(self, network: nn.Module, input_shape: tuple[int, ...]) -> Open:
         """Convert the network; what is returned opens it for calls that run on random images."""
         model = self.convert(network, input_shape)
-        (images,) = random_images(input_shape, 1)
+        images = random_images(input_shape).numpy()
 
         def open_network() -> Call:
             request = compile_openvino(model, self.device, self.threads).create_infer_request()
@@ -181,10 +181,6 @@ class OpenVinoInt8(OpenVino):
     def convert(self, network: nn.Module, input_shape: tuple[int, ...]) -> ov.Model:
         """The model that is timed."""
         model = super().convert(network, input_shape)
-        return quantize_openvino(model, random_images(input_shape, RANDOM_IMAGES))
-
-
-def random_images(input_shape: tuple[int, ...], batches: int) -> list[Images]:
-    """Normally distributed, the same ones every time."""
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randn(input_shape, generator=generator).numpy() for _ in range(batches)]
+        batch, *image = input_shape
+        images = random_images((RANDOM_BATCHES * batch, *image)).numpy()
+        return quantize_openvino(model, np.split(images, RANDOM_BATCHES))

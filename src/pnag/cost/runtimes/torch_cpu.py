@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pnag.cost.runtimes.machine import cpu_name
+from pnag.cost.runtimes.machine import OnThisCpu, random_images
 from pnag.cost.timing import Call, Open, stopwatch
 from pnag.errors import PnagError
 from pnag.threads import torch_threads
@@ -22,31 +22,23 @@ Forward = Callable[[Tensor], Tensor]
 
 def images_like(input_shape: tuple[int, ...]) -> Tensor:
     """Random images with the channels last, which convolutions are faster on."""
-    images = torch.randn(input_shape, generator=torch.Generator().manual_seed(0))
-    return images.to(memory_format=torch.channels_last)
+    return random_images(input_shape).to(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)
-class TorchCpu:
+class TorchCpu(OnThisCpu):
     """PyTorch on this machine's CPU, without a compiler.
 
     Args:
         threads: of torch, set for each turn and then set back.
     """
 
-    threads: int = 1
-    batch: int = 1
     name = "torch"
+    version = torch.__version__
 
     def identity(self) -> dict[str, str | int]:
         """What a measured time depends on, besides the network."""
-        identity: dict[str, str | int] = {
-            "device": cpu_name(),
-            "runtime": self.name,
-            "version": torch.__version__,
-            "threads": self.threads,
-            "batch": self.batch,
-        }
+        identity = super().identity()
         if self.threads > 1:  # which wait for each other
             identity["omp_wait_policy"] = os.environ.get("OMP_WAIT_POLICY", "not set")
         return identity

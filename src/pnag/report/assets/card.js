@@ -1,8 +1,8 @@
 // One network: its numbers, its picture, the command that exports it.
 
 /**
- * Fill `host` with a card; `about` says how to show a row {arch, accuracy, cost, params, macs}.
- * A row without `arch` has no picture and no command; its `exportOptions` go before the card's.
+ * Fill `host` with a card; `about` says how to show a row {arch, accuracy, cost, params, macs, drawing}.
+ * A row without `drawing` has no picture and no command; its `exportOptions` go before the card's.
  * `place` is where the picture goes. Returns a function that shows a row, or nothing for null.
  */
 function networkCard(host, place, about) {
@@ -20,11 +20,11 @@ function networkCard(host, place, about) {
   host.append(el("dl", { class: "numbers" }, ...numbers.map((n) => n.element)), command.element);
   place.append(picture);
   return (row) => {
-    const drawn = Boolean(row && row.arch); // other people's networks are not of our space
+    const drawn = Boolean(row && row.drawing); // other people's networks are not of our space
     for (const node of [command.element, picture]) node.hidden = !drawn;
     for (const n of numbers) n.value.textContent = row ? n.text(row) : "–";
     if (!drawn) return;
-    drawUnits(picture, row.arch);
+    drawUnits(picture, row.drawing);
     command.set(exportCommand(row.arch, row.exportOptions ?? about.exportOptions));
   };
 }
@@ -40,6 +40,7 @@ function rowsOf(columns) {
     cost: columns.cost[i],
     params: columns.params[i],
     macs: columns.macs[i],
+    drawing: columns.drawing[i],
   }));
 }
 

@@ -43,7 +43,7 @@ function explore() {
   });
   byId("lowest").textContent = `${showCost(control.low)} ${unit}`;
   byId("highest").textContent = `${showCost(control.high)} ${unit}`;
-  drawLegend(byId("legend"));
+  drawLegend(byId("legend"), DATA.legend);
   // where all have an answer
   const common = Math.max(...RUNS.map((r) => endsOf(r)[0]));
   return () => control.set(DATA.by === "budget" ? (common + ends[1]) / 2 : 50);

@@ -36,12 +36,12 @@ function accuracyOverLatency() {
       byId("point-name").replaceChildren(keyNode(seriesOf[network.group]), ` ${network.name}`);
       byId("point-group").textContent = MEANS[network.group]
         || `answer of ${DATA.names[network.group]}; top-1 predicted`;
-      byId("legend").hidden = !network.arch;
+      byId("legend").hidden = !network.drawing;
       card(network);
     },
     shown: (i) => !seriesOf[networks[i].group].hidden,
   });
-  drawLegend(byId("legend"));
+  drawLegend(byId("legend"), DATA.legend);
   drawChart(byId("chart"), {
     description: "Networks by latency; arrow keys move along them",
     x: { label: "latency (ms, measured in turns; lines: the middle half of them)", log: true },
@@ -112,7 +112,7 @@ accuracyOverLatency();
 draws();
 drawColumns(byId("found-here"), "ms", DATA.foundHere);
 drawColumns(byId("papers"), "ms", DATA.papers);
-drawLegend(byId("archs-legend"));
+drawLegend(byId("archs-legend"), DATA.legend);
 trainingCurves(DATA);
 histogram(byId("cost-chart"), "latency (ms, predicted)", "c-known", DATA.table.cost);
 histogram(byId("accuracy-chart"), "top-1 (%, predicted)", "c-answer", DATA.table.accuracy);

@@ -28,7 +28,7 @@ function explore() {
   );
   byId("lowest").textContent = `${showCost(control.low)} ${unit}`;
   byId("highest").textContent = `${showCost(control.high)} ${unit}`;
-  drawLegend(byId("legend"));
+  drawLegend(byId("legend"), DATA.legend);
   const middle = DATA.answers[Math.floor(DATA.answers.length / 2)].budget;
   return () => control.set(Math.min(middle, control.high));
 }
@@ -82,10 +82,10 @@ function accuracyOverCost() {
 }
 
 function gallery() {
-  drawLegend(byId("gallery-legend"));
+  drawLegend(byId("gallery-legend"), DATA.legend);
   drawColumns(byId("gallery"), DATA.unit, DATA.answers.map((a) => ({
     head: showCost(a.budget),
-    arch: a.arch,
+    drawing: a.drawing,
     foot: [showAccuracy(a.accuracy, DATA.percent), ...(a.params ? [showMillions(a.params)] : [])],
   })));
   byId("archs").append(...DATA.answers.map((a) => {

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from pnag.families import family
+from pnag.families.registry import family_of
+from pnag.report.drawing import drawing, legend
 from pnag.report.markup import escape, inline_svg, page
 from pnag.report.page import size_options, unsure_times
 from pnag.report.series import curve, short
@@ -78,13 +81,11 @@ def _data(shown: Experiment) -> dict[str, Any]:
         "networks": [_network(row, shown.found["measured_on"]) for row in shown.networks],
         "draws": _draws(shown),
         "foundHere": [
-            {"head": f"{row['budget']:g}", "arch": row["arch"], "foot": [f"{row['accuracy']:.2%}"]}
+            _column(row["budget"], row["arch"], [f"{row['accuracy']:.2%}"])
             for row in shown.answers["pnag"]
         ],
-        "papers": [
-            {"head": f"{budget:g}", "arch": arch, "foot": []}
-            for budget, arch in shown.papers.items()
-        ],
+        "papers": [_column(budget, arch, []) for budget, arch in shown.papers.items()],
+        "legend": legend(family()).as_json(),
         "table": {
             "cost": _histogram(shown.cost),
             "accuracy": _histogram(shown.accuracy * 100),
@@ -92,6 +93,13 @@ def _data(shown: Experiment) -> dict[str, Any]:
         "evaluator": curve(list(shown.losses)),
         "generator": curve(shown.rewards),
     }
+
+
+def _column(budget: float, arch: str, foot: list[str]) -> dict[str, Any]:
+    """An architecture among others side by side."""
+    return {
+        "head": f"{budget:g}", "drawing": drawing(family(), arch).as_json(), "foot": foot
+    }  # fmt: skip
 
 
 def _network(row: dict[str, Any], measured_on: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +115,11 @@ def _network(row: dict[str, Any], measured_on: dict[str, Any]) -> dict[str, Any]
     }
     if "arch" in row:
         device = measured_on | {"width_mult": row.get("width_mult", 1.0)}
-        network |= {"arch": row["arch"], "exportOptions": size_options(device)}
+        network |= {
+            "arch": row["arch"],
+            "drawing": drawing(family_of(device), row["arch"]).as_json(),
+            "exportOptions": size_options(device),
+        }
     return network
 
 

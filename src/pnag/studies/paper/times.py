@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from pnag.deploy.zoo import Network
-from pnag.files import file_fingerprint, read_json, write_json
+from pnag.files import file_fingerprint, write_json
 from pnag.run.display import Display
 from pnag.run.timing import Steadiness, time_in_turns
-
-if TYPE_CHECKING:
-    from pnag.studies.paper.experiment import Study
+from pnag.studies.paper.study import Study
 
 
 def time_networks(
@@ -47,8 +45,7 @@ def time_networks(
         proof = time_in_turns(study.run, study.recipe, networks, resolutions, what, display)
         write_json(file, asdict(proof))
 
-    study.run.stage(f"experiment {study.device}: times", inputs, [file], work, display.reused)
-    times: dict[str, Any] = read_json(file)
+    times: dict[str, Any] = study.stage("times", inputs, file, work, display)
     steadiness(study, times).tell(display)
     return times
 

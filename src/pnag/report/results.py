@@ -1,0 +1,37 @@
+"""What the page and the figures of a run are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pnag.families import Family
+from pnag.files import read_json
+
+
+@dataclass(frozen=True)
+class Results:
+    """A finished run.
+
+    Attributes:
+        path: its directory. metrics: what `metrics.json` holds.
+        sampled: columns `arch`, `accuracy` and `cost` of the table.
+        front: `arch`, `accuracy`, `cost`, `params` and `macs`, by growing cost: the answer to any
+            budget is the last row within it. Costs in both are corrected by the timed ladder.
+        export_options: of `pnag export`, for its networks. family: of its architectures.
+    """
+
+    path: Path
+    metrics: dict[str, Any]
+    sampled: pd.DataFrame
+    front: pd.DataFrame
+    export_options: str
+    family: Family
+
+    def log(self, name: str) -> dict[str, Any]:
+        """What a stage has written of its training into the run's logs."""
+        written: dict[str, Any] = read_json(self.path / "logs" / f"{name}.json")
+        return written
