@@ -3,8 +3,9 @@
     python scripts/timm_networks.py --facts ../shared/facts/timm_imagenet_top1_and_i7_latency.csv
 
 The file's first three columns (key, timm's name, pixels) say which networks the zoo has. Their
-top-1, top-5 and latency on an i7-12700H (batch 1, float32, compiled) are taken from timm's published
-results; parameters and multiply-adds are counted on the built network, in the form that it runs in.
+top-1, top-5 and latency on an i7-12700H (batch 1, float32, compiled) are taken from timm's
+published results; parameters and multiply-adds are counted on the built network, in the form that
+it runs in.
 To add a network, add a line with its first three columns, and give the command.
 """
 

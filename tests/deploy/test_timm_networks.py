@@ -1,4 +1,4 @@
-"""Today's networks of timm: that each builds, is what is said of it, and computes the same fused."""
+"""Today's networks of timm: each builds, is what is said of it, and computes the same fused."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_every_small_family_is_there() -> None:
     assert len({network.key for network in TIMM_NETWORKS}) == len(TIMM_NETWORKS)
     assert all(n.published_ms and n.training and n.weights for n in TIMM_NETWORKS)
     assert find("levit_128.fb_dist_in1k") is ZOO["levit_128"]
-    with pytest.raises(PnagError, match="perhaps .*levit_128"):
+    with pytest.raises(PnagError, match=r"perhaps .*levit_128"):
         find("levit_12")
 
 

@@ -83,8 +83,8 @@ def _todays(networks: Sequence[Network]) -> Table:
             training.beyond.replace("chosen from ImageNet-", "").replace("ImageNet-", "") or "-",
         )
     table.caption = (
-        "by published latency. more than 1k: images of ImageNet-12k, -21k or -22k, too, or distilled "
-        "from a larger network, as far as the weights' name tells"
+        "by published latency. more than 1k: images of ImageNet-12k, -21k or -22k, too, or "
+        "distilled from a larger network, as far as the weights' name tells"
     )
     return table
 

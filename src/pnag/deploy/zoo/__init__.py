@@ -1,4 +1,4 @@
-"""Published networks: the paper's, Once-for-All's, those it is compared with, and timm's of today."""
+"""Published networks: the paper's, Once-for-All's, comparators, and timm's of today."""
 
 from __future__ import annotations
 

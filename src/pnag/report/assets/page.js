@@ -11,9 +11,13 @@ function explore() {
   const [cheapest, dearest] = [FRONT[0], FRONT[FRONT.length - 1]];
   const unit = DATA.unit;
   const update = (budget) => {
-    const index = bestWithin(FRONT, budget);
+    let index = bestWithin(FRONT, budget / (1 + DATA.margin));
     note.textContent = "";
-    if (index < 0) {
+    if (index < 0 && cheapest.cost <= budget) {
+      index = 0;
+      note.textContent = `Less than ${(100 * DATA.margin).toFixed(1)}% above the cheapest `
+        + "architecture's cost, which is how far the prediction may be off.";
+    } else if (index < 0) {
       note.textContent = `No architecture has a cost within ${showCost(budget)} ${unit}: `
         + `the cheapest costs ${showCost(cheapest.cost)} ${unit}.`;
     } else if (budget > dearest.cost * 1.02) {
@@ -70,6 +74,13 @@ function accuracyOverCost() {
         points: DATA.known.map((k) => [k.measured_ms, k.top1 * SCALE]),
         spread: DATA.known.map((k) => k.measured_spread),
         names: DATA.known.map((k) => k.name) },
+      { kind: "step", look: "c-other dash1", label: "published front (measured)",
+        points: DATA.published.front.map((p) => [p.measured_ms, p.top1 * SCALE]) },
+      { kind: "triangle", look: "c-other", label: "today's networks (published, measured; * with "
+        + "more images than ImageNet-1k's, or a teacher)",
+        points: DATA.published.timed.map((p) => [p.measured_ms, p.top1 * SCALE]),
+        spread: DATA.published.timed.map((p) => p.measured_spread),
+        names: DATA.published.timed.map((p) => (p.on_front ? p.name : "")) },
       { kind: "square", look: "c-known", label: "answers, fine-tuned (test images)",
         points: tested, spread },
       { kind: "star", look: "c-answer",
