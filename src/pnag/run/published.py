@@ -36,6 +36,8 @@ def published_to_time(
     """
     if compare == "all":
         return list(TIMM_NETWORKS)
+    if not compare:
+        return []
     model = LatencyModel.load(run.latency_model)
     here = float(model.predict(model.family.space.encode([MOBILENETV3_LARGE]))[0])
     slower = here / MOBILENETV3_LARGE_MS
