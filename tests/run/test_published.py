@@ -108,4 +108,4 @@ def test_a_network_that_the_runtime_refuses_is_left_out(
     assert len(metrics["published"]) + len(proof["left_out"]) == 6
     assert "Best of all that was timed" in done.stdout
     page = (out / "report.html").read_text()
-    assert all(row["export"] in page for row in metrics["published"])
+    assert all(row["name"] in page for row in metrics["published"])

@@ -41,18 +41,17 @@ def answer_with_margin(
     """
     whole = answer(front, space, budget, unit)
     index = front.best(budget / (1 + margin))
-    note = ""
+    note = whole.note if budget / (1 + margin) > 1.02 * front.cost[-1] else ""
     if index is None:
         index = 0
         note = (
             f"budget {budget:g}{unit} is less than {margin:.1%} above the cheapest architecture's "
             f"cost ({front.cost[0]:.4g}{unit}), which is how far the prediction may be off"
         )
-    arch = space.text(front.tokens[index : index + 1])[0]
     return Answer(
-        budget,
-        arch,
+        float(budget),
+        space.text(front.tokens[index : index + 1])[0],
         float(front.accuracy[index]),
         float(front.cost[index]),
-        note or (whole.note if arch == whole.arch else ""),
+        note,
     )

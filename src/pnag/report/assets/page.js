@@ -9,9 +9,10 @@ function explore() {
   const show = networkCard(byId("numbers"), byId("picture"), DATA);
   const note = byId("note");
   const [cheapest, dearest] = [FRONT[0], FRONT[FRONT.length - 1]];
+  const above = 1 + DATA.margin; // a prediction, by what it may be off
   const unit = DATA.unit;
   const update = (budget) => {
-    let index = bestWithin(FRONT, budget / (1 + DATA.margin));
+    let index = bestWithin(FRONT, budget / above);
     note.textContent = "";
     if (index < 0 && cheapest.cost <= budget) {
       index = 0;
@@ -20,7 +21,7 @@ function explore() {
     } else if (index < 0) {
       note.textContent = `No architecture has a cost within ${showCost(budget)} ${unit}: `
         + `the cheapest costs ${showCost(cheapest.cost)} ${unit}.`;
-    } else if (budget > dearest.cost * 1.02) {
+    } else if (budget > dearest.cost * above * 1.02) {
       note.textContent = `More than the best architecture costs (${showCost(dearest.cost)} `
         + `${unit}); no larger one is predicted to be better.`;
     }
@@ -28,7 +29,8 @@ function explore() {
     chartBudget(budget);
   };
   const control = budgetControl(
-    byId("slider"), byId("budget"), [cheapest.cost, dearest.cost], unit, update,
+    byId("slider"), byId("budget"), [cheapest.cost * above, dearest.cost * above], unit,
+    update,
   );
   byId("lowest").textContent = `${showCost(control.low)} ${unit}`;
   byId("highest").textContent = `${showCost(control.high)} ${unit}`;
