@@ -21,14 +21,14 @@ NETWORKS = [
 ]  # fmt: skip
 
 
-def chosen(count: int | None, low: float = 0.5, high: float = 7.0) -> str:
+def chosen(count: int, low: float = 0.5, high: float = 7.0) -> str:
     return "".join(n.key for n in along_front(NETWORKS, TIMES, low, high, count))
 
 
 def test_the_front_of_all_comes_first_then_that_of_plain_ones() -> None:
     assert chosen(3) == "ace"
     assert chosen(5) == "abcde"
-    assert chosen(None) == chosen(12) == "abcdef"
+    assert chosen(6) == chosen(12) == "abcdef"
     assert chosen(1) == "e" and chosen(0) == ""
 
 

@@ -57,7 +57,10 @@ def parse_resolutions(text: str | None) -> tuple[int, ...] | None:
     return pixels
 
 
-def parse_compare(text: str, source: str) -> int | str:
+ALL = 1000  # more networks than there are
+
+
+def parse_compare(text: str, source: str) -> int:
     """`12` or `all`, for a run of this source.
 
     Raises:
@@ -70,7 +73,7 @@ def parse_compare(text: str, source: str) -> int | str:
         )
     if text != "all" and not (text.isascii() and text.isdecimal()):
         raise PnagError(f"--compare is {text!r}, needs a number of networks, such as 12, or all")
-    return text if text == "all" else int(text)
+    return ALL if text == "all" else int(text)
 
 
 def parse_budget(text: str | None) -> Budget | None:
@@ -200,7 +203,7 @@ Compare = Annotated[
     typer.Option(
         metavar="NUMBER|all",
         help="Published networks of today that are timed beside the answers on ImageNet, at the "
-        "most, chosen along their front within the budgets. [default: 12]",
+        "most, chosen along their front within the range of the budgets. [default: 12]",
     ),
 ]
 Adb = Annotated[

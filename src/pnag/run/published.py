@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from pnag.cost.latency_model import LatencyModel
 from pnag.deploy.zoo import KNOWN_NETWORKS, TIMM_NETWORKS, Network
@@ -23,26 +23,22 @@ BELOW, ABOVE = 0.7, 1.2
 Row = dict[str, Any]
 
 
-def published_to_time(
-    run: RunDirectory, budgets: list[float], compare: int | Literal["all"]
-) -> list[Network]:
+def published_to_time(run: RunDirectory, budgets: list[float], count: int) -> list[Network]:
     """The networks of timm to time beside the answers to some budgets in ms.
 
     What each takes here is guessed: its published latency times what MobileNetV3-Large is predicted
     to take here, over what was published of it.
 
     Args:
-        compare: how many at the most. `all` of them are not only those within the range.
+        count: how many at the most.
     """
-    if compare == "all":
-        return list(TIMM_NETWORKS)
-    if not compare:
+    if not count:
         return []
     model = LatencyModel.load(run.latency_model)
     here = float(model.predict(model.family.space.encode([MOBILENETV3_LARGE]))[0])
     slower = here / MOBILENETV3_LARGE_MS
     guessed = {n.key: slower * (n.published_ms or 0.0) for n in TIMM_NETWORKS}
-    return along_front(TIMM_NETWORKS, guessed, BELOW * min(budgets), ABOVE * max(budgets), compare)
+    return along_front(TIMM_NETWORKS, guessed, BELOW * min(budgets), ABOVE * max(budgets), count)
 
 
 def published_rows(timed: Mapping[str, Any]) -> list[Row]:

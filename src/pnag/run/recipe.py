@@ -101,8 +101,8 @@ class Recipe(_Strict):
     latency: LatencyRecipe = LatencyRecipe()
     # of a budget, that answers leave free; None is the latency model's own error
     margin: Annotated[float, Interval(ge=0, lt=1)] | None = None
-    # today's published networks that are timed beside the answers, at the most; or `all`
-    compare: Annotated[int, Interval(ge=0, le=1000)] | Literal["all"] = 12
+    # today's published networks that are timed beside the answers, at the most
+    compare: Annotated[int, Interval(ge=0, le=1000)] = 12
     # of torch: sums over many rows round otherwise with another number; None takes torch's own
     torch_threads: Annotated[int, Interval(ge=1, le=1024)] | None = None
     # of a user's costs; blocks add up, so that the ridge regression has little to leave
@@ -122,15 +122,6 @@ class Recipe(_Strict):
                 "theirs from images.resolution (--resolution with --images)"
             )
         return resolution
-
-    @field_validator("compare", mode="before")
-    @classmethod
-    def _number_or_all(cls, compare: Any) -> Any:
-        """One message where the two possibilities would each have theirs."""
-        number = int(compare) if isinstance(compare, str) and compare.isdecimal() else compare
-        if number != "all" and (not isinstance(number, int) or isinstance(number, bool)):
-            raise ValueError("needs a number of networks, such as 12, or all")
-        return number
 
     @field_validator("budgets", mode="before")
     @classmethod

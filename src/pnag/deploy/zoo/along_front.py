@@ -12,7 +12,7 @@ def along_front(
     milliseconds: Mapping[str, float],
     low: float,
     high: float,
-    count: int | None,
+    count: int,
 ) -> list[Network]:
     """Networks between two latencies, by growing latency.
 
@@ -22,11 +22,11 @@ def along_front(
 
     Args:
         networks: each with a top-1. milliseconds: about what each takes, by its key.
-        count: how many at the most; None for all.
+        count: how many at the most.
     """
     rest = [n for n in networks if low <= milliseconds[n.key] <= high]
     rest.sort(key=lambda network: milliseconds[network.key])
-    wanted = len(rest) if count is None else min(count, len(rest))
+    wanted = min(count, len(rest))
     chosen: list[Network] = []
     while len(chosen) < wanted:
         plain = [n for n in rest if n.training is not None and n.training.plain]
