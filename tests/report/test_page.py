@@ -16,8 +16,9 @@ from chromium import Chromium
 import pnag
 from pnag.commands.bodies.report import load_results, save_report
 from pnag.report.markup import embedded
+from pnag.run.margin import answer_with_margin
 from pnag.run.run_directory import RunDirectory
-from pnag.run.trained import answer, load_calibrated_front
+from pnag.run.trained import load_calibrated_front
 
 SPACE = pnag.SearchSpace()
 RIGHT, END = ("ArrowRight", 39), ("End", 35)
@@ -117,9 +118,11 @@ def test_any_budget_gets_the_answer_of_generate(runs: Path, browser: Chromium) -
     browser.open(runs / "cpu" / "report.html", width=1280)
     front = load_calibrated_front(RunDirectory(runs / "cpu"), SPACE)
     budgets = np.random.default_rng(0).uniform(front.cost[0], front.cost[-1] * 1.1, 20).tolist()
+    margin = load_results(runs / "cpu").metrics["margin"]
+    assert margin > 0.01
     for budget in [*budgets, *front.cost[:5].tolist()]:  # and exactly what one costs
         type_budget(browser, budget)
-        expected = answer(front, SPACE, budget)
+        expected = answer_with_margin(front, SPACE, budget, margin)
         now = shown(browser)
         assert now["command"].split()[2] == expected.arch
         assert now["Top-1 (predicted)"] == f"{expected.accuracy:.2%}"

@@ -111,8 +111,10 @@ def test_the_stages_of_a_run_tell_it(
 ) -> None:
     """Ladder and proof; told again where the times are reused."""
     make_run(tmp_path, "imagenet")
-    run, recipe = RunDirectory(tmp_path), make_recipe({"resolutions": [224]})
-    monkeypatch.setattr(stages, "time_in_turns", lambda run, recipe, networks, *_: shaken(networks))
+    run, recipe = RunDirectory(tmp_path), make_recipe({"compare": 0, "resolutions": [224]})
+    monkeypatch.setattr(
+        stages, "time_in_turns", lambda run, recipe, networks, *_, **__: shaken(networks)
+    )
     monkeypatch.setattr(stages, "LADDER", 3)
     for _ in range(2):
         stages.front_calibration_stage(run, recipe, Size(), printed)

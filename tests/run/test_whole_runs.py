@@ -20,7 +20,7 @@ SIGNS = (signal.SIGINT, signal.SIGKILL)
 def test_this_machine_from_nothing_to_a_proof(tmp_path: Path, recipe: Path) -> None:
     """On the runtime that a user has."""
     out = tmp_path / "run"
-    done = call("run", "--out", out, "--recipe", recipe, "--json")
+    done = call("run", "--out", out, "--recipe", recipe, "--compare", 2, "--json")
     assert done.exit_code == 0, done.stderr
     metrics = json.loads(done.stdout)
     answers = metrics["answers"]
@@ -29,7 +29,11 @@ def test_this_machine_from_nothing_to_a_proof(tmp_path: Path, recipe: Path) -> N
     assert all(x["accuracy"] <= y["accuracy"] for x, y in pairwise(answers))
     assert all(0.65 < a["accuracy"] < 0.78 for a in answers)
     assert metrics["known"][0]["name"] == "MobileNetV2 1.0"
+    assert len(metrics["published"]) == 2
+    assert all(a["held"] == (a["measured_ms"] <= a["budget"]) for a in answers)
     for a in answers:
+        within = [row for row in metrics["published"] if row["measured_ms"] <= a["budget"]]
+        assert a["best"]["top1"] >= max((row["top1"] for row in within), default=0)
         session = onnxruntime.InferenceSession(out / a["onnx"])
         assert session.get_inputs()[0].shape == [1, 3, 224, 224]
         assert a["onnx_difference"] <= 1e-4
@@ -39,7 +43,7 @@ def test_this_machine_from_nothing_to_a_proof(tmp_path: Path, recipe: Path) -> N
     assert len(pd.read_parquet(out / "table.parquet")) == 400
 
     answers_before = (out / "architectures.json").read_text()
-    again = call("run", "--out", out, "--recipe", recipe)
+    again = call("run", "--out", out, "--recipe", recipe, "--compare", 2)
     assert again.exit_code == 0, again.stderr
     assert again.stdout.count("reused") == 7
     assert (out / "architectures.json").read_text() == answers_before

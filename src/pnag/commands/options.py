@@ -57,6 +57,25 @@ def parse_resolutions(text: str | None) -> tuple[int, ...] | None:
     return pixels
 
 
+ALL = 1000  # more networks than there are
+
+
+def parse_compare(text: str, source: str) -> int:
+    """`12` or `all`, for a run of this source.
+
+    Raises:
+        PnagError: for anything else, and where there is nothing to compare with.
+    """
+    if source != "imagenet":
+        raise PnagError(
+            f"--compare times networks published for ImageNet, and this run is of your {source}; "
+            "leave it out"
+        )
+    if text != "all" and not (text.isascii() and text.isdecimal()):
+        raise PnagError(f"--compare is {text!r}, needs a number of networks, such as 12, or all")
+    return ALL if text == "all" else int(text)
+
+
 def parse_budget(text: str | None) -> Budget | None:
     """One budget without a name.
 
@@ -167,6 +186,25 @@ RuntimeName = Annotated[
 Budgets = Annotated[
     str | None,
     typer.Option(help="Comma list; ms, or the cost's unit. [default: five over the range]"),
+]
+Margin = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=0.5,
+        callback=finite,
+        help="By how much answers may take longer than predicted and hold their budget, such as "
+        "0.02. [default: what 90 % of the latency model's check networks are within; with --table "
+        "0]",
+    ),
+]
+Compare = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBER|all",
+        help="Published networks of today that are timed beside the answers on ImageNet, at the "
+        "most, chosen along their front within the range of the budgets. [default: 12]",
+    ),
 ]
 Adb = Annotated[
     str | None,

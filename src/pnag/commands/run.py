@@ -15,12 +15,14 @@ from pnag.commands.options import (
     Budgets,
     Cache,
     Classes,
+    Compare,
     Epochs,
     FamilyName,
     ImageResolution,
     ImageResolutions,
     Images,
     Json,
+    Margin,
     MaxMegapixels,
     Minutes,
     OnCorrupt,
@@ -35,6 +37,7 @@ from pnag.commands.options import (
     WidthMult,
     look_for,
     parse_budgets,
+    parse_compare,
     parse_resolutions,
 )
 from pnag.consoles import make_console
@@ -101,6 +104,8 @@ def run(
     runtime: RuntimeName = None,
     threads: Threads = None,
     adb: Adb = None,
+    margin: Margin = None,
+    compare: Compare = None,
     ray_address: RayAddress = None,
     seed: Seed = None,
     recipe: RecipeFile = None,
@@ -118,6 +123,7 @@ def run(
     networks and times them. Stop it at any moment; the same command goes on.
     """
     look_for(images)
+    from pnag.report.best_of_all import best_of_all_tables
     from pnag.report.cells import what_accuracy_means
     from pnag.report.terminal import answers_table, architecture_lines, known_table
     from pnag.run.display import Display
@@ -166,6 +172,10 @@ def run(
         values["per_round"] = per_round
     if seed is not None:
         values["seed"] = seed
+    if margin is not None:
+        values["margin"] = margin
+    if compare is not None:
+        values["compare"] = parse_compare(compare, values.get("source", "imagenet"))
     _latency_values(values, runtime=runtime, threads=threads, adb=adb)
     console = make_console(stderr=as_json)
     made = make_recipe(values)
@@ -184,6 +194,8 @@ def run(
         console.print(line, highlight=False, soft_wrap=True)
     if metrics.get("known"):
         console.print(known_table(metrics))
+        for part in best_of_all_tables(metrics):
+            console.print(part)
     console.print(f"[dim]{what_accuracy_means(metrics)}[/dim]")
     console.print(f"answers [bold]{escape(str(out / 'architectures.json'))}[/bold]")
     console.print(f"report  [bold]{escape(str(out / 'report.html'))}[/bold]")

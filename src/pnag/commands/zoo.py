@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,20 +32,26 @@ Key = Annotated[str, typer.Argument(metavar="KEY", help="As `pnag zoo` lists it.
 
 
 def listing(context: typer.Context, as_json: Json = False) -> None:
-    """Published networks: the paper's, Once-for-All's, and those that people would pick otherwise.
+    """Published networks: the paper's, Once-for-All's, comparators, and timm's of today.
 
     Without a command, lists them with their published accuracy, parameters and multiply-adds.
     """
     if context.invoked_subcommand is not None:
         return
-    from pnag.deploy.zoo import ZOO
+    from pnag.deploy.zoo import TIMM_NETWORKS, ZOO
 
     if as_json:
         typer.echo(json.dumps([_as_json(network) for network in ZOO.values()]))
         return
+    console = make_console()
+    console.print(_papers([n for n in ZOO.values() if n not in TIMM_NETWORKS]))
+    console.print(_todays(TIMM_NETWORKS))
+
+
+def _papers(networks: list[Network]) -> Table:
     table = _table("network", "top-1", "top-5", "params", "MAdds", "pixels", "weights by")
-    last_of_families = {network.family: network.key for network in ZOO.values()}.values()
-    for network in ZOO.values():
+    last_of_families = {network.family: network.key for network in networks}.values()
+    for network in networks:
         counts = network.counts()
         table.add_row(
             network.key,
@@ -61,13 +67,33 @@ def listing(context: typer.Context, as_json: Json = False) -> None:
         "top-1, top-5: published, ImageNet. MAdds: convolutions and linear layers. Sources and "
         "remarks: `pnag zoo show KEY`"
     )
-    make_console().print(table)
+    return table
+
+
+def _todays(networks: Sequence[Network]) -> Table:
+    table = _table("network of timm", "top-1", "params", "pixels", "more than 1k")
+    for network in networks:
+        training = network.training
+        assert training is not None
+        table.add_row(
+            network.key,
+            _percent(network.top1),
+            f"{network.counts().params / 1e6:.1f}M",
+            str(network.resolution),
+            training.beyond.replace("chosen from ImageNet-", "").replace("ImageNet-", "") or "-",
+        )
+    table.caption = (
+        "by published latency. more than 1k: images of ImageNet-12k, -21k or -22k, too, or "
+        "distilled from a larger network, as far as the weights' name tells"
+    )
+    return table
 
 
 def show(key: Key, as_json: Json = False) -> None:
     """All that is known of a network: numbers and their sources, how it is built, its weights."""
     from pnag.deploy.zoo import find
     from pnag.deploy.zoo.network import COMPARATOR
+    from pnag.deploy.zoo.timm_networks import PLACE
 
     network = find(key)
     facts = _as_json(network)
@@ -75,6 +101,7 @@ def show(key: Key, as_json: Json = False) -> None:
         typer.echo(json.dumps(facts))
         return
     accuracy = f"top-1 {_percent(network.top1)}, top-5 {_percent(network.top5)}"
+    training = network.training
     weights = facts["weights"] and f"{network.weights_by}, {facts['weights']['url']}"
     if weights and network.family == COMPARATOR:
         weights += " (another training: near the published accuracy, not the same)"
@@ -87,6 +114,9 @@ def show(key: Key, as_json: Json = False) -> None:
         "built by": " ".join(filter(None, (facts["built_by"], facts["library_name"]))),
         "arch": facts["arch"],
         "weights": weights,
+        "trained": training and f"on ImageNet-1k; more than that: {training.beyond or 'nothing'}",
+        "licence": training and (training.licence or "none is named"),
+        "latency": network.published_ms and f"{network.published_ms:g} ms on {PLACE}",
         "note": network.note,
     }
     width = max(map(len, lines))
@@ -105,7 +135,7 @@ def measure(
     only: Annotated[
         str | None,
         typer.Option(
-            help="Comma list of networks, or families: pnag, ofa, comparator. [default: all]"
+            help="Comma list of networks, or families: pnag, ofa, comparator, timm. [default: all]"
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=3, help="Turns of every network.")] = 24,
@@ -256,6 +286,8 @@ def _as_json(network: Network) -> dict[str, Any]:
         "weights": network.weights and asdict(network.weights),
         "weights_by": network.weights_by,
         "note": network.note,
+        "training": network.training and asdict(network.training),
+        "published_ms": network.published_ms,
         "printed": [
             {**asdict(row), "device": TABLES[row.table]} for row in printed_rows(network.key)
         ],
@@ -286,12 +318,13 @@ def _times_table(place: Runtime, networks: list[Network], times: ZooTimes) -> Ta
 def _table(*columns: str) -> Table:
     table = Table(caption_justify="left")
     for index, name in enumerate(columns):
-        left = index == 0 or name == "weights by"
+        left = index == 0 or name in ("weights by", "more than 1k")
         table.add_column(
             name,
             justify="left" if left else "right",
             style="bold" if index == 0 else None,
-            no_wrap=True,
+            no_wrap=index > 0,
+            overflow="fold",  # a long name goes on below, and is not cut
         )
     return table
 

@@ -169,6 +169,15 @@ class ModelError:
     measured_spread: list[float]
 
 
+def error_quantile(predicted: Sequence[float], measured: Sequence[float], share: float) -> float:
+    """What `share` of N measured latencies differ from their predictions by at most.
+
+    As a fraction of the prediction: a network that is predicted to take a budget over 1 + this
+    takes no more than the budget if it is off by no more.
+    """
+    return float(np.quantile(np.abs(np.array(measured) / np.array(predicted) - 1), share))
+
+
 def check_latency_model(model: LatencyModel, table: LatencyTable) -> ModelError:
     """The model's error on the table's check networks."""
     timings = [timed(samples, table.reference_ms) for samples in table.check.values()]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch import nn
 
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.runtimes import Runtime
-from pnag.cost.timing import measure_interleaved
+from pnag.cost.timing import Open, measure_interleaved
 from pnag.families.registry import family_of
 
 
@@ -36,6 +36,7 @@ class Proof:
             was 5 % slower during the proof, which is taken out of `Timed.milliseconds`.
         drift: spread of the reference during the proof.
         remeasured, unsteady: disturbed turns, taken again or kept (`timing.Drift`).
+        left_out: why networks that could be left out do not run on the runtime, by name.
     """
 
     networks: dict[str, Timed]
@@ -43,6 +44,7 @@ class Proof:
     drift: float
     remeasured: int
     unsteady: int
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def time_together(
@@ -51,6 +53,7 @@ def time_together(
     table: LatencyTable,
     *,
     resolutions: Mapping[str, int] | None = None,
+    may_leave_out: Collection[str] = (),
     rounds: int = 24,
     advance: Callable[[int], None] = lambda turns: None,
 ) -> Proof:
@@ -60,6 +63,7 @@ def time_together(
         table: of the same runtime: its reference network's time turns ratios into milliseconds.
         resolutions: height and width of the images of those networks, by name, that do not take
             the table's.
+        may_leave_out: names of networks without which it goes on if the runtime cannot run them.
 
     Raises:
         PnagError: if the table was measured on another runtime or machine.
@@ -71,10 +75,18 @@ def time_together(
         return (runtime.batch, 3, resolution, resolution)
 
     own, usual = resolutions or {}, identity["resolution"]
-    ready = {
-        name: runtime.prepare(network, shape(own.get(name, usual)))
-        for name, network in networks.items()
-    }
+    ready: dict[str, Open] = {}
+    left_out: dict[str, str] = {}
+    for name, network in networks.items():
+        try:
+            ready[name] = runtime.prepare(network, shape(own.get(name, usual)))
+            if name in may_leave_out:
+                ready[name]()(1)  # some runtimes refuse a network only when it runs
+        except Exception as error:  # each runtime's converter has its own
+            if name not in may_leave_out:
+                raise
+            ready.pop(name, None)
+            left_out[name] = " ".join(str(error).split())[:200]
     family = family_of(identity)
     network = family.build(family.middling, identity["num_classes"])
     reference = runtime.prepare(network, shape(family.middling.resolution or usual))
@@ -85,6 +97,7 @@ def time_together(
         drift.spread,
         drift.remeasured,
         drift.unsteady,
+        left_out,
     )
 
 

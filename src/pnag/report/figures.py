@@ -19,10 +19,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from pnag.files import write_bytes
+from pnag.report.best_of_all import published_data
 from pnag.report.drawing import Bar, Drawing, Legend, drawing, legend
 from pnag.report.results import Results
 
 ANSWER, KNOWN, FRONT, CLOUD = "#d6336c", "#1c7ed6", "#2b8a3e", "#ced4da"
+OTHER = "#e8590c"
 KERNEL_COLOURS = {3: "#6cbcf2", 5: "#f2a94b", 7: "#e584c0"}  # those of the page
 LINES = "lines: the middle half of the turns"  # through measured points
 
@@ -114,11 +116,20 @@ def accuracy_over_cost(metrics: dict[str, Any], table: pd.DataFrame, front: pd.D
             k["name"], (k["measured_ms"], k["top1"] * scale), xytext=(6, -3),
             textcoords="offset points", fontsize=8, color=KNOWN,
         )  # fmt: skip
+    published = published_data(metrics)
+    if published["front"]:
+        times = [row["measured_ms"] for row in published["timed"]]
+        axes.scatter(times, [row["top1"] * scale for row in published["timed"]], color=OTHER, s=18,
+                     marker="^", label="today's networks (published, measured)")  # fmt: skip
+        steps = [(row["measured_ms"], row["top1"] * scale) for row in published["front"]]
+        axes.step(*zip(*steps, strict=True), where="post", color=OTHER, linestyle="--",
+                  label="published front (measured)")  # fmt: skip
     if metrics.get("known"):
         axes.scatter([], [], color=KNOWN, s=24, label="known networks (published, measured)")
     if timed:
         axes.set_xscale("log")
-        shown = [k["measured_ms"] for k in metrics["known"]] + list(front["cost"])
+        others = metrics["known"] + metrics.get("published", [])
+        shown = [other["measured_ms"] for other in others] + list(front["cost"])
         ticks = latency_ticks(min(shown) * 0.9, max(shown) * 1.1)
         axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
         axes.set_xlim(min(shown) * 0.9, max(shown) * 1.35)  # room for the last one's name

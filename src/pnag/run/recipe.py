@@ -100,6 +100,10 @@ class Recipe(_Strict):
     rounds: Annotated[int, Interval(ge=0, le=100_000)] = 0
     per_round: Annotated[int, Interval(ge=1, le=100_000)] = 100
     latency: LatencyRecipe = LatencyRecipe()
+    # of a budget, that answers leave free; None is the latency model's own error
+    margin: Annotated[float, Interval(ge=0, lt=1)] | None = None
+    # today's published networks that are timed beside the answers, at the most
+    compare: Annotated[int, Interval(ge=0, le=1000)] = 12
     # of torch: sums over many rows round otherwise with another number; None takes torch's own
     torch_threads: Annotated[int, Interval(ge=1, le=1024)] | None = None
     # of a user's costs; blocks add up, so that the ridge regression has little to leave

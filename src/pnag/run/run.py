@@ -15,7 +15,9 @@ from pnag.deploy.zoo import KNOWN_NETWORKS
 from pnag.errors import PnagError
 from pnag.files import read_json, write_json
 from pnag.run.display import Display
+from pnag.run.margin import margin_of
 from pnag.run.named_family import decided_family
+from pnag.run.published import best_of_all, published_rows
 from pnag.run.recipe import (
     Recipe,
     TableRecipe,
@@ -235,13 +237,14 @@ def collect_metrics(
                 "macs": counts.macs,
                 "measured_ms": timed["milliseconds"],
                 "measured_spread": timed["spread"],
-                "held": bool(timed["milliseconds"] <= a.budget * 1.03),
+                "held": bool(timed["milliseconds"] <= a.budget),
                 "onnx": str((run.models / f"{model_name(a)}.onnx").relative_to(run.path)),
                 "onnx_difference": proof["onnx_difference"][model_name(a)],
             }
         metrics["answers"].append(row)
     if proof is not None:
         metrics["latency"] = read_json(run.latency_error)
+        metrics["margin"] = margin_of(run, recipe)
         metrics["device"] = read_json(run.latency_table)["identity"]
         metrics["proof"] = {k: proof[k] for k in ("speed", "drift", "remeasured", "unsteady")}
         timings = (steadiness_of_table(run), steadiness_of_ladder(run), steadiness_of_proof(run))
@@ -257,8 +260,12 @@ def collect_metrics(
             for network in KNOWN_NETWORKS
             if network.name in proof["networks"]
         ]
-        for row in metrics["known"]:
+        metrics["published"] = published_rows(proof["networks"])
+        for row in metrics["known"] + metrics["published"]:
             row["beaten_by"] = _beaten_by(row, metrics["answers"])
+        for row in metrics["answers"] if metrics["known"] else ():
+            timed_others = metrics["known"], metrics["published"]
+            row["best"] = best_of_all(row["budget"], metrics["answers"], *timed_others)
     return metrics
 
 

@@ -29,7 +29,9 @@ from pnag.files import (
     writing,
 )
 from pnag.run.display import Display
+from pnag.run.margin import answer_with_margin, margin_of
 from pnag.run.own_labels import as_json, fit_labels, refuse_unknown_cost, tell_errors
+from pnag.run.published import published_to_time
 from pnag.run.recipe import Recipe, TableRecipe
 from pnag.run.run_directory import RunDirectory, answer_name
 from pnag.run.size import Size, family_of_recipe
@@ -44,7 +46,6 @@ from pnag.run.timing import (
 from pnag.run.trained import (
     IMAGENET_WEIGHTS,
     Answer,
-    answer,
     load_calibrated_front,
     load_front,
     load_gaussian_process,
@@ -306,7 +307,10 @@ def answer_stage(
     space = family_of_recipe(recipe).space
     front = load_calibrated_front(run, space)
     budgets = list(recipe.budgets) or spread_budgets(front)
-    answers = [answer(front, space, budget, unit) for budget in sorted(budgets)]
+    margin = margin_of(run, recipe)
+    answers = [answer_with_margin(front, space, budget, margin, unit) for budget in sorted(budgets)]
+    if margin:
+        display.note(f"  answers leave {margin:.1%} for the prediction's error (--margin)")
     for a in answers:
         if a.note:
             display.note(f"[yellow]note:[/yellow] {escape(a.note)}")
@@ -332,8 +336,12 @@ def proof_stage(
     Args:
         trained: the answers' networks by architecture; None builds them with fresh weights.
     """
+    # Their published accuracies say nothing about other images.
+    known = () if trained else KNOWN_NETWORKS
+    todays = [] if trained else published_to_time(run, [a.budget for a in answers], recipe.compare)
     inputs = {
         "latency": file_fingerprint(run.latency_table),
+        "published": [network.key for network in todays],
         "answers": [[a.budget, a.arch] for a in answers],
         "weights": file_fingerprint(run.judged) if trained else None,
         "seed": recipe.seed,
@@ -355,17 +363,19 @@ def proof_stage(
             for done, (name, network) in enumerate(networks.items(), 1):
                 differences[name] = export_checked(network, models[name], pixels[name])
                 bar.update(done, len(networks), name)
-        # Their published accuracies say nothing about other images.
-        known = () if trained else KNOWN_NETWORKS
-        networks |= {network.name: network.build() for network in known}
+        others = {n.name: n for n in known} | {n.key: n for n in todays}
+        networks |= {name: network.build() for name, network in others.items()}
         proof = time_in_turns(
             run,
             recipe,
             networks,
-            pixels | {network.name: network.resolution for network in known},
+            pixels | {name: network.resolution for name, network in others.items()},
             "timing the answers",
             display,
+            may_leave_out={network.key for network in todays},
         )
+        for name, why in proof.left_out.items():
+            display.note(f"  {name} does not run on this runtime and is not timed: {escape(why)}")
         write_json(
             run.proof,
             {

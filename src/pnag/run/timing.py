@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,11 +66,12 @@ def time_in_turns(
     resolutions: Mapping[str, int],
     what: str,
     display: Display,
+    may_leave_out: Collection[str] = (),
 ) -> Proof:
     """Time networks in one interleaved run, in the milliseconds of the run's latency table.
 
     Args:
-        resolutions: as `time_together` takes them. what: for the progress bar.
+        resolutions, may_leave_out: as `time_together` takes them. what: for the progress bar.
     """
     rounds = recipe.latency.rounds
     total, done = rounds * len(networks), 0
@@ -86,6 +87,7 @@ def time_in_turns(
             networks,
             LatencyTable.load(run.latency_table),
             resolutions=resolutions,
+            may_leave_out=may_leave_out,
             rounds=rounds,
             advance=advance,
         )

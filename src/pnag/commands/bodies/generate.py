@@ -17,6 +17,7 @@ from pnag.files import exists
 from pnag.run.amounts import amount
 from pnag.run.budgets import Budget, check_units, device_name
 from pnag.run.display import Display
+from pnag.run.margin import answer_with_margin, margin_of
 from pnag.run.recipe import Recipe, load_recipe, make_recipe
 from pnag.run.run_directory import RunDirectory, finished_run
 from pnag.run.size import Size, family_of_recipe
@@ -24,7 +25,6 @@ from pnag.run.stages import best_of_table
 from pnag.run.tables import read_table
 from pnag.run.trained import (
     Answer,
-    answer,
     load_calibrated_front,
     load_front,
     load_front_calibration,
@@ -108,7 +108,8 @@ def generate_for(
             run = device_run(run, recipe, own_device, sized, display)
     if not costs:
         space = family_of_recipe(recipe).space
-        result = answer(load_calibrated_front(run, space), space, asked[names[0]])
+        front, margin = load_calibrated_front(run, space), margin_of(run, recipe)
+        result = answer_with_margin(front, space, asked[names[0]], margin)
         return most_likely(run, space, asked[names[0]]) if greedy else result
     return answer_several(run, recipe, names[0], asked, costs, display)
 

@@ -1,27 +1,34 @@
-"""Published networks: the paper's, Once-for-All's, and those that people would pick otherwise."""
+"""Published networks: the paper's, Once-for-All's, comparators, and timm's of today."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-from pnag.deploy.zoo import comparators, paper, specialised
+from pnag.deploy.zoo import comparators, paper, specialised, timm_networks
 from pnag.deploy.zoo.network import FAMILIES, Network
 from pnag.deploy.zoo.printed import PRINTED, PrintedRow
 from pnag.errors import PnagError
 
 ZOO: dict[str, Network] = {
     network.key: network
-    for network in (*paper.NETWORKS, *specialised.NETWORKS, *comparators.NETWORKS)
+    for network in (
+        *paper.NETWORKS,
+        *specialised.NETWORKS,
+        *comparators.NETWORKS,
+        *timm_networks.NETWORKS,
+    )
 }
+_of_timm = {network.name: network.key for network in timm_networks.NETWORKS}
 
 
 def find(key: str) -> Network:
-    """A network by its key.
+    """A network by its key, or by timm's name of it.
 
     Raises:
         PnagError: if there is none; the message tells the nearest.
     """
+    key = _of_timm.get(key, key)
     if key not in ZOO:
         near = difflib.get_close_matches(key, ZOO, n=3)
         which = f"perhaps {' or '.join(near)}" if near else "`pnag zoo` lists them"
@@ -64,12 +71,15 @@ KNOWN_NETWORKS = tuple(
         "resnet18",
     )
 )
-"""What `pnag run` times its answers against."""
+"""What `pnag run` always times its answers against."""
+TIMM_NETWORKS = timm_networks.NETWORKS
+"""Today's, of which `pnag run` times some."""
 
 __all__ = [
     "FAMILIES",
     "KNOWN_NETWORKS",
     "PRINTED",
+    "TIMM_NETWORKS",
     "ZOO",
     "Network",
     "PrintedRow",

@@ -14,7 +14,7 @@ from pnag.families.counts import count
 if TYPE_CHECKING:
     from torch import nn
 
-PNAG, OFA, COMPARATOR = FAMILIES = ("pnag", "ofa", "comparator")
+PNAG, OFA, COMPARATOR, TIMM = FAMILIES = ("pnag", "ofa", "comparator", "timm")
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,15 @@ class Library:
         maker: `timm` or `pytorchcv`. name: what it calls the network.
         counted: on the built network at its own resolution; written down here because
             building takes seconds and the library may not be installed. A test counts again.
+        fused: whether what was trained side by side is joined into what runs, as timm does it:
+            branches into one convolution, batch norms into what is before them, two classifiers
+            into their mean.
     """
 
     maker: str
     name: str
     counted: Counted
+    fused: bool = False
 
     @property
     def installed(self) -> bool:
@@ -74,7 +78,24 @@ class Library:
         return importlib.util.find_spec(self.maker) is not None
 
     def build(self) -> nn.Module:
-        """The network for ImageNet, with fresh weights.
+        """The network for ImageNet as it runs, with fresh weights.
+
+        Raises:
+            PnagError: as `trainable`.
+        """
+        return self.as_it_runs(self.trainable())
+
+    def as_it_runs(self, network: nn.Module) -> nn.Module:
+        """The form of a trained network in which it runs, which computes the same."""
+        if not self.fused:
+            return network
+        from timm.utils.model import reparameterize_model
+
+        fused: nn.Module = reparameterize_model(network.eval())
+        return fused
+
+    def trainable(self) -> nn.Module:
+        """The network for ImageNet as it is trained, of which weights are published.
 
         Raises:
             PnagError: if the library is not installed or cannot be loaded.
@@ -90,6 +111,31 @@ class Library:
 
 
 @dataclass(frozen=True)
+class Training:
+    """How published weights were trained.
+
+    Attributes:
+        more_images: than ImageNet-1k's, by name; empty if there were none.
+        distilled: whether another network taught it.
+        licence: of the weights; empty if none is named.
+    """
+
+    more_images: str
+    distilled: bool
+    licence: str
+
+    @property
+    def plain(self) -> bool:
+        """Whether it was trained on ImageNet-1k alone and by no other network."""
+        return not self.more_images and not self.distilled
+
+    @property
+    def beyond(self) -> str:
+        """What it had beyond ImageNet-1k, in a few words; empty if nothing."""
+        return ", ".join(filter(None, (self.more_images, "distilled" if self.distilled else "")))
+
+
+@dataclass(frozen=True)
 class Network:
     """A published network.
 
@@ -101,6 +147,9 @@ class Network:
         source: who publishes them.
         weights: trained on ImageNet by `weights_by`; None where none are published.
         note: what one should know of it.
+        training: of the weights, where their name tells.
+        published_ms: latency that was published (`timm_networks.PLACE`), by which networks can be
+            chosen before any is timed here.
     """
 
     key: str
@@ -114,6 +163,8 @@ class Network:
     weights: PublishedFile | None = None
     weights_by: str = ""
     note: str = ""
+    training: Training | None = None
+    published_ms: float | None = None
 
     def build(self) -> nn.Module:
         """The network with fresh weights.

@@ -14,7 +14,7 @@ from pnag.families.checkpoints import read_weights
 
 
 def load_pretrained(network: Network) -> nn.Module:
-    """The network with its published weights, in evaluation mode.
+    """The network as it runs with its published weights, in evaluation mode.
 
     The file is fetched into the cache unless it is there, and verified either way: by its checksum
     where one is published, and by the name, shape and values of every weight. No code in it is run.
@@ -25,14 +25,15 @@ def load_pretrained(network: Network) -> nn.Module:
     """
     if network.weights is None:
         raise PnagError(f"no weights of {network.key} are published, as far as we know")
-    module = network.build()
+    recipe = network.recipe
+    module = recipe.build() if isinstance(recipe, Ours) else recipe.trainable()
     path = fetch(network.weights)
     try:
         content = read_weights(path)
         weights = content.get("state_dict", content)
         if not isinstance(weights, Mapping) or not all(map(torch.is_tensor, weights.values())):
             raise PnagError("holds something else than weights")
-        if isinstance(network.recipe, Ours):
+        if isinstance(recipe, Ours):
             weights = in_order(weights, module.state_dict())
         _load(module, weights)
     except PnagError as error:
@@ -40,7 +41,7 @@ def load_pretrained(network: Network) -> nn.Module:
             f"{path}, for {network.key}: {error}; put the file of {network.weights.url} in its "
             "place, or move it elsewhere to have that fetched"
         ) from error
-    return module.eval()
+    return (module if isinstance(recipe, Ours) else recipe.as_it_runs(module)).eval()
 
 
 def in_order(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

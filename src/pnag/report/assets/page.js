@@ -9,14 +9,19 @@ function explore() {
   const show = networkCard(byId("numbers"), byId("picture"), DATA);
   const note = byId("note");
   const [cheapest, dearest] = [FRONT[0], FRONT[FRONT.length - 1]];
+  const above = 1 + DATA.margin; // a prediction, by what it may be off
   const unit = DATA.unit;
   const update = (budget) => {
-    const index = bestWithin(FRONT, budget);
+    let index = bestWithin(FRONT, budget / above);
     note.textContent = "";
-    if (index < 0) {
+    if (index < 0 && cheapest.cost <= budget) {
+      index = 0;
+      note.textContent = `Less than ${(100 * DATA.margin).toFixed(1)}% above the cheapest `
+        + "architecture's cost, which is how far the prediction may be off.";
+    } else if (index < 0) {
       note.textContent = `No architecture has a cost within ${showCost(budget)} ${unit}: `
         + `the cheapest costs ${showCost(cheapest.cost)} ${unit}.`;
-    } else if (budget > dearest.cost * 1.02) {
+    } else if (budget > dearest.cost * above * 1.02) {
       note.textContent = `More than the best architecture costs (${showCost(dearest.cost)} `
         + `${unit}); no larger one is predicted to be better.`;
     }
@@ -24,7 +29,8 @@ function explore() {
     chartBudget(budget);
   };
   const control = budgetControl(
-    byId("slider"), byId("budget"), [cheapest.cost, dearest.cost], unit, update,
+    byId("slider"), byId("budget"), [cheapest.cost * above, dearest.cost * above], unit,
+    update,
   );
   byId("lowest").textContent = `${showCost(control.low)} ${unit}`;
   byId("highest").textContent = `${showCost(control.high)} ${unit}`;
@@ -70,6 +76,13 @@ function accuracyOverCost() {
         points: DATA.known.map((k) => [k.measured_ms, k.top1 * SCALE]),
         spread: DATA.known.map((k) => k.measured_spread),
         names: DATA.known.map((k) => k.name) },
+      { kind: "step", look: "c-other dash1", label: "published front (measured)",
+        points: DATA.published.front.map((p) => [p.measured_ms, p.top1 * SCALE]) },
+      { kind: "triangle", look: "c-other", label: "today's networks (published, measured; * with "
+        + "more images than ImageNet-1k's, or a teacher)",
+        points: DATA.published.timed.map((p) => [p.measured_ms, p.top1 * SCALE]),
+        spread: DATA.published.timed.map((p) => p.measured_spread),
+        names: DATA.published.timed.map((p) => (p.on_front ? p.name : "")) },
       { kind: "square", look: "c-known", label: "answers, fine-tuned (test images)",
         points: tested, spread },
       { kind: "star", look: "c-answer",
