@@ -101,6 +101,14 @@ def run(
         int | None,
         typer.Option(min=1, help="Architectures a round asks for. [default: 100; --images: 50]"),
     ] = None,
+    published: Annotated[
+        bool | None,
+        typer.Option(
+            "--published/--untrained",
+            help="Whether ImageNet's answers get Once-for-All's weights, fetched once (30 MB). "
+            "[default: published]",
+        ),
+    ] = None,
     runtime: RuntimeName = None,
     threads: Threads = None,
     adb: Adb = None,
@@ -174,6 +182,10 @@ def run(
         values["seed"] = seed
     if margin is not None:
         values["margin"] = margin
+    if published is not None:
+        if values.get("source", "imagenet") != "imagenet":
+            raise PnagError("--published and --untrained are for runs on ImageNet; leave them out")
+        values["published"] = published
     if compare is not None:
         values["compare"] = parse_compare(compare, values.get("source", "imagenet"))
     _latency_values(values, runtime=runtime, threads=threads, adb=adb)

@@ -134,13 +134,13 @@ class Family(ABC):
         """The layer table of an architecture.
 
         Args:
-            resolution: where the architecture does not choose its own.
+            resolution: where the architecture does not say its own.
 
         Raises:
             BadValueError: (a ValueError) for a malformed text or a size that is not positive.
         """
         check_size(resolution, num_classes)
-        pixels = self.parse(arch).resolution or resolution
+        pixels = self.space.architecture.parse(arch).resolution or resolution
         return sized(self.active(arch), pixels, num_classes)
 
     def active(self, arch: AnyArchitecture | None) -> tuple[Layer, ...]:
@@ -176,16 +176,29 @@ class Family(ABC):
     def parse(self, value: AnyArchitecture) -> Any:
         """An architecture of this family from its text form.
 
+        In a family whose architectures choose no resolution, one behind an @ is left out: it says
+        at which images the network is used, and changes no weight.
+
         Raises:
             BadValueError: (a ValueError) names the place that is wrong and the allowed values.
         """
         if isinstance(value, str | BaseArchitecture):
             return self._parse(value)
-        return self.space.parse(value)
+        return self.space.parse(self._without_resolution(value))
 
     @functools.cached_property
     def _parse(self) -> Callable[[str | BaseArchitecture], Any]:
-        return functools.lru_cache(maxsize=4096)(self.space.parse)
+        @functools.lru_cache(maxsize=4096)
+        def parse(value: str | BaseArchitecture) -> Any:
+            return self.space.parse(self._without_resolution(value))
+
+        return parse
+
+    def _without_resolution(self, value: AnyArchitecture) -> AnyArchitecture:
+        if self.elastic:
+            return value
+        arch = self.space.architecture.parse(value)
+        return replace(arch, resolution=0) if arch.resolution else value
 
     @functools.cached_property
     def largest(self) -> Any:

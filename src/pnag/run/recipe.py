@@ -92,6 +92,8 @@ class Recipe(_Strict):
     supernet: SupernetSettings = SupernetSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0
+    # whether ImageNet's answers get Once-for-All's weights, where these can be fetched
+    published: bool = True
     # of ImageNet's images; those of own images are in `images`, and a table has none
     resolutions: tuple[Annotated[int, Interval(ge=32, le=4096)], ...] = IMAGENET_RESOLUTIONS
     architectures: Annotated[int, Interval(ge=100, le=1_000_000)] = 16000

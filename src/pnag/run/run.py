@@ -238,11 +238,12 @@ def collect_metrics(
                 "measured_ms": timed["milliseconds"],
                 "measured_spread": timed["spread"],
                 "held": bool(timed["milliseconds"] <= a.budget),
-                "onnx": str((run.models / f"{model_name(a)}.onnx").relative_to(run.path)),
+                "onnx": str((run.models / proof["files"][model_name(a)]).relative_to(run.path)),
                 "onnx_difference": proof["onnx_difference"][model_name(a)],
             }
         metrics["answers"].append(row)
     if proof is not None:
+        metrics["weights"] = proof["weights"]
         metrics["latency"] = read_json(run.latency_error)
         metrics["margin"] = margin_of(run, recipe)
         metrics["device"] = read_json(run.latency_table)["identity"]

@@ -32,6 +32,7 @@ from pnag.run.display import Display
 from pnag.run.margin import answer_with_margin, margin_of
 from pnag.run.own_labels import as_json, fit_labels, refuse_unknown_cost, tell_errors
 from pnag.run.published import published_to_time
+from pnag.run.published_networks import file_stem, imagenet_networks, weights_of
 from pnag.run.recipe import Recipe, TableRecipe
 from pnag.run.run_directory import RunDirectory, answer_name
 from pnag.run.size import Size, family_of_recipe
@@ -328,34 +329,37 @@ def proof_stage(
     recipe: Recipe,
     size: Size,
     answers: list[Answer],
-    trained: Mapping[str, nn.Module] | None,
+    tuned: Mapping[str, nn.Module] | None,
     display: Display,
 ) -> None:
     """Export and time the answers, on ImageNet together with the networks people know.
 
     Args:
-        trained: the answers' networks by architecture; None builds them with fresh weights.
+        tuned: the answers' networks by architecture; None for ImageNet's, whose weights are
+            published.
     """
     # Their published accuracies say nothing about other images.
-    known = () if trained else KNOWN_NETWORKS
-    todays = [] if trained else published_to_time(run, [a.budget for a in answers], recipe.compare)
+    known = () if tuned else KNOWN_NETWORKS
+    todays = [] if tuned else published_to_time(run, [a.budget for a in answers], recipe.compare)
+    weights = weights_of(recipe, display)
     inputs = {
         "latency": file_fingerprint(run.latency_table),
         "published": [network.key for network in todays],
         "answers": [[a.budget, a.arch] for a in answers],
-        "weights": file_fingerprint(run.judged) if trained else None,
+        "weights": file_fingerprint(run.judged) if tuned else weights,
+        "version": 2,  # 2: the proof says which files and weights there are
         "seed": recipe.seed,
     }
-    models = {model_name(a): run.models / f"{model_name(a)}.onnx" for a in answers}
+    stems = {model_name(a): file_stem(model_name(a), weights) for a in answers}
+    models = {name: run.models / f"{stem}.onnx" for name, stem in stems.items()}
 
     def work() -> None:
-        torch.manual_seed(recipe.seed)
-        networks: dict[str, nn.Module] = {
-            model_name(a): trained[a.arch] if trained else size.build(a.arch) for a in answers
-        }
+        archs = dict.fromkeys(a.arch for a in answers)
+        made = tuned or imagenet_networks(archs, size, weights, recipe.seed)
+        networks = {model_name(a): made[a.arch] for a in answers}
         if run.models.is_dir():  # what other budgets have left
             for path in run.models.glob("pnag-*"):
-                if path.stem not in networks:
+                if path.stem not in stems.values():
                     path.unlink()
         pixels = {model_name(a): size.pixels(a.arch) for a in answers}
         differences = {}
@@ -381,6 +385,8 @@ def proof_stage(
             {
                 **asdict(proof),
                 "onnx_difference": differences,
+                "weights": weights,
+                "files": {name: models[name].name for name in networks if name in models},
                 "measured_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             },
         )

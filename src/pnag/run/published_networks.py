@@ -1,0 +1,57 @@
+"""ImageNet answers as networks: with Once-for-All's weights where they can be had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import nn
+
+from pnag.downloads import fetch
+from pnag.errors import PnagError
+from pnag.families.checkpoints import PUBLISHED, load_published
+from pnag.run.display import Display
+from pnag.run.recipe import Recipe
+from pnag.run.size import Size
+
+WIDTH = 1.0  # of the supernet whose accuracies the shipped predictor knows
+Weights = Literal["fine-tuned", "published", "untrained"]
+
+
+def weights_of(recipe: Recipe, display: Display) -> Weights:
+    """What the answers' networks will have, said to the user."""
+    if recipe.images is not None:
+        return "fine-tuned"
+    if not recipe.published:
+        return "untrained"
+    try:
+        with display.bar("fetching the published weights") as bar:
+            fetch(PUBLISHED[WIDTH].file)
+            bar.update(1, 1)
+    except PnagError as error:
+        display.warn(f"the exported networks are untrained: {error}")
+        return "untrained"
+    display.note(
+        "the exported networks have Once-for-All's ImageNet weights, with batch norms of no one "
+        "network: `pnag export RUN --weights published --images IMAGENET_FOLDER` measures them, "
+        "and with them the networks have the predicted top-1"
+    )
+    return "published"
+
+
+def imagenet_networks(
+    archs: Iterable[str], size: Size, weights: Weights, seed: int
+) -> dict[str, nn.Module]:
+    """Networks by architecture, in eval mode, with published or fresh weights."""
+    if weights == "published":
+        supernet = load_published(WIDTH)
+        # It knows of no resolution, which changes no weight.
+        return {arch: supernet.subnet(arch.partition("@")[0]).eval() for arch in archs}
+    torch.manual_seed(seed)
+    return {arch: size.build(arch) for arch in archs}
+
+
+def file_stem(name: str, weights: Weights) -> str:
+    """The name of an answer's file, which says so where the network is untrained."""
+    return f"{name}-untrained" if weights == "untrained" else name
