@@ -8,20 +8,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
 from pnag import Supernet
 from pnag.images.images import ImageData, load_images
+from pnag.run import image_run
 
 # Also in the processes that tests start; what wants weights says so at once.
 os.environ["PNAG_OFFLINE"] = "1"
 
 
-@pytest.fixture(autouse=True)
-def _accelerators_of_any_precision() -> Iterator[None]:
-    """A process may have one precision only, which the first `Accelerator` decides."""
-    yield
-    AcceleratorState._reset_state()
+@pytest.fixture(scope="session", autouse=True)
+def _one_precision() -> Iterator[None]:
+    """A process may train in one only, whatever its CPU multiplies; `pnag` in its own does that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(image_run, "training_precision", lambda device: "float32")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -205,6 +205,15 @@ def test_the_precision_is_what_the_run_was_begun_with(made: Made) -> None:
     assert kept_precision(files.supernet, made.path / "no.json") == "float32"
 
 
+def test_the_ends_of_each_resolution() -> None:
+    of = ofa(0.1).with_resolutions((32, 48, 64))
+    found = of.space.decode(collect_stage.ends_of_resolutions(of))
+    assert sorted(a.resolution for a in found) == [32, 32, 48, 48, 64, 64]
+    sizes = sorted(sum(a.depths) for a in found)
+    assert sizes == [10] * 3 + [20] * 3 and of.largest in found
+    assert len(collect_stage.ends_of_resolutions(ofa(0.1))) == 2
+
+
 @pytest.mark.parametrize(("shared", "groups"), [({}, 2), ({"shared": 1}, 16)])
 def test_the_table_is_drawn_in_groups_or_each_by_itself(
     made: Made, monkeypatch: pytest.MonkeyPatch, shared: dict[str, int], groups: int

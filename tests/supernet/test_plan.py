@@ -28,7 +28,7 @@ FAMILIES = [ofa(width) for width in WIDTHS]
 
 
 def data_of(images: int) -> ImageData:
-    made = SimpleNamespace(train=range(images), classes=("a", "b"))
+    made = SimpleNamespace(train=range(images), validation=range(images // 4), classes=("a", "b"))
     return cast(ImageData, made)
 
 
@@ -146,3 +146,31 @@ def test_steps_are_timed_in_parts_and_every_long_phase_as_it_is(
     )
     assert found.epochs == 3 and found.minutes > 0
     assert set(parts) == {2}
+
+
+@pytest.mark.parametrize(
+    ("adapting", "minutes", "given", "together"),
+    [
+        (True, 2, None, True),
+        (True, 2000, None, False),
+        (True, 2, 3, False),
+        (False, 2, None, False),
+    ],
+)
+def test_few_epochs_of_fine_tuning_are_for_all_answers_together(
+    adapting: bool, minutes: float, given: int | None, together: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(plan, "_finetune_step", lambda *_: 0.1)
+    settings = FinetuneSettings()
+    found = plan.plan_finetuning(
+        data_of(6400), replace(settings, fit=replace(settings.fit, batch_size=64)), ofa(0.1),
+        minutes=minutes, answers=5, accelerator=CPU, epochs=given, adapting=adapting,
+    )  # fmt: skip
+    assert found.together == together
+    epoch = 0.1 * 100 * (1 + len(data_of(6400).validation) / 6400) / 60
+    networks = 1 if together else 5
+    assert found.minutes == pytest.approx(networks * found.epochs * epoch, abs=0.02)
+    if given is None and not (minutes < 10 and not together):
+        share = plan.share_of("fine-tuning", adapting) * minutes
+        assert found.minutes <= share < found.minutes + networks * epoch or found.epochs == 75

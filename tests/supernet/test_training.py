@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,13 @@ from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.families.supernet import Supernet
 from pnag.images.batches import eval_batches
 from pnag.images.images import ImageData, load_images
-from pnag.supernet.finetune import finetune, judge, largest_network
+from pnag.supernet.finetune import (
+    finetune,
+    finetune_together,
+    judge,
+    largest_network,
+    measured_subnet,
+)
 from pnag.supernet.loop import Step
 from pnag.supernet.phases import PHASES
 from pnag.supernet.settings import (
@@ -236,6 +243,7 @@ def test_a_loss_that_is_no_number_and_damaged_files_are_refused(
 TWO = """
 import os, sys
 from pathlib import Path
+from typing import Any
 import torch
 from pnag.run.image_run import make_accelerator
 from pnag.run.recipe import ImagesRecipe
@@ -292,3 +300,27 @@ def test_two_processes_end_with_the_same_weights_stopped_or_not(
     assert all(torch.equal(weights[0], other) for other in weights[1:])
     # What is finished, anyone may use.
     train_supernet(digits, settings, tmp_path / "b", family=ofa(0.1), seed=0, accelerator=CPU)
+
+
+def test_answers_that_are_fine_tuned_together_all_learn(digits: ImageData, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    supernet = ofa(0.25).supernet(10)
+    archs = [str(supernet.family.smallest), str(supernet.family.largest)]
+    fit = FinetuneFit(epochs=4, batch_size=32, learning_rate=2e-3, optimizer="adamw")
+    steps: list[int] = []
+
+    def tune(supernet: Any) -> dict[str, Any]:
+        finetune_together(
+            supernet, archs, digits, FinetuneSettings(fit=fit), tmp_path, identity="together",
+            seed=0, accelerator=Accelerator(cpu=True), watch=lambda step: steps.append(step.done),
+        )  # fmt: skip
+        return {name: value.clone() for name, value in supernet.state_dict().items()}
+
+    weights = tune(supernet)
+    assert steps == list(range(1, len(steps) + 1))
+    for arch in archs:
+        network = measured_subnet(supernet, arch, digits, torch.device("cpu"))
+        assert judge(network, digits, "test", torch.device("cpu")).top1 > 0.4
+    again = tune(ofa(0.25).supernet(10))  # from the file: nothing is trained
+    assert len(steps) == steps[-1]
+    assert all(torch.equal(weights[name], again[name]) for name in weights)

@@ -140,7 +140,7 @@ class Family(ABC):
             BadValueError: (a ValueError) for a malformed text or a size that is not positive.
         """
         check_size(resolution, num_classes)
-        pixels = self.space.architecture.parse(arch).resolution or resolution
+        pixels = self._spelled(arch).resolution or resolution
         return sized(self.active(arch), pixels, num_classes)
 
     def active(self, arch: AnyArchitecture | None) -> tuple[Layer, ...]:
@@ -197,8 +197,14 @@ class Family(ABC):
     def _without_resolution(self, value: AnyArchitecture) -> AnyArchitecture:
         if self.elastic:
             return value
-        arch = self.space.architecture.parse(value)
+        arch = self._spelled(value)
         return replace(arch, resolution=0) if arch.resolution else value
+
+    def _spelled(self, value: AnyArchitecture) -> BaseArchitecture:
+        """What is written, whether or not this family has it."""
+        if isinstance(value, BaseArchitecture):
+            return value
+        return self.space.architecture.parse(value)
 
     @functools.cached_property
     def largest(self) -> Any:

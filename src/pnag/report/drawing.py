@@ -70,7 +70,8 @@ def drawing(family: Family, arch: AnyArchitecture) -> Drawing:
             units.append([])
         if most.unit >= 0:
             layer = present.get(most.index)
-            units[-1].append(layer and Bar(layer.kernel, layer.width, _share(family, layer)))
+            bar = Bar(layer.kernel, layer.width, _share(family, layer)) if layer else None
+            units[-1].append(bar)
     return Drawing(parsed.resolution, tuple(map(tuple, units)))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pnag.cost.latency_model import LatencyModel
+from pnag.families.base import Family
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.judging.collect import collect
 from pnag.judging.workers import suited_workers
@@ -23,6 +24,17 @@ from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.rounds import ask_in_rounds
 from pnag.space import Tokens, sample_shared
 from pnag.supernet.plan import CollectingPlan, evaluator_settings
+
+
+def ends_of_resolutions(of: Family) -> Tokens:
+    """(2 R, T) the smallest and the largest architecture at each resolution."""
+    space = of.space
+    ends = space.encode([of.smallest, of.largest])
+    if not space.resolutions:
+        return ends
+    found = np.repeat(ends, len(space.resolutions), axis=0)
+    found[:, 0] = np.tile(np.arange(len(space.resolutions)), len(ends))
+    return found
 
 
 def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
@@ -48,9 +60,13 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
     def work() -> None:
         supernet = trained_supernet(run)
         cost = LatencyModel.load(files.latency_model)
-        sampled = plan.architectures - recipe.rounds * per_round
-        rng, space = np.random.default_rng(recipe.seed), size.of.space
-        tokens = sample_shared(space, sampled, rng, shared=run.images.shared)
+        space, wanted = size.of.space, plan.architectures - recipe.rounds * per_round
+        # What trained weights were made for is known to be good, and few others are judged.
+        known = ends_of_resolutions(size.of) if run.start.weights else space.encode([])
+        rng = np.random.default_rng(recipe.seed)
+        sampled = max(0, wanted - len(known))
+        others = sample_shared(space, sampled, rng, shared=run.images.shared)
+        tokens = np.concatenate([known, others])
 
         def truth(wanted: Tokens, show: Callable[[int, int], None]) -> NDArray[np.float64]:
             rows = collect(

@@ -60,6 +60,7 @@ def save_results(
 ) -> dict[str, Any]:
     """Write everything that is told of answers and times; return what `experiment.json` holds."""
     rows = rows_of_table(study, answers, times)
+    busy = steadiness(study, times).warning
     found = {
         "device": study.device,
         "paper": study.paper.title,
@@ -68,18 +69,18 @@ def save_results(
         "budgets": study.budgets,
         "rows": rows,
         "drift": {k: times[k] for k in ("speed", "drift", "remeasured", "unsteady")},
-        "busy": steadiness(study, times).warning,
+        "busy": busy,
         "within": {
             method: [_share_within(row) for row in answers[method]] for method in DRAWN
         },
     }  # fmt: skip
     write_json(study.folder / "experiment.json", found)
     title, about = _title(study), _about(study, found)
-    unsure = [f"**{found['busy']}**"] if found["busy"] else []
+    unsure = [f"**{busy}**"] if busy else []
     text = "\n\n".join([f"# {title}", *unsure, *about, markdown_table(rows)])
     write_text(study.folder / "table.md", text)
     networks = networks_with_accuracy(rows)
-    draw_figures(study, answers, networks, found["busy"], display)
+    draw_figures(study, answers, networks, busy, display)
     shown = Experiment(
         title=title,
         about=about,
