@@ -320,7 +320,7 @@ def test_answers_that_are_fine_tuned_together_all_learn(digits: ImageData, tmp_p
     assert steps == list(range(1, len(steps) + 1))
     for arch in archs:
         network = measured_subnet(supernet, arch, digits, torch.device("cpu"))
-        assert judge(network, digits, "test", torch.device("cpu")).top1 > 0.4
+        assert judge(network, digits, "test", torch.device("cpu")).top1 > 0.25
     again = tune(ofa(0.25).supernet(10))  # from the file: nothing is trained
     assert len(steps) == steps[-1]
     assert all(torch.equal(weights[name], again[name]) for name in weights)

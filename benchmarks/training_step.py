@@ -1,0 +1,92 @@
+"""A training step of timm's efficientnet_lite0 on a CPU: float32, bfloat16 as torch does it, and ours.
+
+    python benchmarks/training_step.py
+
+The same network and images in turns, the three ways side by side in each; the ratios of a turn are
+what counts. Times are this process' CPU seconds, so that other processes matter less. It needs a
+CPU that multiplies bfloat16 (avx512_bf16 or AMX).
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.nn import functional as F
+
+from pnag.cost.runtimes.machine import cpu_name
+from pnag.families import family
+from pnag.families.depthwise import DepthwiseConv2d, with_fast_depthwise
+from pnag.files import write_text
+from pnag.supernet.loop import to_device
+
+RESULTS = Path(__file__).parent / "results"
+SIZES = (64, 96, 128, 160)
+BATCH, TURNS = 64, 5
+WAYS = ("float32", "bfloat16, torch", "bfloat16, ours")
+
+
+@contextmanager
+def torchs_way() -> Iterator[None]:
+    """Depthwise convolutions as `nn.Conv2d` has them."""
+    ours = DepthwiseConv2d.forward
+    DepthwiseConv2d.forward = torch.nn.Conv2d.forward  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        DepthwiseConv2d.forward = ours  # type: ignore[method-assign]
+
+
+def seconds(network: torch.nn.Module, images: torch.Tensor, way: str) -> float:
+    """CPU seconds of one step."""
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    started = time.process_time()
+    with torch.autocast("cpu", torch.bfloat16, enabled=way != "float32"):
+        if way == "bfloat16, torch":
+            with torchs_way():
+                logits = network(images)
+        else:
+            logits = network(images)
+    F.cross_entropy(logits.float(), labels).backward()
+    return time.process_time() - started
+
+
+def main() -> None:
+    """Print and keep the ratios."""
+    torch.set_num_threads(1)
+    of = family("timm/efficientnet_lite0")
+    network = of.build(of.largest, 10).train()
+    with_fast_depthwise(network)
+    to_device(network, torch.device("cpu"))
+    table = Table(title=f"batch {BATCH}, one thread", title_justify="left")
+    for name in ("resolution", *(f"{way} (ms)" for way in WAYS), "ours / float32", "ours / torch"):
+        table.add_column(name, justify="right")
+    for resolution in SIZES:
+        images = torch.randn(BATCH, 3, resolution, resolution)
+        images = images.to(memory_format=torch.channels_last)
+        for way in WAYS:
+            seconds(network, images, way)
+        turns = np.array([[seconds(network, images, w) for w in WAYS] for _ in range(TURNS)])
+        ratios = []
+        for other in (0, 1):
+            low, middle, high = np.quantile(turns[:, 2] / turns[:, other], (0.25, 0.5, 0.75))
+            ratios.append(f"{middle:.2f} ({low:.2f} to {high:.2f})")
+        times = (f"{1000 * np.median(turns[:, way]):.0f}" for way in range(len(WAYS)))
+        table.add_row(str(resolution), *times, *ratios)
+    console = Console(width=110, file=io.StringIO())
+    console.print(f"{cpu_name()}, torch {torch.__version__}")
+    console.print(table)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    print(text)
+    write_text(RESULTS / "training_step.txt", text)
+
+
+if __name__ == "__main__":
+    main()
