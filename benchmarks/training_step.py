@@ -1,4 +1,4 @@
-"""A training step of timm's efficientnet_lite0 on a CPU: float32, bfloat16 as torch does it, and ours.
+"""A training step of efficientnet_lite0 on a CPU: float32, bfloat16 as torch has it, and ours.
 
     python benchmarks/training_step.py
 
