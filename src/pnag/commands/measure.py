@@ -24,6 +24,7 @@ from pnag.errors import PnagError
 if TYPE_CHECKING:
     from pnag.cost.latency_model import ModelError
     from pnag.cost.latency_table import LatencyTable
+    from pnag.cost.runtimes import Runtime
 
 
 def measure(
@@ -48,17 +49,50 @@ def measure(
     threads: Threads = None,
     adb: Adb = None,
     rounds: Annotated[int, typer.Option(min=3, help="Turns of every block and network.")] = 24,
-    calibration: Annotated[int, typer.Option(min=3, help="Whole networks to fit to.")] = 48,
-    check: Annotated[int, typer.Option(min=2, help="Other whole networks to check on.")] = 50,
+    calibration: Annotated[
+        int | None,
+        typer.Option(min=3, help="Whole networks to fit to. [default: 48; --quick: 20]"),
+    ] = None,
+    check: Annotated[
+        int | None,
+        typer.Option(min=2, help="Other whole networks to check on. [default: 50; --quick: none]"),
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="Time 20 whole networks and no blocks; --out is a CSV of blocks, for --device. "
+            "The rest is what other devices tell (--known).",
+        ),
+    ] = False,
+    known: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma list of other devices' files, as --device takes them, for --quick. "
+            "[default: multiply-adds and layers alone]"
+        ),
+    ] = None,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
-    """Time every block and some whole networks here; print the latency model's error."""
+    """Time every block and some whole networks here; print the latency model's error.
+
+    With --quick only 20 whole networks, so that the error is larger: it is told, too, by predicting
+    each of them from the others.
+    """
     if list_runtimes:
         _list_runtimes(as_json)
         return
     if out is None:
         raise PnagError("measuring needs --out FILE for the latency table")
+    for name, value in {
+        "known": None if quick else known,
+        "check": check if quick else None,
+    }.items():
+        if value is not None:
+            raise PnagError(
+                f"--{name} goes {'without' if quick else 'with'} --quick; leave one of them out"
+            )
 
     from pnag.cost.latency_model import check_latency_model, fit_latency_model
     from pnag.cost.measure import measure_device
@@ -70,6 +104,19 @@ def measure(
 
     display = Display(make_console(stderr=as_json))
     of = named_family(family, width_mult)
+    if quick:
+        from pnag.commands.bodies.quick import measure_to_csv, quick_table
+
+        told = measure_to_csv(
+            make_one_runtime(runtime or DEFAULT, threads or 1, adb), of, out, known,
+            networks=calibration or 20, resolution=resolution, num_classes=num_classes,
+            rounds=rounds, seed=seed or 0, display=display,
+        )  # fmt: skip
+        if as_json:
+            typer.echo(json.dumps(told))
+        else:
+            display.console.print(quick_table(told))
+        return
     runtimes = make_runtimes(runtime or DEFAULT, threads or 1, adb)
     display.warn(too_many_threads(runtime or DEFAULT, threads or 1))
     paths = table_paths(out, list(runtimes))
@@ -83,8 +130,8 @@ def measure(
                 resolution=resolution,
                 num_classes=num_classes,
                 rounds=rounds,
-                calibration=calibration,
-                check=check,
+                calibration=calibration or 48,
+                check=check or 50,
                 seed=seed or 0,
                 progress=lambda what, done, total, bar=bar: bar.update(done, total, what),  # type: ignore[misc]
             )
@@ -98,6 +145,19 @@ def measure(
         typer.echo(json.dumps(results if len(runtimes) > 1 else results[0]))
     else:
         display.console.print(latency_errors_table(list(runtimes), results))
+
+
+def make_one_runtime(names: str, threads: int, adb: str | None) -> Runtime:
+    """The runtime that is asked for.
+
+    Raises:
+        PnagError: if there are several, or as `make_runtime`.
+    """
+    from pnag.cost.runtimes import make_runtime
+
+    if "," in names:
+        raise PnagError(f"--runtime is {names}, needs one with --quick; give the command for each")
+    return make_runtime(names, threads, adb)
 
 
 def table_paths(out: Path, runtimes: list[str]) -> dict[str, Path]:

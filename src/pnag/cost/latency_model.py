@@ -105,7 +105,7 @@ def fit_latency_model(table: LatencyTable) -> LatencyModel:
         )
     alone = np.array([table.milliseconds(table.blocks[block.key]) for block in blocks])
     tokens = of.space.encode(table.calibration)
-    counts = _block_counts(of.block_ids(tokens), len(blocks))
+    counts = block_counts(of.block_ids(tokens), len(blocks))
     times = np.array([table.milliseconds(samples) for samples in table.calibration.values()])
     # Of each resolution its own, and one of all: what is so at one is likely so at the next.
     each = len(blocks) // several
@@ -140,7 +140,7 @@ def fit_latency_model(table: LatencyTable) -> LatencyModel:
     return LatencyModel(fixed, alone + effects @ unknowns[several:], of)
 
 
-def _block_counts(ids: NDArray[np.int64], blocks: int) -> Floats:
+def block_counts(ids: NDArray[np.int64], blocks: int) -> Floats:
     """(N, blocks) how often each block occurs in each architecture."""
     counts = np.zeros((len(ids), blocks + 1))
     np.add.at(counts, (np.arange(len(ids))[:, None], ids), 1.0)
