@@ -92,7 +92,7 @@ MUTATIONS = (
     edit("refinement by the wrong sign", "policy_gradient.py",
          "scores.view(k, pool), ranks)", "scores.view(k, pool), -ranks)"),
     edit("f never calibrated", "generator.py",
-         "self.held.copy_(held.cummax(0).values + hair)", "del held, hair"),
+         "return held.cummax(0).values + hair", "return asked.cpu()"),
     edit("the front without f's draws", "front.py",
          "np.concatenate([drawn, start]),", "start,"),
     edit("the front without the table", "front.py",

@@ -73,7 +73,7 @@ def draw_up_to(
     generator: Generator, budget: float, settings: FrontSettings, seed: int = 0
 ) -> Tokens:
     """(N, T) architectures from f(B) at budgets from the lowest trained one to `budget`."""
-    low, high = float(generator.embedding.budgets[0]), float(generator.embedding.budgets[-1])
+    low, high = float(generator.own_budgets[0]), float(generator.own_budgets[-1])
     grid = torch.linspace(low, min(max(budget, low), high), settings.budgets).double()
     return generator.sample(
         grid.repeat_interleave(settings.draws), torch.Generator().manual_seed(seed)
@@ -98,7 +98,7 @@ def find_front(
     Returns:
         The front, and the one of the generator's own draws.
     """
-    anchors = generator.embedding.budgets
+    anchors = generator.own_budgets
     drawn = np.unique(draw_up_to(generator, float(anchors[-1]), settings, seed), axis=0)
     own = pareto_front(drawn, *label(drawn))
     front = improve(
