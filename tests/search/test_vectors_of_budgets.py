@@ -28,8 +28,8 @@ from pnag.search.pnag import NoStore, PnagSettings, train_and_search
 from pnag.search.policy_gradient import GeneratorSettings
 from pnag.search.ranking_loss import ranking_loss
 from pnag.search.several_budgets import best_within
+from pnag.search.sources import F
 from pnag.search.vector_front import (
-    F,
     VectorSettings,
     answer_vector,
     best_of_vectors,

@@ -35,6 +35,7 @@ from pnag.commands.options import (
     WidthMult,
     look_for,
     parse_budgets,
+    parse_columns,
     parse_resolutions,
 )
 from pnag.consoles import make_console
@@ -62,7 +63,14 @@ def run(
         ),
     ] = None,
     accuracy: Annotated[str | None, typer.Option(help="Accuracy column of --table.")] = None,
-    cost: Annotated[str | None, typer.Option(help="Cost column of --table.")] = None,
+    cost: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN[,COLUMN...]",
+            help="Cost column of --table. Several, by commas or given again: --budgets are of the "
+            "first, and `pnag generate` takes a budget of each, by its column, all at once.",
+        ),
+    ] = None,
     images: Images = None,
     classes: Classes = None,
     on_corrupt: OnCorrupt = None,
@@ -128,12 +136,16 @@ def run(
     if (table is None) and (accuracy or cost):
         raise PnagError("--accuracy and --cost name columns of --table, which is not given")
     if table is not None:
-        if not accuracy or not cost:
+        costs = parse_columns(cost)
+        if not accuracy or not costs:
             raise PnagError("--table needs --accuracy COLUMN and --cost COLUMN")
         values |= {
             "source": "table",
-            "table": {"path": table, "accuracy": accuracy, "cost": cost, "family": family},
-        }
+            "table": {
+                "path": table, "accuracy": accuracy, "cost": costs[0],
+                "further_costs": costs[1:], "family": family,
+            },
+        }  # fmt: skip
         family = None  # of the table
     if images is not None and table is not None:
         raise PnagError("--images and --table are two ways to start; give one of them")

@@ -27,9 +27,11 @@ from pnag.search.evaluator import EvaluatorSettings
 from pnag.search.front import FrontSettings
 from pnag.search.policy_gradient import GeneratorSettings
 from pnag.search.predictor import PredictorSettings
+from pnag.search.vector_front import VectorSettings
 from pnag.space.sharing import SHARED
 from pnag.supernet.settings import FinetuneSettings, Precision, SupernetSettings
 
+RESERVED = ("arch", "accuracy", "cost", "from")  # columns of a run's own tables
 IMAGENET_RESOLUTION = 224  # of the predictor's top-1
 
 
@@ -54,8 +56,22 @@ class TableRecipe(_Strict):
 
     path: Path
     accuracy: str
-    cost: str
+    cost: str  # its own: `budgets` are of it
+    further_costs: tuple[str, ...] = ()  # f takes budgets of these too
     family: str | None = None  # of its architectures
+
+    @model_validator(mode="after")
+    def _names_of_their_own(self) -> TableRecipe:
+        names = (self.accuracy.strip(), self.cost.strip(), *self.further_costs)
+        for name in self.further_costs:
+            if names.count(name) > 1:
+                raise ValueError(f"column {name!r} is named twice; name each cost once")
+            if name in RESERVED:
+                raise ValueError(
+                    f"a further cost cannot be called {name!r}: name that column first, or call it "
+                    "otherwise in the table"
+                )
+        return self
 
 
 class ImagesRecipe(_Strict):
@@ -106,6 +122,7 @@ class Recipe(_Strict):
     evaluator: EvaluatorSettings = EvaluatorSettings()
     generator: GeneratorSettings = GeneratorSettings()
     front: FrontSettings = FrontSettings()
+    vectors: VectorSettings = VectorSettings()  # of budgets, in a run of several costs
 
     @field_validator("resolution")
     @classmethod

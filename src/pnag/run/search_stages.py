@@ -11,6 +11,7 @@ import pandas as pd
 
 from pnag.files import file_fingerprint, read_json, write_json
 from pnag.run.display import Display
+from pnag.run.further_costs import further_costs
 from pnag.run.recipe import Recipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.size import family_of_recipe
@@ -31,8 +32,11 @@ from pnag.search.pnag import (
     Steps,
     Taught,
     train_and_search,
+    vectors_to_answer,
 )
-from pnag.space import SearchSpace
+from pnag.search.sources import SOURCES, sources_of
+from pnag.search.vector_front import Known, find_vector_front
+from pnag.space import SearchSpace, Tokens
 
 # 2: the evaluator that is kept is the refined one, and f's own front is whole
 # 3: the local search keeps what is cheap too
@@ -40,12 +44,17 @@ SEARCH_VERSION = 3
 
 
 def search_settings(recipe: Recipe) -> PnagSettings:
-    """What a recipe says of evaluator, generator and front."""
-    return PnagSettings(recipe.trained_budgets, recipe.evaluator, recipe.generator, recipe.front)
+    """What a recipe says of evaluator, generator and fronts."""
+    return PnagSettings(
+        recipe.trained_budgets, recipe.evaluator, recipe.generator, recipe.front, recipe.vectors
+    )
 
 
 def search_stages(run: RunDirectory, recipe: Recipe, display: Display) -> None:
-    """Evaluator, generator and front, from a table and two predictors."""
+    """Evaluator, generator and front, from a table and its predictors.
+
+    In a run of several costs f takes vectors of budgets, and there is a front of vectors too.
+    """
     settings = search_settings(recipe)
     inputs = {
         "table": file_fingerprint(run.table),
@@ -55,17 +64,26 @@ def search_stages(run: RunDirectory, recipe: Recipe, display: Display) -> None:
         "seed": recipe.seed,
         "version": SEARCH_VERSION,
     }
+    further = further_costs(run)
+    if further:
+        inputs["further"] = {name: file_fingerprint(path) for name, path in further.items()}
     frame = read_table(run.table)
     space = family_of_recipe(recipe).space
-    train_and_search(
-        space.encode(frame["arch"]),
-        frame["accuracy"].to_numpy(dtype=float),
-        frame["cost"].to_numpy(dtype=float),
-        load_labels(run, space),
-        settings,
-        _RunStore(run, space, settings, inputs, display),
-        recipe.seed,
-    )
+    tokens, labels = space.encode(frame["arch"]), load_labels(run, space)
+    accuracy = frame["accuracy"].to_numpy(dtype=float)
+    cost = frame[["cost", *further] if further else "cost"].to_numpy(dtype=float)
+    store = _RunStore(run, space, settings, tokens, inputs, display)
+    taught, _ = train_and_search(tokens, accuracy, cost, labels, settings, store, recipe.seed)
+    if further:
+        vectors = vectors_to_answer(accuracy, cost, labels, settings, recipe.seed)
+        store.vector_front(
+            lambda progress: find_vector_front(
+                labels, taught.generator, vectors, tokens, settings.vectors,
+                seed=recipe.seed, progress=progress,
+            )
+        )  # fmt: skip
+    else:
+        run.vector_front.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -76,12 +94,13 @@ class _RunStore:
     run that was stopped in between goes on with the same bits.
 
     Args:
-        inputs: what all parts depend on.
+        table: (M, T) its architectures. inputs: what all parts depend on.
     """
 
     run: RunDirectory
     space: SearchSpace
     settings: PnagSettings
+    table: Tokens
     inputs: dict[str, Any]
     display: Display
 
@@ -146,7 +165,10 @@ class _RunStore:
             # Of another front: a run that is stopped before it has timed this one must not leave
             # it.
             run.front_calibration.unlink(missing_ok=True)
-            write_table(_as_frame(self.space, part.front), run.front)
+            frame = _as_frame(self.space, part.front)
+            sources = sources_of(part.front.tokens, self.table, part.own.tokens)
+            frame["from"] = [SOURCES[place] for place in sources]
+            write_table(frame, run.front)
             write_table(_as_frame(self.space, part.own), run.own_front)
 
         run.stage(
@@ -155,12 +177,39 @@ class _RunStore:
             | {
                 "generator": file_fingerprint(run.generator),
                 "front": asdict(self.settings.front),
+                "told": "from",
             },
             [run.front, run.own_front],
             work,
             self.display.reused,
         )
         return Found(load_front(run.front, self.space), load_front(run.own_front, self.space))
+
+    def vector_front(self, make: Callable[[Steps], Known]) -> None:
+        """Keep the best for many vectors of budgets. Depends on the generator too."""
+        run, settings = self.run, asdict(self.settings.vectors)
+
+        def work() -> None:
+            with self.display.bar("answering vectors of budgets") as bar:
+                known = make(bar.update)
+            columns: dict[str, Any] = {"arch": self.space.text(known.tokens)}
+            columns |= {"accuracy": known.accuracy, "cost": known.costs[:, 0]}
+            for number, name in enumerate(further_costs(run), 1):
+                columns[name] = known.costs[:, number]
+            columns["from"] = [SOURCES[place] for place in known.source]
+            write_table(pd.DataFrame(columns), run.vector_front)
+
+        run.stage(
+            "front of vectors",
+            self.inputs
+            | {
+                "generator": file_fingerprint(run.generator),
+                "vectors": {k: v for k, v in settings.items() if not k.startswith("asked")},
+            },
+            [run.vector_front],
+            work,
+            self.display.reused,
+        )
 
 
 def _as_frame(space: SearchSpace, front: Front) -> pd.DataFrame:

@@ -29,6 +29,7 @@ from pnag.files import (
     writing,
 )
 from pnag.run.display import Display
+from pnag.run.further_costs import further_files, keep_further_costs
 from pnag.run.own_labels import as_json, fit_labels, refuse_unknown_cost, tell_errors
 from pnag.run.recipe import Recipe, TableRecipe
 from pnag.run.run_directory import RunDirectory, answer_name
@@ -162,7 +163,8 @@ def user_table_stage(
         How many rounds those are.
     """
     space = family_of_recipe(recipe).space
-    frame, notes = user_table(table.path, table.accuracy, table.cost, space)
+    further = table.further_costs
+    frame, notes = user_table(table.path, table.accuracy, table.cost, space, further)
     for note in notes:
         display.note(f"[yellow]note:[/yellow] {escape(note)}")
     files = run.round_files()
@@ -172,13 +174,13 @@ def user_table_stage(
             "columns; move that folder away or choose another directory with --out"
         )
     rows = len(frame)
-    frame, done = add_rounds(frame, files, table.accuracy, table.cost, space)
+    frame, done = add_rounds(frame, files, table.accuracy, table.cost, space, further)
     if done:
         display.note(f"with {len(frame) - rows} rows from {done} round(s) that you filled in")
     inputs = {
         "table": file_fingerprint(table.path),
         "rounds": [file_fingerprint(path) for path in files[:done]],
-        "columns": [table.accuracy, table.cost],
+        "columns": [table.accuracy, table.cost, *further],
         "family": table.family,
         "predictor": asdict(recipe.predictor),
         "seed": recipe.seed,
@@ -188,28 +190,31 @@ def user_table_stage(
         # A latency model left from another use of the directory would be taken for the cost.
         run.latency_model.unlink(missing_ok=True)
         write_table(frame, run.table)
-        labels = fit_labels(
-            family_of_recipe(recipe).space, frame, recipe.predictor, recipe.seed, display
-        )
+        labels = fit_labels(space, frame, recipe.predictor, recipe.seed, display, further)
         labels.cost.save(run.cost_predictor)
+        keep_further_costs(run, labels.further)
         save_gaussian_process(labels.accuracy, run.accuracy_predictor)
         write_json(run.prediction_errors, as_json(labels.errors))
 
     outputs = [run.table, run.accuracy_predictor, run.cost_predictor, run.prediction_errors]
+    outputs += further_files(run, further, "safetensors")
     run.stage("table and predictors", inputs, outputs, work, display.reused)
     errors = read_json(run.prediction_errors)
-    tell_errors(errors, {"accuracy": table.accuracy, "cost": table.cost}, display)
-    refuse_unknown_cost(errors, table.cost, str(table.path))
+    columns = {"cost": table.cost} | {name: name for name in further}
+    tell_errors(errors, {"accuracy": table.accuracy, **columns}, display)
+    for name, column in columns.items():
+        refuse_unknown_cost(errors, column, str(table.path), name)
     return done
 
 
-def _asked_for(table: TableRecipe) -> dict[str, str]:
+def _asked_for(table: TableRecipe) -> dict[str, Any]:
     """What a run's rounds belong to. The table itself may grow."""
+    further = {"further": list(table.further_costs)} if table.further_costs else {}
     return {
         "table": str(table.path.resolve()),
         "accuracy": table.accuracy,
         "cost": table.cost,
-    }
+    } | further
 
 
 def ask_stage(
@@ -241,7 +246,8 @@ def ask_stage(
                 recipe.per_round,
                 recipe.seed + done,
             )
-        empty = pd.DataFrame({"arch": space.text(asked), table.accuracy: "", table.cost: ""})
+        asked_for = (table.accuracy, table.cost, *table.further_costs)
+        empty = pd.DataFrame({"arch": space.text(asked)} | dict.fromkeys(asked_for, ""))
         write_json(run.rounds_table, _asked_for(table))
         write_text(path, empty.to_csv(index=False))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,12 @@ def _read(path: Path) -> TableFile:
 
 
 def read_rows(
-    path: Path, accuracy: str, cost: str, space: SearchSpace
+    path: Path, accuracy: str, cost: str, space: SearchSpace, further: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, list[str]]:
     """A user's rows, each checked, as columns `arch`, `accuracy` and `cost`; and notes on them.
+
+    Args:
+        further: columns of further costs, which keep their names.
 
     Raises:
         PnagError: names the row (counted from 1 below the header) or the column, and the fix.
@@ -73,7 +77,8 @@ def read_rows(
     read = _read(path)
     raw = read.frame
     accuracy, cost = accuracy.strip(), cost.strip()  # as the names in the file are read
-    for column in (accuracy, cost):
+    columns = {"accuracy": accuracy, "cost": cost} | {name: name for name in further}
+    for column in columns.values():
         if column not in raw.columns:
             raise PnagError(
                 f"the table {path} has no column {column!r}; it has: "
@@ -90,14 +95,14 @@ def read_rows(
         raise PnagError(f"the table {path} has a header but no rows")
     texts, notes = architectures_of(raw, path, space)
     frame = pd.DataFrame({"arch": texts})
-    for name, column in (("accuracy", accuracy), ("cost", cost)):
+    for name, column in columns.items():
         numbers = pd.to_numeric(raw[column], errors="coerce").astype(float).to_numpy()
         bad = ~np.isfinite(numbers)
-        if name == "cost":
+        if name != "accuracy":
             bad |= ~(numbers > 0)
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
-            needs = "a positive finite number" if name == "cost" else "a finite number"
+            needs = "a finite number" if name == "accuracy" else "a positive finite number"
             raise PnagError(
                 f"{path}, row {row + 1}: {column} is {raw[column].iloc[row]}, needs {needs} "
                 f"({int(bad.sum())} such row(s)); correct or remove them"
@@ -107,16 +112,19 @@ def read_rows(
 
 
 def user_table(
-    path: Path, accuracy: str, cost: str, space: SearchSpace
+    path: Path, accuracy: str, cost: str, space: SearchSpace, further: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, list[str]]:
     """A user's table, checked, as columns `arch`, `accuracy` and `cost`; and notes on it.
 
     Rows that are equal in every respect are kept once (and noted).
 
+    Args:
+        further: columns of further costs, which keep their names.
+
     Raises:
         PnagError: as `read_rows`, and for a table that nothing can be learnt from.
     """
-    frame, notes = read_rows(path, accuracy, cost, space)
+    frame, notes = read_rows(path, accuracy, cost, space, further)
     doubles = frame.duplicated()
     if doubles.any():
         notes.append(f"{int(doubles.sum())} row(s) of {path} repeat an earlier row and count once")
@@ -133,7 +141,11 @@ def user_table(
             f"the table {path} has {len(frame)} architectures, too few to learn from: needs at "
             f"least {MIN_ROWS}, and better thousands"
         )
-    for name, column in (("accuracy", accuracy), ("cost", cost)):
+    for name, column in {
+        "accuracy": accuracy,
+        "cost": cost,
+        **{name: name for name in further},
+    }.items():
         if frame[name].nunique() == 1:
             raise PnagError(
                 f"{path}: {column} is {frame[name].iloc[0]} in every row, nothing can be learnt"
@@ -142,7 +154,12 @@ def user_table(
 
 
 def add_rounds(
-    frame: pd.DataFrame, files: list[Path], accuracy: str, cost: str, space: SearchSpace
+    frame: pd.DataFrame,
+    files: list[Path],
+    accuracy: str,
+    cost: str,
+    space: SearchSpace,
+    further: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, int]:
     """The table with the rows of all rounds that are filled in, and how many rounds that are.
 
@@ -155,7 +172,7 @@ def add_rounds(
     for done, path in enumerate(files):
         if read_table(path).get(accuracy.strip(), pd.Series([0])).isna().all():
             return frame, done
-        rows, _ = read_rows(path, accuracy, cost, space)
+        rows, _ = read_rows(path, accuracy, cost, space, further)
         both = pd.concat([frame, rows], ignore_index=True)
         twice = both[both.duplicated("arch")]
         if len(twice):

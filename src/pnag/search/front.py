@@ -26,11 +26,13 @@ class Front:
 
     Attributes:
         tokens: (N, T), accuracy: (N,), cost: (N,), sorted by cost.
+        source: (N,) places in `SOURCES`, where that is known.
     """
 
     tokens: Tokens
     accuracy: Floats
     cost: Floats
+    source: NDArray[np.int64] | None = None
 
     def best(self, budget: float) -> int | None:
         """Index of the most accurate one within the budget; None if all cost more.

@@ -22,11 +22,9 @@ from pnag.search.front import Floats, breed
 from pnag.search.generator import Generator
 from pnag.search.labels import Labels
 from pnag.search.several_budgets import Costs
+from pnag.search.sources import SEARCH, TABLE, F
 from pnag.space import Tokens
 
-SOURCES = ("table", "f", "local search")
-"""Where an architecture comes from."""
-TABLE, F, SEARCH = range(len(SOURCES))
 Ints = NDArray[np.int64]
 
 
