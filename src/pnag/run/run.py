@@ -15,6 +15,8 @@ from pnag.deploy.zoo import KNOWN_NETWORKS
 from pnag.errors import PnagError
 from pnag.files import read_json, write_json
 from pnag.run.display import Display
+from pnag.run.first_answers import answer_and_search
+from pnag.run.further_costs import counted_costs_stage
 from pnag.run.named_family import decided_family
 from pnag.run.recipe import (
     Recipe,
@@ -25,7 +27,6 @@ from pnag.run.recipe import (
     with_images,
 )
 from pnag.run.run_directory import RunDirectory, held_run
-from pnag.run.search_stages import search_stages
 from pnag.run.size import Size
 from pnag.run.stages import (
     answer_stage,
@@ -104,7 +105,8 @@ def _run(
     size = Size(recipe.resolution)
     latency_stage(run, recipe, size, display)
     imagenet_table_stage(run, recipe, size, display)
-    search_stages(run, recipe, display)
+    counted_costs_stage(run, size, display)
+    answer_and_search(run, recipe, " ms", display)
     front_calibration_stage(run, recipe, size, display)
     answers = answer_stage(run, recipe, size, display)
     proof_stage(run, recipe, size, answers, None, display)
@@ -116,7 +118,7 @@ def _from_table(
 ) -> dict[str, Any]:
     """All that can be done without images and device."""
     rounds_done = user_table_stage(run, recipe, table, display)
-    search_stages(run, recipe, display)
+    answer_and_search(run, recipe, "", display)
     metrics = _finish(run, recipe, None, answer_stage(run, recipe, None, display))
     if rounds_done < recipe.rounds:
         ask_stage(run, recipe, table, rounds_done, display)
@@ -143,7 +145,8 @@ def _from_images(
     supernet_stage(job, supernet)
     latency_stage(run, recipe, size, display)
     collect_stage(job, collecting, size)
-    search_stages(run, recipe, display)
+    counted_costs_stage(run, size, display)
+    answer_and_search(run, recipe, " ms", display)
     front_calibration_stage(run, recipe, size, display)
     answers = answer_stage(run, recipe, size, display)
     networks = finetune_stage(job, tuning, answers)

@@ -81,6 +81,7 @@ class RunDirectory:
     evaluator_curve = property(lambda self: self.path / "logs" / "evaluator.json")
     generator_curve = property(lambda self: self.path / "logs" / "generator.json")
     own_front = property(lambda self: self.path / "logs" / "generator_front.parquet")
+    first_front = property(lambda self: self.path / "logs" / "first_front.parquet")
     front = property(lambda self: self.path / "front.parquet")
     answers = property(lambda self: self.path / "architectures.json")
     front_calibration = property(lambda self: self.path / "cost" / "front_calibration.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,15 @@ from pnag.run.trained import (
     save_module,
 )
 from pnag.search.evaluator import Progress
-from pnag.search.front import Front
+from pnag.search.front import Floats, Front
+from pnag.search.labels import Labels
 from pnag.search.pnag import (
     Found,
     PnagSettings,
     Pretrained,
     Steps,
     Taught,
+    first_front,
     train_and_search,
     vectors_to_answer,
 )
@@ -50,40 +53,92 @@ def search_settings(recipe: Recipe) -> PnagSettings:
     )
 
 
+@dataclass(frozen=True)
+class _Table:
+    """What a search starts from.
+
+    Attributes:
+        tokens: (M, T), accuracy: (M,), cost: (M,), or (M, C) in a run of several costs.
+        inputs: what every part of the search depends on.
+    """
+
+    tokens: Tokens
+    accuracy: Floats
+    cost: Floats
+    labels: Labels
+    inputs: dict[str, Any]
+
+    @classmethod
+    def of(cls, run: RunDirectory, recipe: Recipe) -> _Table:
+        inputs: dict[str, Any] = {
+            "table": file_fingerprint(run.table),
+            "accuracy": file_fingerprint(run.accuracy_predictor),
+            "cost": file_fingerprint(run.cost_model),
+            "trained_budgets": recipe.trained_budgets,
+            "seed": recipe.seed,
+            "version": SEARCH_VERSION,
+        }
+        further = further_costs(run)
+        if further:
+            inputs["further"] = {name: file_fingerprint(path) for name, path in further.items()}
+        frame, space = read_table(run.table), family_of_recipe(recipe).space
+        return cls(
+            space.encode(frame["arch"]),
+            frame["accuracy"].to_numpy(dtype=float),
+            frame[["cost", *further] if further else "cost"].to_numpy(dtype=float),
+            load_labels(run, space),
+            inputs,
+        )
+
+
+def first_front_stage(run: RunDirectory, recipe: Recipe, display: Display) -> bool:
+    """A front by a short local search from the table, so that there are answers before f.
+
+    Returns:
+        Whether it was made now; not where the recipe wants neither a local search nor the table.
+    """
+    settings = search_settings(recipe)
+    if not (settings.front.rounds and settings.front.table):
+        return False
+    table = _Table.of(run, recipe)
+
+    def work() -> None:
+        with display.bar("finding first answers") as bar:
+            front = first_front(
+                table.tokens,
+                table.accuracy,
+                table.cost if table.cost.ndim == 1 else table.cost[:, 0],
+                table.labels,
+                settings,
+                seed=recipe.seed,
+                progress=bar.update,
+            )
+        _write_front(table, front, table.tokens[:0], run.first_front)
+
+    inputs = table.inputs | {"front": asdict(settings.front)}
+    return run.stage("first front", inputs, [run.first_front], work, display.reused)
+
+
 def search_stages(run: RunDirectory, recipe: Recipe, display: Display) -> None:
     """Evaluator, generator and front, from a table and its predictors.
 
     In a run of several costs f takes vectors of budgets, and there is a front of vectors too.
     """
-    settings = search_settings(recipe)
-    inputs = {
-        "table": file_fingerprint(run.table),
-        "accuracy": file_fingerprint(run.accuracy_predictor),
-        "cost": file_fingerprint(run.cost_model),
-        "trained_budgets": recipe.trained_budgets,
-        "seed": recipe.seed,
-        "version": SEARCH_VERSION,
-    }
-    further = further_costs(run)
-    if further:
-        inputs["further"] = {name: file_fingerprint(path) for name, path in further.items()}
-    frame = read_table(run.table)
-    space = family_of_recipe(recipe).space
-    tokens, labels = space.encode(frame["arch"]), load_labels(run, space)
-    accuracy = frame["accuracy"].to_numpy(dtype=float)
-    cost = frame[["cost", *further] if further else "cost"].to_numpy(dtype=float)
-    store = _RunStore(run, space, settings, tokens, inputs, display)
+    settings, table = search_settings(recipe), _Table.of(run, recipe)
+    tokens, accuracy, cost, labels = table.tokens, table.accuracy, table.cost, table.labels
+    store = _RunStore(run, settings, table, display)
     taught, _ = train_and_search(tokens, accuracy, cost, labels, settings, store, recipe.seed)
-    if further:
-        vectors = vectors_to_answer(accuracy, cost, labels, settings, recipe.seed)
-        store.vector_front(
-            lambda progress: find_vector_front(
-                labels, taught.generator, vectors, tokens, settings.vectors,
-                seed=recipe.seed, progress=progress,
-            )
-        )  # fmt: skip
-    else:
+    if cost.ndim == 1:
         run.vector_front.unlink(missing_ok=True)
+        return
+    vectors = vectors_to_answer(accuracy, cost, labels, settings, recipe.seed)
+    start = tokens if settings.front.table else tokens[:0]
+    store.vector_front(
+        lambda progress: find_vector_front(
+            labels, taught.generator, vectors, start, settings.vectors,
+            seed=recipe.seed, progress=progress,
+        )
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,17 +147,20 @@ class _RunStore:
 
     Whoever asks for a part gets what lies in the directory, also where it was made just now: so a
     run that was stopped in between goes on with the same bits.
-
-    Args:
-        table: (M, T) its architectures. inputs: what all parts depend on.
     """
 
     run: RunDirectory
-    space: SearchSpace
     settings: PnagSettings
-    table: Tokens
-    inputs: dict[str, Any]
+    table: _Table
     display: Display
+
+    @property
+    def space(self) -> SearchSpace:
+        return self.table.labels.space
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        return self.table.inputs
 
     def evaluator(self, make: Callable[[Progress], Pretrained]) -> Pretrained:
         run = self.run
@@ -165,10 +223,7 @@ class _RunStore:
             # Of another front: a run that is stopped before it has timed this one must not leave
             # it.
             run.front_calibration.unlink(missing_ok=True)
-            frame = _as_frame(self.space, part.front)
-            sources = sources_of(part.front.tokens, self.table, part.own.tokens)
-            frame["from"] = [SOURCES[place] for place in sources]
-            write_table(frame, run.front)
+            _write_front(self.table, part.front, part.own.tokens, run.front)
             write_table(_as_frame(self.space, part.own), run.own_front)
 
         run.stage(
@@ -216,3 +271,15 @@ def _as_frame(space: SearchSpace, front: Front) -> pd.DataFrame:
     return pd.DataFrame(
         {"arch": space.text(front.tokens), "accuracy": front.accuracy, "cost": front.cost}
     )
+
+
+def _write_front(table: _Table, front: Front, drawn: Tokens, path: Path) -> None:
+    """Keep a front, with where each of its architectures comes from.
+
+    Args:
+        drawn: (D, T) by f.
+    """
+    frame = _as_frame(table.labels.space, front)
+    sources = sources_of(front.tokens, table.tokens, drawn)
+    frame["from"] = [SOURCES[place] for place in sources]
+    write_table(frame, path)

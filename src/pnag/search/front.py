@@ -57,12 +57,14 @@ class FrontSettings:
 
     Attributes:
         budgets: evenly over the trained range. draws: architectures from f(B) at each.
+        table: whether the best of the table's rows are among the candidates.
         rounds: of local search, 0 for none. children: per round. bins: parts of the cost range
             that each keep their best architecture as a parent.
     """
 
     budgets: Annotated[int, Interval(ge=1, le=100_000)] = 128
     draws: Annotated[int, Interval(ge=1, le=100_000)] = 128
+    table: bool = True
     rounds: Annotated[int, Interval(ge=0, le=1_000_000)] = 60
     children: Annotated[int, Interval(ge=2, le=1_000_000)] = 4096
     bins: Annotated[int, Interval(ge=1, le=1_000_000)] = 256

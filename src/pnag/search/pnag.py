@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +17,14 @@ import torch
 from pnag.search.budget_draws import BudgetDraws
 from pnag.search.budgets import trained_budgets
 from pnag.search.evaluator import Evaluator, EvaluatorSettings, Progress, train_evaluator
-from pnag.search.front import Floats, Front, FrontSettings, find_front, pareto_front
+from pnag.search.front import (
+    Floats,
+    Front,
+    FrontSettings,
+    find_front,
+    improve,
+    pareto_front,
+)
 from pnag.search.generator import Generator
 from pnag.search.labels import Labels
 from pnag.search.policy_gradient import GeneratorSettings, train_generator
@@ -183,6 +190,7 @@ def train_and_search(
     def find(progress: Steps) -> Found:
         first = cost if cost.ndim == 1 else cost[:, 0]
         start = pareto_front(tokens, accuracy, first).tokens
+        start = start if settings.front.table else start[:0]
         front, own = find_front(
             space, taught.generator, labels.label, settings.front,
             start=start, seed=seed, progress=progress,
@@ -190,6 +198,37 @@ def train_and_search(
         return Found(front, own)
 
     return taught, store.front(find)
+
+
+FIRST_ROUNDS = 20  # of local search, until the first answers
+
+
+def first_front(
+    tokens: Tokens,
+    accuracy: Floats,
+    cost: Floats,
+    labels: Labels,
+    settings: PnagSettings,
+    *,
+    seed: int = 0,
+    progress: Steps = lambda done, total: None,
+) -> Front:
+    """A front by a short local search from the table's rows, before there are R and f.
+
+    Args:
+        tokens: (M, T), accuracy, cost: (M,) of the table.
+    """
+    budgets = trained_budgets(cost, settings.trained_budgets)
+    rounds = min(FIRST_ROUNDS, settings.front.rounds)
+    return improve(
+        labels.space,
+        pareto_front(tokens, accuracy, cost).tokens,
+        labels.label,
+        (float(budgets[0]), float(budgets[-1])),
+        replace(settings.front, rounds=rounds),
+        seed=seed,
+        progress=progress,
+    )
 
 
 def known_to_draw_by(
