@@ -11,6 +11,7 @@ from pnag.cost.counted import COUNTED
 from pnag.cost.runtimes import RUNTIMES
 from pnag.errors import PnagError
 from pnag.run.amounts import UNITS
+from pnag.run.nested_tables import in_milliseconds
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def check_units(budgets: Mapping[str, Budget], columns: str | Sequence[str] | No
             units = {COUNTED[name]}
         elif name in of_table:
             units = {"ms", "B"} & set(re.split(r"[^A-Za-z]+", name))
+            units |= {"ms"} if in_milliseconds(name) else set()
         else:
             units = {"ms"}
         if budget.unit not in {"", *units}:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pnag.cost.counted import COUNTED
 from pnag.errors import PnagError
 from pnag.files import exists, write_atomic
 from pnag.run.arch_column import architectures_of
+from pnag.run.nested_tables import flattened
 from pnag.run.size import Size
 from pnag.space import SearchSpace, Tokens
 from pnag.table_files import TableFile, read_table_file
@@ -60,7 +61,9 @@ def read_table(path: Path) -> pd.DataFrame:
 def _read(path: Path) -> TableFile:
     if not exists(path):
         raise PnagError(f"there is no table {path}")
-    return read_table_file(path)
+    read = read_table_file(path)
+    nested = any(isinstance(cell, Mapping) for cell in read.frame.iloc[:1].to_numpy().flat)
+    return flattened(read, path) if nested else read
 
 
 def read_rows(
