@@ -83,15 +83,13 @@ def note10(further: bool) -> Problem:
 def nasbench201() -> Problem:
     """All 15,625 cells: CIFAR-100's accuracy after 200 epochs, milliseconds on a Raspberry Pi 5."""
     frame = pd.read_parquet(FACTS / "nasbench201.parquet")
-    text = next(c for c in frame.columns if frame[c].astype(str).str.startswith("|").all())
-    accuracy = next(c for c in frame.columns if "200" in c and "100" in c)
     rows = []
-    for cell in frame[text]:
+    for cell in frame["arch"]:
         names = [part.rpartition("~")[0] for part in cell.split("|") if "~" in part]
         rows.append([OPERATIONS.index(name) for name in names])
     place = np.full((5,) * 6, -1)
     place[tuple(np.array(rows).T)] = np.arange(len(frame))
-    scores = frame[accuracy].to_numpy(dtype=float) / 100
+    scores = frame["cifar100_200_epochs"].to_numpy(dtype=float) / 100
     prices = frame["pi5_onnx_ms"].to_numpy(dtype=float)
     return Problem(
         NASBENCH,
@@ -199,9 +197,8 @@ def best_of(problem: Problem, budgets: Floats, seed: int) -> Floats:
         grid = np.stack(np.meshgrid(*[np.arange(5)] * 6, indexing="ij"), -1).reshape(-1, 6)
         everything = grid.astype(np.int8)
     else:
-        truth = Labels(problem.space, Known(problem.accuracy), Known(lambda t: problem.costs(t)[:, 0]),
-                       tuple(Known(lambda t, c=c: problem.costs(t)[:, c])
-                             for c in range(1, budgets.shape[1])))  # fmt: skip
+        first, *others = (cost_of(problem, c) for c in range(budgets.shape[1]))
+        truth = Labels(problem.space, Known(problem.accuracy), first, tuple(others))
         start = problem.space.sample_stretched(2000, np.random.default_rng(seed))
         settings = replace(make_recipe({}).front, rounds=60, children=2048)
         everything = local_search(truth, start, budgets, settings, seed)
@@ -214,6 +211,11 @@ class Known:
     """The truth as a predictor."""
 
     predict: Truth
+
+
+def cost_of(problem: Problem, which: int) -> Known:
+    """One true cost as a predictor."""
+    return Known(lambda tokens: problem.costs(tokens)[:, which])
 
 
 PROBLEMS: dict[str, Callable[[], Problem]] = {

@@ -100,7 +100,7 @@ def generate(
         typer.echo(json.dumps(values))
         return
     console = make_console(soft_wrap=True)
-    console.print(f"[bold]{result.arch}[/bold]", highlight=False)
+    console.print(f"[bold]{escape(result.arch)}[/bold]", highlight=False)
     if isinstance(result, SeveralAnswer):
         costs = ", ".join(f"{name} {amount(value)}" for name, value in result.costs.items())
         console.print(f"predicted accuracy {result.accuracy:.4f}, {escape(costs)}")
@@ -110,6 +110,8 @@ def generate(
             console.print(f"[yellow]note:[/yellow] {escape(result.note)}")
     if result.source:
         console.print(f"[dim]comes from: {result.source}[/dim]")
+    if result.arch.startswith("{"):  # choices, which are no network
+        return
     command = f"pnag export {result.arch} --to onnx {export_options(run_directory, size)}".rstrip()
     console.print(f"[dim]export it: {escape(command)}[/dim]")
 

@@ -71,6 +71,14 @@ def run(
             "first, and `pnag generate` takes a budget of each, by its column, all at once.",
         ),
     ] = None,
+    choices: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN[,COLUMN...]",
+            help="Columns of --table that are what is searched, in place of `arch`: numbers or "
+            "names, empty where a choice does not exist.",
+        ),
+    ] = None,
     images: Images = None,
     classes: Classes = None,
     on_corrupt: OnCorrupt = None,
@@ -133,8 +141,10 @@ def run(
     from pnag.run.run import run_pipeline
 
     values: dict[str, Any] = load_recipe(recipe) if recipe else {}
-    if (table is None) and (accuracy or cost):
-        raise PnagError("--accuracy and --cost name columns of --table, which is not given")
+    if (table is None) and (accuracy or cost or choices):
+        raise PnagError(
+            "--accuracy, --cost and --choices name columns of --table, which is not given"
+        )
     if table is not None:
         costs = parse_columns(cost)
         if not accuracy or not costs:
@@ -143,7 +153,7 @@ def run(
             "source": "table",
             "table": {
                 "path": table, "accuracy": accuracy, "cost": costs[0],
-                "further_costs": costs[1:], "family": family,
+                "further_costs": costs[1:], "family": family, "choices": parse_columns(choices),
             },
         }  # fmt: skip
         family = None  # of the table
@@ -198,7 +208,8 @@ def run(
         console.print(known_table(metrics))
     console.print(f"[dim]{what_accuracy_means(metrics)}[/dim]")
     console.print(f"answers [bold]{escape(str(out / 'architectures.json'))}[/bold]")
-    console.print(f"report  [bold]{escape(str(out / 'report.html'))}[/bold]")
+    if not (made.table and made.table.choices):
+        console.print(f"report  [bold]{escape(str(out / 'report.html'))}[/bold]")
     command = f"pnag generate {shlex.quote(str(out))} --budget {_example(metrics)}"
     console.print(f"any other budget: [bold]{escape(command)}[/bold]")
 

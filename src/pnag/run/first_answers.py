@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pnag.files import write_json
 from pnag.run.display import Display
+from pnag.run.own_space import space_of_run
 from pnag.run.recipe import Recipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.search_stages import first_front_stage, search_stages
-from pnag.run.size import family_of_recipe
 from pnag.run.stages import spread_budgets
 from pnag.run.trained import answer, load_front
 
@@ -29,7 +29,7 @@ def first_answers(run: RunDirectory, recipe: Recipe, unit: str, display: Display
     Args:
         unit: behind a budget; empty where a table does not tell.
     """
-    space = family_of_recipe(recipe).space
+    space = space_of_run(run, recipe)
     front = load_front(run.first_front, space)
     budgets = [b for b in recipe.budgets or spread_budgets(front) if front.best(b) is not None]
     answers = [answer(front, space, budget, unit) for budget in sorted(budgets)]

@@ -59,6 +59,7 @@ class TableRecipe(_Strict):
     cost: str  # its own: `budgets` are of it
     further_costs: tuple[str, ...] = ()  # f takes budgets of these too
     family: str | None = None  # of its architectures
+    choices: tuple[str, ...] = ()  # columns that are the architectures, of no family
 
     @model_validator(mode="after")
     def _names_of_their_own(self) -> TableRecipe:
@@ -71,6 +72,13 @@ class TableRecipe(_Strict):
                     f"a further cost cannot be called {name!r}: name that column first, or call it "
                     "otherwise in the table"
                 )
+        for name in self.choices:
+            if self.choices.count(name) > 1 or name in names:
+                raise ValueError(
+                    f"column {name!r} is named twice; it is a choice, the accuracy or a cost"
+                )
+        if self.choices and self.family:
+            raise ValueError("choices are of no family of networks; leave one of both out")
         return self
 
 

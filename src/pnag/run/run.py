@@ -193,7 +193,8 @@ def _finish(
     metrics = collect_metrics(run, recipe, size, answers)
     write_json(run.metrics, metrics)
     run.unfinished_by_work = False
-    save_report(results_of(run, metrics))
+    if not (recipe.table and recipe.table.choices):  # its page is of networks
+        save_report(results_of(run, metrics))
     return metrics
 
 
@@ -222,7 +223,7 @@ def collect_metrics(
     proof = read_json(run.proof) if size else None
     judged = read_json(run.judged) if recipe.images else {}
     for a in answers:
-        row = a.as_json()
+        row = a.as_json() | {"arch": a.arch}
         # What the generator's own draws and the sampled table have within the same cost, all by
         # the uncorrected prediction.
         uncorrected = _uncorrected_cost(front, a.arch)

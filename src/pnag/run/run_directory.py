@@ -87,6 +87,7 @@ class RunDirectory:
     front_calibration = property(lambda self: self.path / "cost" / "front_calibration.json")
     proof = property(lambda self: self.path / "cost" / "proof.json")
     # by name, the files of what predicts costs besides the run's own; none in a run of one cost
+    choices = property(lambda self: self.path / "choices.json")  # of a table's own columns
     further_costs = property(lambda self: self.path / "cost" / "further.json")
     vector_front = property(lambda self: self.path / "vector_front.parquet")
     models = property(lambda self: self.path / "models")

@@ -13,9 +13,9 @@ import pandas as pd
 from pnag.files import file_fingerprint, read_json, write_json
 from pnag.run.display import Display
 from pnag.run.further_costs import further_costs
+from pnag.run.own_space import space_of_run
 from pnag.run.recipe import Recipe
 from pnag.run.run_directory import RunDirectory
-from pnag.run.size import family_of_recipe
 from pnag.run.tables import read_table, write_table
 from pnag.run.trained import (
     load_evaluator,
@@ -81,7 +81,7 @@ class _Table:
         further = further_costs(run)
         if further:
             inputs["further"] = {name: file_fingerprint(path) for name, path in further.items()}
-        frame, space = read_table(run.table), family_of_recipe(recipe).space
+        frame, space = read_table(run.table), space_of_run(run, recipe)
         return cls(
             space.encode(frame["arch"]),
             frame["accuracy"].to_numpy(dtype=float),
@@ -116,7 +116,7 @@ def first_front_stage(run: RunDirectory, recipe: Recipe, display: Display) -> bo
         _write_front(table, front, table.tokens[:0], run.first_front)
 
     inputs = table.inputs | {"front": asdict(settings.front)}
-    return run.stage("first front", inputs, [run.first_front], work, display.reused)
+    return run.stage("first front", inputs, [run.first_front], work)
 
 
 def search_stages(run: RunDirectory, recipe: Recipe, display: Display) -> None:

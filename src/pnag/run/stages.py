@@ -31,9 +31,10 @@ from pnag.files import (
 from pnag.run.display import Display
 from pnag.run.further_costs import further_files, keep_further_costs
 from pnag.run.own_labels import as_json, fit_labels, refuse_unknown_cost, tell_errors
+from pnag.run.own_space import space_of_run, space_of_table
 from pnag.run.recipe import Recipe, TableRecipe
 from pnag.run.run_directory import RunDirectory, answer_name
-from pnag.run.size import Size, family_of_recipe
+from pnag.run.size import Size
 from pnag.run.tables import add_rounds, architecture_table, read_table, user_table, write_table
 from pnag.run.timing import (
     runtime_of,
@@ -56,6 +57,7 @@ from pnag.search.front import Front, pareto_front
 from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.rounds import propose
 from pnag.space import SearchSpace, Tokens
+from pnag.space.choices import ChoiceSpace
 
 DEFAULT_BUDGETS = 5
 LADDER = 12
@@ -162,7 +164,7 @@ def user_table_stage(
     Returns:
         How many rounds those are.
     """
-    space = family_of_recipe(recipe).space
+    space = space_of_table(recipe, table)
     further = table.further_costs
     frame, notes = user_table(table.path, table.accuracy, table.cost, space, further)
     for note in notes:
@@ -182,6 +184,7 @@ def user_table_stage(
         "rounds": [file_fingerprint(path) for path in files[:done]],
         "columns": [table.accuracy, table.cost, *further],
         "family": table.family,
+        **({"choices": space.as_json()} if isinstance(space, ChoiceSpace) else {}),
         "predictor": asdict(recipe.predictor),
         "seed": recipe.seed,
     }
@@ -190,6 +193,8 @@ def user_table_stage(
         # A latency model left from another use of the directory would be taken for the cost.
         run.latency_model.unlink(missing_ok=True)
         write_table(frame, run.table)
+        if isinstance(space, ChoiceSpace):
+            write_json(run.choices, space.as_json())
         labels = fit_labels(space, frame, recipe.predictor, recipe.seed, display, further)
         labels.cost.save(run.cost_predictor)
         keep_further_costs(run, labels.further)
@@ -198,6 +203,7 @@ def user_table_stage(
 
     outputs = [run.table, run.accuracy_predictor, run.cost_predictor, run.prediction_errors]
     outputs += further_files(run, further, "safetensors")
+    outputs += [run.choices] if table.choices else []
     run.stage("table and predictors", inputs, outputs, work, display.reused)
     errors = read_json(run.prediction_errors)
     columns = {"cost": table.cost} | {name: name for name in further}
@@ -222,7 +228,7 @@ def ask_stage(
 ) -> None:
     """Write the next round's file, in which the user fills in accuracies and costs."""
     path = run.round_file(done + 1)
-    space = family_of_recipe(recipe).space
+    space = space_of_run(run, recipe)
 
     if not path.exists():  # what stands there may be half filled in
         frame = read_table(run.table)
@@ -247,7 +253,7 @@ def ask_stage(
                 recipe.seed + done,
             )
         asked_for = (table.accuracy, table.cost, *table.further_costs)
-        empty = pd.DataFrame({"arch": space.text(asked)} | dict.fromkeys(asked_for, ""))
+        empty = asked_rows(space, asked).assign(**dict.fromkeys(asked_for, ""))
         write_json(run.rounds_table, _asked_for(table))
         write_text(path, empty.to_csv(index=False))
 
@@ -256,6 +262,13 @@ def ask_stage(
         f"[bold]{escape(table.cost)}[/bold] in {escape(str(path))}, then give the same command "
         "again"
     )
+
+
+def asked_rows(space: SearchSpace, tokens: Tokens) -> pd.DataFrame:
+    """(N, T) architectures as a round asks for them: a column `arch`, or the choices' columns."""
+    if isinstance(space, ChoiceSpace):
+        return pd.DataFrame(space.decode(tokens), columns=list(space.order), dtype=object)
+    return pd.DataFrame({"arch": space.text(tokens)})
 
 
 def best_of_table(space: SearchSpace, frame: pd.DataFrame) -> Tokens:
@@ -309,7 +322,7 @@ def answer_stage(
         size: of the networks; None where there is a table only, in a unit that is not known.
     """
     unit = " ms" if size else ""
-    space = family_of_recipe(recipe).space
+    space = space_of_run(run, recipe)
     front = load_calibrated_front(run, space)
     budgets = list(recipe.budgets) or spread_budgets(front)
     answers = [answer(front, space, budget, unit) for budget in sorted(budgets)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pnag.run.arch_column import architectures_of
 from pnag.run.nested_tables import flattened
 from pnag.run.size import Size
 from pnag.space import SearchSpace, Tokens
+from pnag.space.choices import ChoiceSpace, rows_of
 from pnag.table_files import TableFile, read_table_file
 from pnag.table_numbers import readings
 
@@ -66,6 +67,28 @@ def _read(path: Path) -> TableFile:
     return flattened(read, path) if nested else read
 
 
+def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A table of a user's, which has these columns.
+
+    Raises:
+        PnagError: if it is missing, empty or malformed, or lacks one.
+    """
+    raw = _read(path).frame
+    _need(raw, columns, path)
+    if raw.empty:
+        raise PnagError(f"the table {path} has a header but no rows")
+    return raw
+
+
+def _need(raw: pd.DataFrame, columns: Iterable[str], path: Path) -> None:
+    for column in columns:
+        if column not in raw.columns:
+            raise PnagError(
+                f"the table {path} has no column {column!r}; it has: "
+                f"{', '.join(map(repr, raw.columns))}"
+            )
+
+
 def read_rows(
     path: Path, accuracy: str, cost: str, space: SearchSpace, further: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, list[str]]:
@@ -82,11 +105,7 @@ def read_rows(
     accuracy, cost = accuracy.strip(), cost.strip()  # as the names in the file are read
     columns = {"accuracy": accuracy, "cost": cost} | {name: name for name in further}
     for column in columns.values():
-        if column not in raw.columns:
-            raise PnagError(
-                f"the table {path} has no column {column!r}; it has: "
-                f"{', '.join(map(repr, raw.columns))}"
-            )
+        _need(raw, [column], path)
         if cell := read.unsure.get(column):
             low, high = sorted(readings(cell).values())
             raise PnagError(
@@ -96,7 +115,7 @@ def read_rows(
             )
     if raw.empty:
         raise PnagError(f"the table {path} has a header but no rows")
-    texts, notes = architectures_of(raw, path, space)
+    texts, notes = _texts_of(raw, path, space)
     frame = pd.DataFrame({"arch": texts})
     for name, column in columns.items():
         numbers = pd.to_numeric(raw[column], errors="coerce").astype(float).to_numpy()
@@ -112,6 +131,17 @@ def read_rows(
             )
         frame[name] = numbers
     return frame, read.notes + notes
+
+
+def _texts_of(raw: pd.DataFrame, path: Path, space: SearchSpace) -> tuple[list[str], list[str]]:
+    """The M rows' architectures in text form, and notes on them."""
+    if not isinstance(space, ChoiceSpace):
+        return architectures_of(raw, path, space)
+    _need(raw, space.order, path)
+    try:
+        return space.text(space.encode(rows_of(raw, space.order))), []
+    except ValueError as error:
+        raise PnagError(f"{path}, {error}") from error
 
 
 def user_table(

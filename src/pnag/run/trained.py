@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,11 @@ def load_calibrated_front(run: RunDirectory, space: SearchSpace) -> Front:
     return replace(front, cost=calibration(front.cost)) if calibration else front
 
 
+def shown(arch: str) -> dict[str, Any]:
+    """An architecture as files show it: `arch` is its text, or `choices` a value by each column."""
+    return {"choices": json.loads(arch)} if arch.startswith("{") else {"arch": arch}
+
+
 @dataclass(frozen=True)
 class Answer:
     """The network for one budget.
@@ -241,7 +247,7 @@ class Answer:
         """What `architectures.json` holds for it."""
         values = {
             "budget": self.budget,
-            "arch": self.arch,
+            **shown(self.arch),
             "accuracy": self.accuracy,
             "cost": self.cost,
         }

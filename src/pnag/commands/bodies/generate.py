@@ -16,9 +16,10 @@ from pnag.run.amounts import amount
 from pnag.run.budgets import Budget, check_units, device_name
 from pnag.run.display import Display
 from pnag.run.further_costs import further_costs
+from pnag.run.own_space import space_of_run
 from pnag.run.recipe import Recipe, load_recipe, make_recipe
 from pnag.run.run_directory import finished_run
-from pnag.run.size import Size, family_of_recipe
+from pnag.run.size import Size
 from pnag.run.trained import Answer, answer, load_calibrated_front, most_likely
 from pnag.search.labels import Predicts
 from pnag.threads import torch_threads
@@ -66,6 +67,11 @@ def generate_for(
     check_units(named, [recipe.table.cost, *columns] if recipe.table and not own_device else [])
     if greedy and list(asked) != [names[0]]:
         raise PnagError("--greedy goes with one budget of the run's own cost; leave it out")
+    if recipe.table and recipe.table.choices and (own_device or others or size):
+        raise PnagError(
+            f"{path} is a run on choices of a table's own, which are no networks that could be "
+            f"counted or measured; its costs are {', '.join((*names, *columns))}"
+        )
     sized = size_of(run, recipe, size) if size or own_device or others else Size()
     if recipe.table and (own_device or others):
         display.note(
@@ -80,7 +86,7 @@ def generate_for(
         with torch_threads(recipe.torch_threads):
             run = device_run(run, recipe, own_device, sized, display)
     if list(asked) == [names[0]] and not thorough:
-        space = family_of_recipe(recipe).space
+        space = space_of_run(run, recipe)
         result = answer(load_calibrated_front(run, space), space, asked[names[0]])
         return most_likely(run, space, asked[names[0]]) if greedy else result
     loaded = LoadedRun.of(run, recipe, names[0])

@@ -13,9 +13,9 @@ from pnag.errors import PnagError
 from pnag.run.amounts import amount
 from pnag.run.display import Display
 from pnag.run.further_costs import further_costs
+from pnag.run.own_space import space_of_run
 from pnag.run.recipe import Recipe
 from pnag.run.run_directory import RunDirectory
-from pnag.run.size import family_of_recipe
 from pnag.run.stages import best_of_table
 from pnag.run.tables import read_table
 from pnag.run.trained import (
@@ -24,6 +24,7 @@ from pnag.run.trained import (
     load_generator,
     load_labels,
     load_vector_front,
+    shown,
 )
 from pnag.search.front import Floats, draw_up_to
 from pnag.search.generator import Generator
@@ -57,7 +58,10 @@ class SeveralAnswer:
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints; the source is called `from`, as in `architectures.json`."""
         values = asdict(self)
-        return values | {"from": values.pop("source")}
+        return {
+            "budgets": values["budgets"], **shown(self.arch), "accuracy": self.accuracy,
+            "costs": values["costs"], "from": self.source,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class LoadedRun:
         Raises:
             PnagError: if a file of it is missing or damaged.
         """
-        space = family_of_recipe(recipe).space
+        space = space_of_run(run, recipe)
         columns = tuple(further_costs(run))
         return cls(
             run, recipe, own, space, load_labels(run, space), columns,
@@ -199,7 +203,7 @@ def answer_several(
 
     tokens, share = search(start)
     if share > 1:
-        held = _what_can_be_held(start, tokens, all_costs, names, limits, recipe)
+        held = _what_can_be_held(start, tokens, all_costs, names, limits, loaded)
         tokens, share = search(np.concatenate([start, held]))
     return loaded.told(tokens, budgets, costs, SOURCES[sources_of(tokens, of_table, drawn)[0]])
 
@@ -210,15 +214,14 @@ def _what_can_be_held(
     costs: Costs,
     names: list[str],
     limits: Floats,
-    recipe: Recipe,
+    loaded: LoadedRun,
 ) -> Tokens:
     """(1, T) an architecture within all budgets, where the search has overlooked it.
 
     Raises:
         PnagError: if there is none: names a budget that cannot be held and the least that can.
     """
-    settings, seed = recipe.front, recipe.seed
-    space = family_of_recipe(recipe).space
+    settings, seed, space = loaded.recipe.front, loaded.recipe.seed, loaded.space
     start = np.concatenate([start, nearest])
     for which, name in enumerate(names):  # a budget that no architecture is within
         alone = np.where(np.arange(len(names)) == which, limits, np.inf)
