@@ -31,6 +31,7 @@ TESTS = (
     "tests/search/test_generator.py",
     "tests/search/test_policy_gradient.py",
     "tests/search/test_ranking_loss.py",
+    "tests/search/test_vectors_of_budgets.py",
 )
 
 
@@ -69,6 +70,14 @@ MUTATIONS = (
     edit("dominance without the budget", "dominance.py",
          "torch.where(feasible, by_accuracy + len(cost), -by_cost)",
          "torch.where(feasible, by_accuracy, by_accuracy)"),
+    edit("several costs: the least share of a budget counts", "dominance.py",
+         "budgets[:, None]).amax(2)", "budgets[:, None]).amin(2)"),
+    edit("several costs: within one is within all", "dominance.py",
+         "(cost[None] <= budgets[:, None]).all(2)", "(cost[None] <= budgets[:, None]).any(2)"),
+    edit("several costs: no limit is the highest budget", "budgets.py",
+         "part(column), self.unlimited[c])", "part(column), part(column))"),
+    edit("several costs: only one is ever limited", "budget_draws.py",
+         "torch.randint(1, costs + 1,", "torch.randint(1, 2,"),
     edit("the entropy's sign", "policy_gradient.py",
          "weight = settings.entropy_weight(", "weight = -settings.entropy_weight("),
     edit("the entropy's sign in its own gradient", "policy_gradient.py",
@@ -92,7 +101,7 @@ MUTATIONS = (
     edit("refinement by the wrong sign", "policy_gradient.py",
          "scores.view(k, pool), ranks)", "scores.view(k, pool), -ranks)"),
     edit("f never calibrated", "generator.py",
-         "self.held.copy_(held.cummax(0).values + hair)", "del held, hair"),
+         "return held.cummax(0).values + hair", "return asked.cpu()"),
     edit("the front without f's draws", "front.py",
          "np.concatenate([drawn, start]),", "start,"),
     edit("the front without the table", "front.py",

@@ -25,6 +25,7 @@ def test_the_papers_settings() -> None:
     assert generator.entropy == generator.final_entropy == 1e-3
     assert not (evaluator.jitter or generator.jitter or generator.scale_rewards)
     assert generator.clip is None and generator.refine_steps == 0
+    assert not recipe.front.table and recipe.front.rounds == recipe.vectors.rounds == 0
     on_images = make_recipe(values | {"source": "images", "images": images | {"source": "x"}})
     assert on_images.images is not None and on_images.images.classes == 100
     assert (on_images.images.epochs, on_images.images.finetune_epochs) == (90, 75)

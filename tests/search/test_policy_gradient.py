@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from pnag.search import budget_draws, policy_gradient
 from pnag.search import evaluator as evaluators
-from pnag.search import policy_gradient
-from pnag.search.budgets import even_budgets
+from pnag.search.budget_draws import BudgetDraws
+from pnag.search.budgets import even_budgets, jittered
 from pnag.search.evaluator import Evaluator, EvaluatorSettings, train_evaluator
 from pnag.search.generator import Generator
 from pnag.search.policy_gradient import Baseline, GeneratorSettings, surrogate, train_generator
@@ -137,6 +138,25 @@ def train(**settings: Any) -> None:
     train_generator(SMALL, evaluator, BUDGETS, describe, own)
 
 
+class Watching:
+    """Makes `BudgetDraws` that jitter by a function of a test's own."""
+
+    def __init__(self, jitter: Any) -> None:
+        self.jitter = jitter
+
+    def __call__(self, *arguments: Any) -> BudgetDraws:
+        draws = BudgetDraws(*arguments)
+        some = draws.some
+
+        def watched(random: torch.Generator) -> Tensor:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(budget_draws, "jittered", self.jitter)
+                return some(random)
+
+        object.__setattr__(draws, "some", watched)
+        return draws
+
+
 def test_what_the_paper_does_not_do_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jitter in all three places, the clipped norm, and rewards in units of their deviation."""
     asked: list[str] = []
@@ -155,8 +175,8 @@ def test_what_the_paper_does_not_do_can_be_turned_off(monkeypatch: pytest.Monkey
 
     clip = torch.nn.utils.clip_grad_norm_
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", watched("clip", clip))
-    monkeypatch.setattr(policy_gradient, "jittered", watched("jitter", policy_gradient.jittered))
-    monkeypatch.setattr(evaluators, "jittered", watched("table", evaluators.jittered))
+    for name, module in (("jitter", policy_gradient), ("table", evaluators)):
+        monkeypatch.setattr(module, "BudgetDraws", Watching(watched(name, jittered)))
     monkeypatch.setattr(policy_gradient, "surrogate", kept)
     monkeypatch.setattr(Evaluator, "paired", lambda self, f, b: 1000 * f.sum(1) * f[:, 0])
     train(refine_steps=0)
@@ -168,9 +188,10 @@ def test_what_the_paper_does_not_do_can_be_turned_off(monkeypatch: pytest.Monkey
 
 
 def test_refinement_takes_the_trained_budgets_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policy_gradient, "jittered", lambda *_: pytest.fail("asked for jitter"))
+    refuse = Watching(lambda *_: pytest.fail("asked for jitter"))
+    monkeypatch.setattr(policy_gradient, "BudgetDraws", refuse)
     train(refine_steps=2, jitter=False)
-    monkeypatch.setattr(evaluators, "jittered", lambda *_: pytest.fail("asked for jitter"))
+    monkeypatch.setattr(evaluators, "BudgetDraws", refuse)
     features = torch.rand(30, SMALL.num_features + 2)
     settings = EvaluatorSettings(steps=3, hidden=8, jitter=False)
     train_evaluator(features, features[:, 0], features[:, 1] + 1, BUDGETS, settings)

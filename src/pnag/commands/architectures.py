@@ -36,7 +36,8 @@ def generate(
         typer.Option(
             metavar="[NAME=]NUMBER",
             help="Milliseconds, or the unit of the run's own cost. Again for each further cost: "
-            "params=6M, macs=300M, memory=2MB (activations), or NAME=MS with --device NAME=FILE.",
+            "params=6M, macs=300M, memory=2MB (activations), a column of --cost, or NAME=MS with "
+            "--device NAME=FILE.",
         ),
     ],
     device: Annotated[
@@ -60,19 +61,26 @@ def generate(
     greedy: Annotated[
         bool, typer.Option(help="The generator's single most likely architecture instead.")
     ] = False,
+    thorough: Annotated[
+        bool,
+        typer.Option(
+            help="Search for half a minute, where the generator's draws, the run's table and a "
+            "short search answer several budgets at once."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """The best network for any other budget, from a finished run, at once.
 
-    Several budgets: the best network that is within all of them.
+    Several budgets: the best network that is within all of them. At once for those of the run's own
+    costs; a budget of another cost takes the long search of --thorough.
 
     Another device: its costs and the run's accuracies make a new generator, in minutes and without
     images; it is kept in RUN/devices for the next budget.
     """
-    from dataclasses import asdict
-
     from pnag.commands.bodies.export_command import export_options
-    from pnag.commands.bodies.generate import SeveralAnswer, generate_for
+    from pnag.commands.bodies.generate import generate_for
+    from pnag.commands.bodies.several import SeveralAnswer
     from pnag.run.amounts import amount
     from pnag.run.display import Display
 
@@ -84,14 +92,15 @@ def generate(
         device or [],
         size,
         greedy=greedy,
+        thorough=thorough,
         display=Display(make_console(stderr=as_json)),
     )
     if as_json:
-        values = asdict(result) if isinstance(result, SeveralAnswer) else result.as_json()
+        values = result.as_json()
         typer.echo(json.dumps(values))
         return
     console = make_console(soft_wrap=True)
-    console.print(f"[bold]{result.arch}[/bold]", highlight=False)
+    console.print(f"[bold]{escape(result.arch)}[/bold]", highlight=False)
     if isinstance(result, SeveralAnswer):
         costs = ", ".join(f"{name} {amount(value)}" for name, value in result.costs.items())
         console.print(f"predicted accuracy {result.accuracy:.4f}, {escape(costs)}")
@@ -99,6 +108,10 @@ def generate(
         console.print(f"predicted accuracy {result.accuracy:.4f}, cost {result.cost:.4g}")
         if result.note:
             console.print(f"[yellow]note:[/yellow] {escape(result.note)}")
+    if result.source:
+        console.print(f"[dim]comes from: {result.source}[/dim]")
+    if result.arch.startswith("{"):  # choices, which are no network
+        return
     command = f"pnag export {result.arch} --to onnx {export_options(run_directory, size)}".rstrip()
     console.print(f"[dim]export it: {escape(command)}[/dim]")
 

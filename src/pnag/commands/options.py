@@ -40,6 +40,11 @@ def parse_budgets(text: str | None, column: str | None = None) -> list[float]:
     return budgets
 
 
+def parse_columns(texts: list[str] | None) -> list[str]:
+    """`ms,params` and `macs` to the names of columns."""
+    return [name.strip() for text in texts or [] for name in text.split(",") if name.strip()]
+
+
 def parse_resolutions(text: str | None) -> tuple[int, ...] | None:
     """`64,96,128` to numbers of pixels.
 

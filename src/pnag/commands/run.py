@@ -37,6 +37,7 @@ from pnag.commands.options import (
     WidthMult,
     look_for,
     parse_budgets,
+    parse_columns,
     parse_compare,
     parse_resolutions,
 )
@@ -65,7 +66,22 @@ def run(
         ),
     ] = None,
     accuracy: Annotated[str | None, typer.Option(help="Accuracy column of --table.")] = None,
-    cost: Annotated[str | None, typer.Option(help="Cost column of --table.")] = None,
+    cost: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN[,COLUMN...]",
+            help="Cost column of --table. Several, by commas or given again: --budgets are of the "
+            "first, and `pnag generate` takes a budget of each, by its column, all at once.",
+        ),
+    ] = None,
+    choices: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN[,COLUMN...]",
+            help="Columns of --table that are what is searched, in place of `arch`: numbers or "
+            "names, empty where a choice does not exist.",
+        ),
+    ] = None,
     images: Images = None,
     classes: Classes = None,
     on_corrupt: OnCorrupt = None,
@@ -139,15 +155,21 @@ def run(
     from pnag.run.run import run_pipeline
 
     values: dict[str, Any] = load_recipe(recipe) if recipe else {}
-    if (table is None) and (accuracy or cost):
-        raise PnagError("--accuracy and --cost name columns of --table, which is not given")
+    if (table is None) and (accuracy or cost or choices):
+        raise PnagError(
+            "--accuracy, --cost and --choices name columns of --table, which is not given"
+        )
     if table is not None:
-        if not accuracy or not cost:
+        costs = parse_columns(cost)
+        if not accuracy or not costs:
             raise PnagError("--table needs --accuracy COLUMN and --cost COLUMN")
         values |= {
             "source": "table",
-            "table": {"path": table, "accuracy": accuracy, "cost": cost, "family": family},
-        }
+            "table": {
+                "path": table, "accuracy": accuracy, "cost": costs[0],
+                "further_costs": costs[1:], "family": family, "choices": parse_columns(choices),
+            },
+        }  # fmt: skip
         family = None  # of the table
     if images is not None and table is not None:
         raise PnagError("--images and --table are two ways to start; give one of them")
@@ -210,7 +232,8 @@ def run(
             console.print(part)
     console.print(f"[dim]{what_accuracy_means(metrics)}[/dim]")
     console.print(f"answers [bold]{escape(str(out / 'architectures.json'))}[/bold]")
-    console.print(f"report  [bold]{escape(str(out / 'report.html'))}[/bold]")
+    if not (made.table and made.table.choices):
+        console.print(f"report  [bold]{escape(str(out / 'report.html'))}[/bold]")
     command = f"pnag generate {shlex.quote(str(out))} --budget {_example(metrics)}"
     console.print(f"any other budget: [bold]{escape(command)}[/bold]")
 

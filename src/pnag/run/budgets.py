@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pnag.cost.counted import COUNTED
 from pnag.cost.runtimes import RUNTIMES
 from pnag.errors import PnagError
 from pnag.run.amounts import UNITS
+from pnag.run.nested_tables import in_milliseconds
 
 
 @dataclass(frozen=True)
@@ -46,21 +47,24 @@ def read_budget(text: str) -> Budget | None:
     return Budget(amount, milliseconds or byte or "") if 0 < amount < math.inf else None
 
 
-def check_units(budgets: Mapping[str, Budget], column: str | None) -> None:
+def check_units(budgets: Mapping[str, Budget], columns: str | Sequence[str] | None) -> None:
     """Whether each budget has its cost's unit, or none.
 
     Args:
         budgets: by the cost's name: a count, or milliseconds of a device.
-        column: the name that is of a table's column, whose unit only this name may tell.
+        columns: the name, or names, that are of a table's columns, whose units only these names
+            may tell.
 
     Raises:
         PnagError: names the budget and what its unit can be.
     """
+    of_table = {columns} if isinstance(columns, str) else set(columns or ())
     for name, budget in budgets.items():
         if name in COUNTED:
             units = {COUNTED[name]}
-        elif name == column:
-            units = {"ms", "B"} & set(re.split(r"[^A-Za-z]+", column))
+        elif name in of_table:
+            units = {"ms", "B"} & set(re.split(r"[^A-Za-z]+", name))
+            units |= {"ms"} if in_milliseconds(name) else set()
         else:
             units = {"ms"}
         if budget.unit not in {"", *units}:

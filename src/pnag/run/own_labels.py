@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -27,11 +27,13 @@ class OwnLabels:
 
     Attributes:
         accuracy: without its factor, a gigabyte that only a spread needs.
-        errors: of `accuracy` and `cost`, on rows left out.
+        further: of further costs, by name.
+        errors: of `accuracy`, `cost` and the further ones, on rows left out.
     """
 
     accuracy: GaussianProcess
     cost: Predictor
+    further: dict[str, Predictor]
     errors: dict[str, PredictionError]
 
 
@@ -41,24 +43,32 @@ def fit_labels(
     settings: PredictorSettings,
     seed: int,
     display: Display,
+    further: Sequence[str] = (),
 ) -> OwnLabels:
-    """The predictors of accuracy and cost, fitted to a table that `user_table` has checked."""
+    """The predictors of accuracy and costs, fitted to a table that `user_table` has checked.
+
+    Args:
+        further: columns of further costs.
+    """
     tokens = space.encode(frame["arch"])
-    accuracy, costs = (frame[name].to_numpy(dtype=float) for name in ("accuracy", "cost"))
-    with display.bar("fitting the cost predictor") as bar:
-        cost = fit_predictor(
-            space, tokens, costs, settings=settings, seed=seed, progress=bar.update
-        )
+    accuracy = frame["accuracy"].to_numpy(dtype=float)
 
     def fit_without(some: Tokens, values: Floats) -> Callable[[Tokens], Floats]:
         return fit_predictor(space, some, values, settings=settings, seed=seed).predict
 
-    with display.bar("checking it on rows left out") as bar:
-        cost_error = error_of_fit(fit_without, tokens, costs, seed, bar.update)
+    fitted, errors = {}, {}
+    for name in ("cost", *further):
+        costs, said = frame[name].to_numpy(dtype=float), "cost" if name == "cost" else escape(name)
+        with display.bar(f"fitting the {said} predictor") as bar:
+            fitted[name] = fit_predictor(
+                space, tokens, costs, settings=settings, seed=seed, progress=bar.update
+            )
+        with display.bar("checking it on rows left out") as bar:
+            errors[name] = error_of_fit(fit_without, tokens, costs, seed, bar.update)
     with display.bar("fitting the accuracy predictor") as bar:
         process = fit_gaussian_process(space, tokens, accuracy, seed=seed, progress=bar.update)
-    errors = {"accuracy": accuracy_error(process, accuracy, seed), "cost": cost_error}
-    return OwnLabels(replace(process, factor=None), cost, errors)
+    errors = {"accuracy": accuracy_error(process, accuracy, seed)} | errors
+    return OwnLabels(replace(process, factor=None), fitted.pop("cost"), fitted, errors)
 
 
 def accuracy_error(process: GaussianProcess, accuracy: Floats, seed: int) -> PredictionError:
@@ -98,13 +108,18 @@ def tell_errors(
             )
 
 
-def refuse_unknown_cost(errors: dict[str, dict[str, Any]], column: str, source: str) -> None:
+def refuse_unknown_cost(
+    errors: dict[str, dict[str, Any]], column: str, source: str, name: str = "cost"
+) -> None:
     """Promise no budget of a cost that the architectures do not tell.
+
+    Args:
+        name: of the cost in `errors`, whose column is `column`.
 
     Raises:
         PnagError: names the column, its tau and what to do.
     """
-    tau = errors["cost"]["tau"]
+    tau = errors[name]["tau"]
     if tau < NO_TAU:
         raise PnagError(
             f"{source}: {column} cannot be predicted from the architectures: on rows left out "

@@ -27,10 +27,12 @@ from pnag.search.evaluator import EvaluatorSettings
 from pnag.search.front import FrontSettings
 from pnag.search.policy_gradient import GeneratorSettings
 from pnag.search.predictor import PredictorSettings
+from pnag.search.vector_front import VectorSettings
 from pnag.space.sharing import SHARED
 from pnag.supernet.settings import FinetuneSettings, Precision, SupernetSettings
 
 IMAGENET_RESOLUTIONS = (128, 160, 192, 224)  # that the predictor of ImageNet's top-1 knows
+RESERVED = ("arch", "accuracy", "cost", "from")  # columns of a run's own tables
 
 
 class _Strict(BaseModel):
@@ -54,8 +56,30 @@ class TableRecipe(_Strict):
 
     path: Path
     accuracy: str
-    cost: str
+    cost: str  # its own: `budgets` are of it
+    further_costs: tuple[str, ...] = ()  # f takes budgets of these too
     family: str | None = None  # of its architectures
+    choices: tuple[str, ...] = ()  # columns that are the architectures, of no family
+
+    @model_validator(mode="after")
+    def _names_of_their_own(self) -> TableRecipe:
+        names = (self.accuracy.strip(), self.cost.strip(), *self.further_costs)
+        for name in self.further_costs:
+            if names.count(name) > 1:
+                raise ValueError(f"column {name!r} is named twice; name each cost once")
+            if name in RESERVED:
+                raise ValueError(
+                    f"a further cost cannot be called {name!r}: name that column first, or call it "
+                    "otherwise in the table"
+                )
+        for name in self.choices:
+            if self.choices.count(name) > 1 or name in names:
+                raise ValueError(
+                    f"column {name!r} is named twice; it is a choice, the accuracy or a cost"
+                )
+        if self.choices and self.family:
+            raise ValueError("choices are of no family of networks; leave one of both out")
+        return self
 
 
 class ImagesRecipe(_Strict):
@@ -113,6 +137,7 @@ class Recipe(_Strict):
     evaluator: EvaluatorSettings = EvaluatorSettings()
     generator: GeneratorSettings = GeneratorSettings()
     front: FrontSettings = FrontSettings()
+    vectors: VectorSettings = VectorSettings()  # of budgets, in a run of several costs
 
     @model_validator(mode="before")
     @classmethod

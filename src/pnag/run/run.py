@@ -15,6 +15,8 @@ from pnag.deploy.zoo import KNOWN_NETWORKS
 from pnag.errors import PnagError
 from pnag.files import read_json, write_json
 from pnag.run.display import Display
+from pnag.run.first_answers import answer_and_search
+from pnag.run.further_costs import counted_costs_stage
 from pnag.run.margin import margin_of
 from pnag.run.named_family import decided_family
 from pnag.run.published import best_of_all, published_rows
@@ -27,7 +29,6 @@ from pnag.run.recipe import (
     with_images,
 )
 from pnag.run.run_directory import RunDirectory, held_run
-from pnag.run.search_stages import search_stages
 from pnag.run.size import Size, family_of_recipe
 from pnag.run.stages import (
     answer_stage,
@@ -106,7 +107,8 @@ def _run(
     size = Size(max(recipe.resolutions), family_of_recipe(recipe).name)
     latency_stage(run, recipe, size, display)
     imagenet_table_stage(run, recipe, size, display)
-    search_stages(run, recipe, display)
+    counted_costs_stage(run, size, display)
+    answer_and_search(run, recipe, " ms", display)
     front_calibration_stage(run, recipe, size, display)
     answers = answer_stage(run, recipe, size, display)
     proof_stage(run, recipe, size, answers, None, display)
@@ -118,7 +120,7 @@ def _from_table(
 ) -> dict[str, Any]:
     """All that can be done without images and device."""
     rounds_done = user_table_stage(run, recipe, table, display)
-    search_stages(run, recipe, display)
+    answer_and_search(run, recipe, "", display)
     metrics = _finish(run, recipe, None, answer_stage(run, recipe, None, display))
     if rounds_done < recipe.rounds:
         ask_stage(run, recipe, table, rounds_done, display)
@@ -145,7 +147,8 @@ def _from_images(
     supernet_stage(job, supernet)
     latency_stage(run, recipe, size, display)
     collect_stage(job, collecting, size)
-    search_stages(run, recipe, display)
+    counted_costs_stage(run, size, display)
+    answer_and_search(run, recipe, " ms", display)
     front_calibration_stage(run, recipe, size, display)
     answers = answer_stage(run, recipe, size, display)
     networks = finetune_stage(job, tuning, answers)
@@ -192,7 +195,8 @@ def _finish(
     metrics = collect_metrics(run, recipe, size, answers)
     write_json(run.metrics, metrics)
     run.unfinished_by_work = False
-    save_report(results_of(run, metrics))
+    if not (recipe.table and recipe.table.choices):  # its page is of networks
+        save_report(results_of(run, metrics))
     return metrics
 
 
@@ -221,7 +225,7 @@ def collect_metrics(
     proof = read_json(run.proof) if size else None
     judged = read_json(run.judged) if recipe.images else {}
     for a in answers:
-        row = a.as_json()
+        row = a.as_json() | {"arch": a.arch}
         # What the generator's own draws and the sampled table have within the same cost, all by
         # the uncorrected prediction.
         uncorrected = _uncorrected_cost(front, a.arch)

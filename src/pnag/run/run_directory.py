@@ -81,10 +81,15 @@ class RunDirectory:
     evaluator_curve = property(lambda self: self.path / "logs" / "evaluator.json")
     generator_curve = property(lambda self: self.path / "logs" / "generator.json")
     own_front = property(lambda self: self.path / "logs" / "generator_front.parquet")
+    first_front = property(lambda self: self.path / "logs" / "first_front.parquet")
     front = property(lambda self: self.path / "front.parquet")
     answers = property(lambda self: self.path / "architectures.json")
     front_calibration = property(lambda self: self.path / "cost" / "front_calibration.json")
     proof = property(lambda self: self.path / "cost" / "proof.json")
+    # by name, the files of what predicts costs besides the run's own; none in a run of one cost
+    choices = property(lambda self: self.path / "choices.json")  # of a table's own columns
+    further_costs = property(lambda self: self.path / "cost" / "further.json")
+    vector_front = property(lambda self: self.path / "vector_front.parquet")
     models = property(lambda self: self.path / "models")
     metrics = property(lambda self: self.path / "metrics.json")
     report = property(lambda self: self.path / "report.html")
@@ -111,6 +116,10 @@ class RunDirectory:
     def kept_latency_table(self, identity: Any) -> Path:
         """Where the latency table of a device and setting lies while another one's is in use."""
         return self.path / "cost" / f"latency_table.{fingerprint(identity)}.json"
+
+    def further_cost(self, number: int, suffix: str) -> Path:
+        """The file of what predicts further cost 1, 2, ..."""
+        return self.path / "cost" / f"further-{number}.{suffix}"
 
     rounds_table = property(lambda self: self.path / "rounds" / "table.json")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ import pandas as pd
 
 from pnag.files import file_fingerprint, read_json, write_json
 from pnag.run.display import Display
+from pnag.run.further_costs import further_costs
+from pnag.run.own_space import space_of_run
 from pnag.run.recipe import Recipe
 from pnag.run.run_directory import RunDirectory
-from pnag.run.size import family_of_recipe
 from pnag.run.tables import read_table, write_table
 from pnag.run.trained import (
     load_evaluator,
@@ -23,16 +25,21 @@ from pnag.run.trained import (
     save_module,
 )
 from pnag.search.evaluator import Progress
-from pnag.search.front import Front
+from pnag.search.front import Floats, Front
+from pnag.search.labels import Labels
 from pnag.search.pnag import (
     Found,
     PnagSettings,
     Pretrained,
     Steps,
     Taught,
+    first_front,
     train_and_search,
+    vectors_to_answer,
 )
-from pnag.space import SearchSpace
+from pnag.search.sources import SOURCES, sources_of
+from pnag.search.vector_front import Known, find_vector_front
+from pnag.space import SearchSpace, Tokens
 
 # 2: the evaluator that is kept is the refined one, and f's own front is whole
 # 3: the local search keeps what is cheap too
@@ -40,32 +47,98 @@ SEARCH_VERSION = 3
 
 
 def search_settings(recipe: Recipe) -> PnagSettings:
-    """What a recipe says of evaluator, generator and front."""
-    return PnagSettings(recipe.trained_budgets, recipe.evaluator, recipe.generator, recipe.front)
+    """What a recipe says of evaluator, generator and fronts."""
+    return PnagSettings(
+        recipe.trained_budgets, recipe.evaluator, recipe.generator, recipe.front, recipe.vectors
+    )
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What a search starts from.
+
+    Attributes:
+        tokens: (M, T), accuracy: (M,), cost: (M,), or (M, C) in a run of several costs.
+        inputs: what every part of the search depends on.
+    """
+
+    tokens: Tokens
+    accuracy: Floats
+    cost: Floats
+    labels: Labels
+    inputs: dict[str, Any]
+
+    @classmethod
+    def of(cls, run: RunDirectory, recipe: Recipe) -> _Table:
+        inputs: dict[str, Any] = {
+            "table": file_fingerprint(run.table),
+            "accuracy": file_fingerprint(run.accuracy_predictor),
+            "cost": file_fingerprint(run.cost_model),
+            "trained_budgets": recipe.trained_budgets,
+            "seed": recipe.seed,
+            "version": SEARCH_VERSION,
+        }
+        further = further_costs(run)
+        if further:
+            inputs["further"] = {name: file_fingerprint(path) for name, path in further.items()}
+        frame, space = read_table(run.table), space_of_run(run, recipe)
+        return cls(
+            space.encode(frame["arch"]),
+            frame["accuracy"].to_numpy(dtype=float),
+            frame[["cost", *further] if further else "cost"].to_numpy(dtype=float),
+            load_labels(run, space),
+            inputs,
+        )
+
+
+def first_front_stage(run: RunDirectory, recipe: Recipe, display: Display) -> bool:
+    """A front by a short local search from the table, so that there are answers before f.
+
+    Returns:
+        Whether it was made now; not where the recipe wants neither a local search nor the table.
+    """
+    settings = search_settings(recipe)
+    if not (settings.front.rounds and settings.front.table):
+        return False
+    table = _Table.of(run, recipe)
+
+    def work() -> None:
+        with display.bar("finding first answers") as bar:
+            front = first_front(
+                table.tokens,
+                table.accuracy,
+                table.cost if table.cost.ndim == 1 else table.cost[:, 0],
+                table.labels,
+                settings,
+                seed=recipe.seed,
+                progress=bar.update,
+            )
+        _write_front(table, front, table.tokens[:0], run.first_front)
+
+    inputs = table.inputs | {"front": asdict(settings.front)}
+    return run.stage("first front", inputs, [run.first_front], work)
 
 
 def search_stages(run: RunDirectory, recipe: Recipe, display: Display) -> None:
-    """Evaluator, generator and front, from a table and two predictors."""
-    settings = search_settings(recipe)
-    inputs = {
-        "table": file_fingerprint(run.table),
-        "accuracy": file_fingerprint(run.accuracy_predictor),
-        "cost": file_fingerprint(run.cost_model),
-        "trained_budgets": recipe.trained_budgets,
-        "seed": recipe.seed,
-        "version": SEARCH_VERSION,
-    }
-    frame = read_table(run.table)
-    space = family_of_recipe(recipe).space
-    train_and_search(
-        space.encode(frame["arch"]),
-        frame["accuracy"].to_numpy(dtype=float),
-        frame["cost"].to_numpy(dtype=float),
-        load_labels(run, space),
-        settings,
-        _RunStore(run, space, settings, inputs, display),
-        recipe.seed,
-    )
+    """Evaluator, generator and front, from a table and its predictors.
+
+    In a run of several costs f takes vectors of budgets, and there is a front of vectors too.
+    """
+    settings, table = search_settings(recipe), _Table.of(run, recipe)
+    tokens, accuracy, cost, labels = table.tokens, table.accuracy, table.cost, table.labels
+    store = _RunStore(run, settings, table, display)
+    taught, _ = train_and_search(tokens, accuracy, cost, labels, settings, store, recipe.seed)
+    if cost.ndim == 1:
+        run.vector_front.unlink(missing_ok=True)
+        return
+    vectors = vectors_to_answer(accuracy, cost, labels, settings, recipe.seed)
+    start = tokens if settings.front.table else tokens[:0]
+    store.vector_front(
+        lambda progress: find_vector_front(
+            labels, taught.generator, vectors, start, settings.vectors,
+            seed=recipe.seed, progress=progress,
+        )
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,16 +147,20 @@ class _RunStore:
 
     Whoever asks for a part gets what lies in the directory, also where it was made just now: so a
     run that was stopped in between goes on with the same bits.
-
-    Args:
-        inputs: what all parts depend on.
     """
 
     run: RunDirectory
-    space: SearchSpace
     settings: PnagSettings
-    inputs: dict[str, Any]
+    table: _Table
     display: Display
+
+    @property
+    def space(self) -> SearchSpace:
+        return self.table.labels.space
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        return self.table.inputs
 
     def evaluator(self, make: Callable[[Progress], Pretrained]) -> Pretrained:
         run = self.run
@@ -146,7 +223,7 @@ class _RunStore:
             # Of another front: a run that is stopped before it has timed this one must not leave
             # it.
             run.front_calibration.unlink(missing_ok=True)
-            write_table(_as_frame(self.space, part.front), run.front)
+            _write_front(self.table, part.front, part.own.tokens, run.front)
             write_table(_as_frame(self.space, part.own), run.own_front)
 
         run.stage(
@@ -155,6 +232,7 @@ class _RunStore:
             | {
                 "generator": file_fingerprint(run.generator),
                 "front": asdict(self.settings.front),
+                "told": "from",
             },
             [run.front, run.own_front],
             work,
@@ -162,8 +240,46 @@ class _RunStore:
         )
         return Found(load_front(run.front, self.space), load_front(run.own_front, self.space))
 
+    def vector_front(self, make: Callable[[Steps], Known]) -> None:
+        """Keep the best for many vectors of budgets. Depends on the generator too."""
+        run, settings = self.run, asdict(self.settings.vectors)
+
+        def work() -> None:
+            with self.display.bar("answering vectors of budgets") as bar:
+                known = make(bar.update)
+            columns: dict[str, Any] = {"arch": self.space.text(known.tokens)}
+            columns |= {"accuracy": known.accuracy, "cost": known.costs[:, 0]}
+            for number, name in enumerate(further_costs(run), 1):
+                columns[name] = known.costs[:, number]
+            columns["from"] = [SOURCES[place] for place in known.source]
+            write_table(pd.DataFrame(columns), run.vector_front)
+
+        run.stage(
+            "front of vectors",
+            self.inputs
+            | {
+                "generator": file_fingerprint(run.generator),
+                "vectors": {k: v for k, v in settings.items() if not k.startswith("asked")},
+            },
+            [run.vector_front],
+            work,
+            self.display.reused,
+        )
+
 
 def _as_frame(space: SearchSpace, front: Front) -> pd.DataFrame:
     return pd.DataFrame(
         {"arch": space.text(front.tokens), "accuracy": front.accuracy, "cost": front.cost}
     )
+
+
+def _write_front(table: _Table, front: Front, drawn: Tokens, path: Path) -> None:
+    """Keep a front, with where each of its architectures comes from.
+
+    Args:
+        drawn: (D, T) by f.
+    """
+    frame = _as_frame(table.labels.space, front)
+    sources = sources_of(front.tokens, table.tokens, drawn)
+    frame["from"] = [SOURCES[place] for place in sources]
+    write_table(frame, path)

@@ -29,13 +29,15 @@ from pnag.files import (
     writing,
 )
 from pnag.run.display import Display
+from pnag.run.further_costs import further_files, keep_further_costs
 from pnag.run.margin import answer_with_margin, margin_of
 from pnag.run.own_labels import as_json, fit_labels, refuse_unknown_cost, tell_errors
+from pnag.run.own_space import space_of_run, space_of_table
 from pnag.run.published import published_to_time
 from pnag.run.published_networks import file_stem, imagenet_networks, weights_of
 from pnag.run.recipe import Recipe, TableRecipe
 from pnag.run.run_directory import RunDirectory, answer_name
-from pnag.run.size import Size, family_of_recipe
+from pnag.run.size import Size
 from pnag.run.tables import add_rounds, architecture_table, read_table, user_table, write_table
 from pnag.run.timing import (
     runtime_of,
@@ -57,6 +59,7 @@ from pnag.search.front import Front, pareto_front
 from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.rounds import propose
 from pnag.space import SearchSpace, Tokens
+from pnag.space.choices import ChoiceSpace
 
 DEFAULT_BUDGETS = 5
 LADDER = 12
@@ -163,8 +166,9 @@ def user_table_stage(
     Returns:
         How many rounds those are.
     """
-    space = family_of_recipe(recipe).space
-    frame, notes = user_table(table.path, table.accuracy, table.cost, space)
+    space = space_of_table(recipe, table)
+    further = table.further_costs
+    frame, notes = user_table(table.path, table.accuracy, table.cost, space, further)
     for note in notes:
         display.note(f"[yellow]note:[/yellow] {escape(note)}")
     files = run.round_files()
@@ -174,14 +178,15 @@ def user_table_stage(
             "columns; move that folder away or choose another directory with --out"
         )
     rows = len(frame)
-    frame, done = add_rounds(frame, files, table.accuracy, table.cost, space)
+    frame, done = add_rounds(frame, files, table.accuracy, table.cost, space, further)
     if done:
         display.note(f"with {len(frame) - rows} rows from {done} round(s) that you filled in")
     inputs = {
         "table": file_fingerprint(table.path),
         "rounds": [file_fingerprint(path) for path in files[:done]],
-        "columns": [table.accuracy, table.cost],
+        "columns": [table.accuracy, table.cost, *further],
         "family": table.family,
+        **({"choices": space.as_json()} if isinstance(space, ChoiceSpace) else {}),
         "predictor": asdict(recipe.predictor),
         "seed": recipe.seed,
     }
@@ -190,28 +195,34 @@ def user_table_stage(
         # A latency model left from another use of the directory would be taken for the cost.
         run.latency_model.unlink(missing_ok=True)
         write_table(frame, run.table)
-        labels = fit_labels(
-            family_of_recipe(recipe).space, frame, recipe.predictor, recipe.seed, display
-        )
+        if isinstance(space, ChoiceSpace):
+            write_json(run.choices, space.as_json())
+        labels = fit_labels(space, frame, recipe.predictor, recipe.seed, display, further)
         labels.cost.save(run.cost_predictor)
+        keep_further_costs(run, labels.further)
         save_gaussian_process(labels.accuracy, run.accuracy_predictor)
         write_json(run.prediction_errors, as_json(labels.errors))
 
     outputs = [run.table, run.accuracy_predictor, run.cost_predictor, run.prediction_errors]
+    outputs += further_files(run, further, "safetensors")
+    outputs += [run.choices] if table.choices else []
     run.stage("table and predictors", inputs, outputs, work, display.reused)
     errors = read_json(run.prediction_errors)
-    tell_errors(errors, {"accuracy": table.accuracy, "cost": table.cost}, display)
-    refuse_unknown_cost(errors, table.cost, str(table.path))
+    columns = {"cost": table.cost} | {name: name for name in further}
+    tell_errors(errors, {"accuracy": table.accuracy, **columns}, display)
+    for name, column in columns.items():
+        refuse_unknown_cost(errors, column, str(table.path), name)
     return done
 
 
-def _asked_for(table: TableRecipe) -> dict[str, str]:
+def _asked_for(table: TableRecipe) -> dict[str, Any]:
     """What a run's rounds belong to. The table itself may grow."""
+    further = {"further": list(table.further_costs)} if table.further_costs else {}
     return {
         "table": str(table.path.resolve()),
         "accuracy": table.accuracy,
         "cost": table.cost,
-    }
+    } | further
 
 
 def ask_stage(
@@ -219,7 +230,7 @@ def ask_stage(
 ) -> None:
     """Write the next round's file, in which the user fills in accuracies and costs."""
     path = run.round_file(done + 1)
-    space = family_of_recipe(recipe).space
+    space = space_of_run(run, recipe)
 
     if not path.exists():  # what stands there may be half filled in
         frame = read_table(run.table)
@@ -243,7 +254,8 @@ def ask_stage(
                 recipe.per_round,
                 recipe.seed + done,
             )
-        empty = pd.DataFrame({"arch": space.text(asked), table.accuracy: "", table.cost: ""})
+        asked_for = (table.accuracy, table.cost, *table.further_costs)
+        empty = asked_rows(space, asked).assign(**dict.fromkeys(asked_for, ""))
         write_json(run.rounds_table, _asked_for(table))
         write_text(path, empty.to_csv(index=False))
 
@@ -252,6 +264,13 @@ def ask_stage(
         f"[bold]{escape(table.cost)}[/bold] in {escape(str(path))}, then give the same command "
         "again"
     )
+
+
+def asked_rows(space: SearchSpace, tokens: Tokens) -> pd.DataFrame:
+    """(N, T) architectures as a round asks for them: a column `arch`, or the choices' columns."""
+    if isinstance(space, ChoiceSpace):
+        return pd.DataFrame(space.decode(tokens), columns=list(space.order), dtype=object)
+    return pd.DataFrame({"arch": space.text(tokens)})
 
 
 def best_of_table(space: SearchSpace, frame: pd.DataFrame) -> Tokens:
@@ -305,7 +324,7 @@ def answer_stage(
         size: of the networks; None where there is a table only, in a unit that is not known.
     """
     unit = " ms" if size else ""
-    space = family_of_recipe(recipe).space
+    space = space_of_run(run, recipe)
     front = load_calibrated_front(run, space)
     budgets = list(recipe.budgets) or spread_budgets(front)
     margin = margin_of(run, recipe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from pnag.cost.counted import COUNTED
 from pnag.errors import PnagError
 from pnag.files import exists, write_atomic
 from pnag.run.arch_column import architectures_of
+from pnag.run.nested_tables import flattened
 from pnag.run.size import Size
 from pnag.space import SearchSpace, Tokens
+from pnag.space.choices import ChoiceSpace, rows_of
 from pnag.table_files import TableFile, read_table_file
 from pnag.table_numbers import readings
 
@@ -59,13 +62,40 @@ def read_table(path: Path) -> pd.DataFrame:
 def _read(path: Path) -> TableFile:
     if not exists(path):
         raise PnagError(f"there is no table {path}")
-    return read_table_file(path)
+    read = read_table_file(path)
+    nested = any(isinstance(cell, Mapping) for cell in read.frame.iloc[:1].to_numpy().flat)
+    return flattened(read, path) if nested else read
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A table of a user's, which has these columns.
+
+    Raises:
+        PnagError: if it is missing, empty or malformed, or lacks one.
+    """
+    raw = _read(path).frame
+    _need(raw, columns, path)
+    if raw.empty:
+        raise PnagError(f"the table {path} has a header but no rows")
+    return raw
+
+
+def _need(raw: pd.DataFrame, columns: Iterable[str], path: Path) -> None:
+    for column in columns:
+        if column not in raw.columns:
+            raise PnagError(
+                f"the table {path} has no column {column!r}; it has: "
+                f"{', '.join(map(repr, raw.columns))}"
+            )
 
 
 def read_rows(
-    path: Path, accuracy: str, cost: str, space: SearchSpace
+    path: Path, accuracy: str, cost: str, space: SearchSpace, further: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, list[str]]:
     """A user's rows, each checked, as columns `arch`, `accuracy` and `cost`; and notes on them.
+
+    Args:
+        further: columns of further costs, which keep their names.
 
     Raises:
         PnagError: names the row (counted from 1 below the header) or the column, and the fix.
@@ -73,12 +103,9 @@ def read_rows(
     read = _read(path)
     raw = read.frame
     accuracy, cost = accuracy.strip(), cost.strip()  # as the names in the file are read
-    for column in (accuracy, cost):
-        if column not in raw.columns:
-            raise PnagError(
-                f"the table {path} has no column {column!r}; it has: "
-                f"{', '.join(map(repr, raw.columns))}"
-            )
+    columns = {"accuracy": accuracy, "cost": cost} | {name: name for name in further}
+    for column in columns.values():
+        _need(raw, [column], path)
         if cell := read.unsure.get(column):
             low, high = sorted(readings(cell).values())
             raise PnagError(
@@ -88,16 +115,16 @@ def read_rows(
             )
     if raw.empty:
         raise PnagError(f"the table {path} has a header but no rows")
-    texts, notes = architectures_of(raw, path, space)
+    texts, notes = _texts_of(raw, path, space)
     frame = pd.DataFrame({"arch": texts})
-    for name, column in (("accuracy", accuracy), ("cost", cost)):
+    for name, column in columns.items():
         numbers = pd.to_numeric(raw[column], errors="coerce").astype(float).to_numpy()
         bad = ~np.isfinite(numbers)
-        if name == "cost":
+        if name != "accuracy":
             bad |= ~(numbers > 0)
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
-            needs = "a positive finite number" if name == "cost" else "a finite number"
+            needs = "a finite number" if name == "accuracy" else "a positive finite number"
             raise PnagError(
                 f"{path}, row {row + 1}: {column} is {raw[column].iloc[row]}, needs {needs} "
                 f"({int(bad.sum())} such row(s)); correct or remove them"
@@ -106,17 +133,31 @@ def read_rows(
     return frame, read.notes + notes
 
 
+def _texts_of(raw: pd.DataFrame, path: Path, space: SearchSpace) -> tuple[list[str], list[str]]:
+    """The M rows' architectures in text form, and notes on them."""
+    if not isinstance(space, ChoiceSpace):
+        return architectures_of(raw, path, space)
+    _need(raw, space.order, path)
+    try:
+        return space.text(space.encode(rows_of(raw, space.order))), []
+    except ValueError as error:
+        raise PnagError(f"{path}, {error}") from error
+
+
 def user_table(
-    path: Path, accuracy: str, cost: str, space: SearchSpace
+    path: Path, accuracy: str, cost: str, space: SearchSpace, further: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, list[str]]:
     """A user's table, checked, as columns `arch`, `accuracy` and `cost`; and notes on it.
 
     Rows that are equal in every respect are kept once (and noted).
 
+    Args:
+        further: columns of further costs, which keep their names.
+
     Raises:
         PnagError: as `read_rows`, and for a table that nothing can be learnt from.
     """
-    frame, notes = read_rows(path, accuracy, cost, space)
+    frame, notes = read_rows(path, accuracy, cost, space, further)
     doubles = frame.duplicated()
     if doubles.any():
         notes.append(f"{int(doubles.sum())} row(s) of {path} repeat an earlier row and count once")
@@ -133,7 +174,11 @@ def user_table(
             f"the table {path} has {len(frame)} architectures, too few to learn from: needs at "
             f"least {MIN_ROWS}, and better thousands"
         )
-    for name, column in (("accuracy", accuracy), ("cost", cost)):
+    for name, column in {
+        "accuracy": accuracy,
+        "cost": cost,
+        **{name: name for name in further},
+    }.items():
         if frame[name].nunique() == 1:
             raise PnagError(
                 f"{path}: {column} is {frame[name].iloc[0]} in every row, nothing can be learnt"
@@ -142,7 +187,12 @@ def user_table(
 
 
 def add_rounds(
-    frame: pd.DataFrame, files: list[Path], accuracy: str, cost: str, space: SearchSpace
+    frame: pd.DataFrame,
+    files: list[Path],
+    accuracy: str,
+    cost: str,
+    space: SearchSpace,
+    further: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, int]:
     """The table with the rows of all rounds that are filled in, and how many rounds that are.
 
@@ -155,7 +205,7 @@ def add_rounds(
     for done, path in enumerate(files):
         if read_table(path).get(accuracy.strip(), pd.Series([0])).isna().all():
             return frame, done
-        rows, _ = read_rows(path, accuracy, cost, space)
+        rows, _ = read_rows(path, accuracy, cost, space, further)
         both = pd.concat([frame, rows], ignore_index=True)
         twice = both[both.duplicated("arch")]
         if len(twice):

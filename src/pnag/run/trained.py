@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
@@ -20,6 +22,7 @@ from pnag.errors import PnagError
 from pnag.files import write_bytes
 from pnag.imagenet import ImagenetTop1
 from pnag.run.amounts import rounded_up
+from pnag.run.further_costs import further_costs
 from pnag.run.run_directory import RunDirectory
 from pnag.run.tables import read_table
 from pnag.search.evaluator import Evaluator
@@ -28,6 +31,8 @@ from pnag.search.gaussian_process import GaussianProcess
 from pnag.search.generator import Generator
 from pnag.search.labels import Labels, Predicts
 from pnag.search.predictor import Predictor, space_fingerprint
+from pnag.search.sources import SOURCES, F
+from pnag.search.vector_front import Known
 from pnag.space import SearchSpace
 
 Floats = NDArray[np.float64]
@@ -37,14 +42,18 @@ IMAGENET_WEIGHTS = Path(__file__).parents[1] / "weights" / "ofa_mbv3_w1.0_imagen
 
 def load_labels(run: RunDirectory, space: SearchSpace) -> Labels:
     """The predictors that the run's table came from or was fitted to."""
-    return Labels(space, _load_accuracy(run.accuracy_predictor, space), _load_cost(run, space))
+    return Labels(
+        space,
+        _load_accuracy(run.accuracy_predictor, space),
+        _load_cost(run, run.cost_model, space),
+        tuple(_load_cost(run, path, space) for path in further_costs(run).values()),
+    )
 
 
-def _load_cost(run: RunDirectory, space: SearchSpace) -> Predicts:
-    path = run.cost_model
+def _load_cost(run: RunDirectory, path: Path, space: SearchSpace) -> Predicts:
     if path == run.latency_model:
         return LatencyModel.load(path)
-    if path == run.counted_cost:
+    if path.suffix == ".json":
         return CountedCost.load(path)
     return Predictor.load(path, space)
 
@@ -129,12 +138,20 @@ def load_evaluator(path: Path, space: SearchSpace) -> Evaluator:
     state = load_state(path, "Evaluator", space)
     try:
         neurons, features = state["first.weight"].shape
-        dimension = state["embedding.vectors"].shape[1]
-        evaluator = Evaluator(features, state["embedding.budgets"], neurons, dimension)
+        evaluator = Evaluator(features, *_embedding(state, neurons))
         evaluator.load_state_dict(state)
     except (KeyError, RuntimeError, ValueError) as error:
         raise PnagError(f"{path} is not an evaluator of pnag: {error}") from error
     return evaluator.eval()
+
+
+def _embedding(state: dict[str, Tensor], hidden: int) -> tuple[Tensor, int, int]:
+    """Trained budgets, size of the hidden state and dimension of a module's budget embedding."""
+    if "embedding.budgets" in state:
+        return state["embedding.budgets"], hidden, state["embedding.vectors"].shape[1]
+    costs = len(state["embedding.unlimited"])
+    budgets = [state[f"embedding.parts.{c}.budgets"] for c in range(costs)]
+    return torch.stack(budgets, 1), hidden, state["embedding.unlimited"].shape[1]
 
 
 def load_generator(path: Path, space: SearchSpace) -> Generator:
@@ -145,12 +162,7 @@ def load_generator(path: Path, space: SearchSpace) -> Generator:
     """
     state = load_state(path, "Generator", space)
     try:
-        generator = Generator(
-            space,
-            state["embedding.budgets"],
-            state["from_hidden"].shape[0],
-            state["embedding.vectors"].shape[1],
-        )
+        generator = Generator(space, *_embedding(state, state["from_hidden"].shape[0]))
         generator.load_state_dict(state)
     except (KeyError, RuntimeError, ValueError) as error:
         raise PnagError(f"{path} is not a generator of pnag: {error}") from error
@@ -169,9 +181,34 @@ def load_front(path: Path, space: SearchSpace) -> Front:
             space.encode(frame["arch"]),
             frame["accuracy"].to_numpy(dtype=float),
             frame["cost"].to_numpy(dtype=float),
+            _places(frame["from"]) if "from" in frame else None,
         )
     except (KeyError, ValueError) as error:
         raise PnagError(f"{path} is not a front of pnag: {error}") from error
+
+
+def _places(names: pd.Series) -> NDArray[np.int64]:
+    """(N,) places in `SOURCES` of a column of its names."""
+    return np.array([SOURCES.index(name) for name in names], np.int64)
+
+
+def load_vector_front(run: RunDirectory, space: SearchSpace) -> Known:
+    """The best architectures of many vectors of budgets.
+
+    Raises:
+        PnagError: if the file is not there or not one.
+    """
+    frame = read_table(run.vector_front)
+    try:
+        costs = ["cost", *further_costs(run)]
+        return Known(
+            space.encode(frame["arch"]),
+            frame["accuracy"].to_numpy(dtype=float),
+            frame[costs].to_numpy(dtype=float),
+            _places(frame["from"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise PnagError(f"{run.vector_front} is not a front of pnag: {error}") from error
 
 
 def load_front_calibration(run: RunDirectory) -> FrontCalibration | None:
@@ -184,7 +221,12 @@ def load_calibrated_front(run: RunDirectory, space: SearchSpace) -> Front:
     """The front with its costs corrected by the timed ladder, where the run has one."""
     front = load_front(run.front, space)
     calibration = load_front_calibration(run)
-    return Front(front.tokens, front.accuracy, calibration(front.cost)) if calibration else front
+    return replace(front, cost=calibration(front.cost)) if calibration else front
+
+
+def shown(arch: str) -> dict[str, Any]:
+    """An architecture as files show it: `arch` is its text, or `choices` a value by each column."""
+    return {"choices": json.loads(arch)} if arch.startswith("{") else {"arch": arch}
 
 
 @dataclass(frozen=True)
@@ -194,6 +236,7 @@ class Answer:
     Attributes:
         budget: as asked. arch: text form. accuracy, cost: predicted.
         note: what the user should know, e.g. that the budget is above the dearest; may be empty.
+        source: where it comes from, one of `SOURCES`; empty where that is not known.
     """
 
     budget: float
@@ -201,16 +244,18 @@ class Answer:
     accuracy: float
     cost: float
     note: str = ""
+    source: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """What `architectures.json` holds for it."""
         values = {
             "budget": self.budget,
-            "arch": self.arch,
+            **shown(self.arch),
             "accuracy": self.accuracy,
             "cost": self.cost,
         }
-        return values | ({"note": self.note} if self.note else {})
+        said = {"note": self.note, "from": self.source}
+        return values | {name: text for name, text in said.items() if text}
 
 
 def answer(front: Front, space: SearchSpace, budget: float, unit: str = "") -> Answer:
@@ -239,6 +284,7 @@ def answer(front: Front, space: SearchSpace, budget: float, unit: str = "") -> A
         float(front.accuracy[index]),
         float(front.cost[index]),
         note,
+        "" if front.source is None else SOURCES[front.source[index]],
     )
 
 
@@ -251,4 +297,6 @@ def most_likely(run: RunDirectory, space: SearchSpace, budget: float) -> Answer:
     if calibration:
         cost = calibration(cost)
     note = "predicted to cost more than the budget" if cost[0] > budget else ""
-    return Answer(budget, space.text(tokens)[0], float(accuracy[0]), float(cost[0]), note)
+    return Answer(
+        budget, space.text(tokens)[0], float(accuracy[0]), float(cost[0]), note, SOURCES[F]
+    )

@@ -1,4 +1,8 @@
-"""The budget embedding: one learned vector per trained budget, linear in between."""
+"""The budget embedding: one learned vector per trained budget, linear in between.
+
+Of several costs each has its own embedding, with one vector more for "no limit"; they add up.
+Budgets of one cost are tensors (K,), those of C costs (K, C), where an infinite one is no limit.
+"""
 
 from __future__ import annotations
 
@@ -40,20 +44,79 @@ class BudgetEmbedding(nn.Module):
         return (1 - share) * self.vectors[left] + share * self.vectors[left + 1]
 
 
+class VectorEmbedding(nn.Module):
+    """Maps vectors of budgets to vectors: the sum of what each cost's own embedding says.
+
+    Args:
+        budgets: (K, C) trained budgets of each cost, increasing.
+        dimension: length of a vector.
+    """
+
+    def __init__(self, budgets: Tensor, dimension: int = 64) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(
+            BudgetEmbedding(column, dimension) for column in budgets.T.contiguous()
+        )
+        # No limit begins as what it is nearest to: a budget that everything holds.
+        highest = [part.vectors[-1].detach() for part in self._parts()]
+        self.unlimited = nn.Parameter(torch.stack(highest))
+
+    def _parts(self) -> list[BudgetEmbedding]:
+        return [part for part in self.parts if isinstance(part, BudgetEmbedding)]
+
+    @property
+    def budgets(self) -> Tensor:
+        """(K, C) trained budgets of each cost."""
+        return torch.stack([part.budgets for part in self._parts()], 1)
+
+    def forward(self, budgets: Tensor) -> Tensor:
+        """(N, C) budgets to (N, dimension) vectors."""
+        limited = torch.isfinite(budgets)
+        return torch.stack(
+            [
+                torch.where(limited[:, c, None], part(column), self.unlimited[c])
+                for c, (part, column) in enumerate(
+                    zip(self._parts(), budgets.T.contiguous(), strict=True)
+                )
+            ]
+        ).sum(0)
+
+
+def embedding_of(budgets: Tensor, dimension: int) -> BudgetEmbedding | VectorEmbedding:
+    """The embedding of (K,) trained budgets of one cost, or of (K, C) of several."""
+    several = budgets.ndim == 2
+    return (VectorEmbedding if several else BudgetEmbedding)(budgets, dimension)
+
+
+def within(cost: Tensor, budgets: Tensor) -> Tensor:
+    """(N,) whether architecture n holds budget n.
+
+    Args:
+        cost, budgets: (N,) of one cost, (N, C) of several.
+    """
+    held = cost <= budgets
+    return held.all(1) if held.ndim == 2 else held
+
+
 def even_budgets(low: float, high: float, k: int) -> Tensor:
     """(k,) float64 budgets that divide the cost range evenly, both ends included."""
     return torch.linspace(low, high, k, dtype=torch.float64)
 
 
 def trained_budgets(costs: NDArray[np.float64], k: int) -> Tensor:
-    """(k,) budgets evenly over a table's cost range and a little below it.
+    """Budgets evenly over the range of each of a table's costs and a little below it.
 
     Of uniform samples hardly any lie near the low end, and below it there are still architectures:
     f learns to be cheaper than the table's cheapest, so that it can hold a budget there.
 
     Args:
-        costs: (M,) of the table.
+        costs: (M,) or (M, C) of the table.
+
+    Returns:
+        (k,) or (k, C).
     """
+    if costs.ndim == 2:
+        return torch.stack([trained_budgets(column, k) for column in costs.T], 1)
     low, high = float(costs.min()), float(costs.max())
     return even_budgets(low - BELOW * (high - low), high, k)
 

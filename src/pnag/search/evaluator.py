@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pnag.ranges import Interval, check_ranges
-from pnag.search.budgets import BudgetEmbedding, jittered
+from pnag.search.budget_draws import BudgetDraws
+from pnag.search.budgets import embedding_of
 from pnag.search.dominance import dominance_ranks
 from pnag.search.ranking_loss import ranking_loss
 
@@ -30,8 +31,9 @@ class Evaluator(nn.Module):
     budget from one just above it, and of uniform samples hardly any lie near a small budget.
 
     Args:
-        num_features: of an architecture; the last two are its predicted accuracy and cost.
-        budgets: (K,) the trained budgets.
+        num_features: of an architecture; the last ones are its predicted accuracy and cost, or
+            costs.
+        budgets: (K,) the trained budgets; (K, C) of C costs, and so are all budgets it is asked.
         hidden: neurons of either hidden layer.
         dimension: of the budget embedding.
     """
@@ -45,7 +47,8 @@ class Evaluator(nn.Module):
         super().__init__()
         self.register_buffer("center", torch.zeros(num_features))
         self.register_buffer("scale", torch.ones(num_features))
-        self.embedding = BudgetEmbedding(budgets, dimension)
+        self.embedding = embedding_of(budgets, dimension)
+        self.predictions = 1 + (budgets.shape[1] if budgets.ndim == 2 else 1)
         self.first = nn.Linear(num_features, hidden)
         self.second = nn.Linear(hidden, hidden)
         self.from_budget = nn.Linear(dimension, hidden, bias=False)
@@ -53,11 +56,12 @@ class Evaluator(nn.Module):
         nn.init.zeros_(self.third.bias)
 
     def standardise(self, features: Tensor) -> None:
-        """Take the two predictions' mean and spread from a table's (M, F) features."""
-        last = features[:, -2:]
-        self.center[-2:] = last.mean(0)
+        """Take the predictions' mean and spread from a table's (M, F) features."""
+        count = self.predictions
+        last = features[:, -count:]
+        self.center[-count:] = last.mean(0)
         # Spread over +-3 instead of +-1: they carry most of what there is to know.
-        self.scale[-2:] = last.std(0).clamp(min=1e-12) / 3
+        self.scale[-count:] = last.std(0).clamp(min=1e-12) / 3
 
     def body(self, features: Tensor) -> Tensor:
         """(M, hidden) what the second layer gets from the architectures."""
@@ -70,7 +74,7 @@ class Evaluator(nn.Module):
 
         Args:
             features: (M, F)
-            budgets: (K,)
+            budgets: (K,), of several costs (K, C).
 
         Returns:
             (K, M)
@@ -120,16 +124,19 @@ def train_evaluator(
     budgets: Tensor,
     settings: EvaluatorSettings,
     *,
+    known: Tensor | None = None,
     seed: int = 0,
     progress: Progress = lambda done, total, loss: None,
 ) -> tuple[Evaluator, list[float]]:
     """Minimise the ranking loss (F) over a table.
 
     Each step uses K budgets, unless `jitter` is off drawn from around the trained ones, so that
-    the scores are right between the trained budgets too.
+    the scores are right between the trained budgets too. Of several costs it uses K vectors.
 
     Args:
-        features: (M, F), accuracy: (M,), cost: (M,), budgets: (K,).
+        features: (M, F), accuracy: (M,), cost: (M,) or (M, C), budgets: (K,) or (K, C).
+        known: (P, 1 + C) of several costs, what vectors of budgets are drawn by
+            (`BudgetDraws`); the table's own if None.
 
     Returns:
         The evaluator and the loss of each step.
@@ -144,9 +151,12 @@ def train_evaluator(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimizer, settings.steps, settings.final_learning_rate
     )
+    if known is None:
+        known = torch.cat([accuracy[:, None], cost.view(len(cost), -1)], 1)
+    draws = BudgetDraws(budgets, settings.jitter, known)
     losses: list[float] = []
     for step in range(settings.steps):
-        drawn = jittered(budgets, generator) if settings.jitter else budgets
+        drawn = draws.some(generator)
         loss = ranking_loss(evaluator(features, drawn), dominance_ranks(accuracy, cost, drawn))
         optimizer.zero_grad()
         loss.backward()

@@ -26,11 +26,13 @@ class Front:
 
     Attributes:
         tokens: (N, T), accuracy: (N,), cost: (N,), sorted by cost.
+        source: (N,) places in `SOURCES`, where that is known.
     """
 
     tokens: Tokens
     accuracy: Floats
     cost: Floats
+    source: NDArray[np.int64] | None = None
 
     def best(self, budget: float) -> int | None:
         """Index of the most accurate one within the budget; None if all cost more.
@@ -55,12 +57,14 @@ class FrontSettings:
 
     Attributes:
         budgets: evenly over the trained range. draws: architectures from f(B) at each.
+        table: whether the best of the table's rows are among the candidates.
         rounds: of local search, 0 for none. children: per round. bins: parts of the cost range
             that each keep their best architecture as a parent.
     """
 
     budgets: Annotated[int, Interval(ge=1, le=100_000)] = 128
     draws: Annotated[int, Interval(ge=1, le=100_000)] = 128
+    table: bool = True
     rounds: Annotated[int, Interval(ge=0, le=1_000_000)] = 60
     children: Annotated[int, Interval(ge=2, le=1_000_000)] = 4096
     bins: Annotated[int, Interval(ge=1, le=1_000_000)] = 256
@@ -73,7 +77,7 @@ def draw_up_to(
     generator: Generator, budget: float, settings: FrontSettings, seed: int = 0
 ) -> Tokens:
     """(N, T) architectures from f(B) at budgets from the lowest trained one to `budget`."""
-    low, high = float(generator.embedding.budgets[0]), float(generator.embedding.budgets[-1])
+    low, high = float(generator.own_budgets[0]), float(generator.own_budgets[-1])
     grid = torch.linspace(low, min(max(budget, low), high), settings.budgets).double()
     return generator.sample(
         grid.repeat_interleave(settings.draws), torch.Generator().manual_seed(seed)
@@ -98,7 +102,7 @@ def find_front(
     Returns:
         The front, and the one of the generator's own draws.
     """
-    anchors = generator.embedding.budgets
+    anchors = generator.own_budgets
     drawn = np.unique(draw_up_to(generator, float(anchors[-1]), settings, seed), axis=0)
     own = pareto_front(drawn, *label(drawn))
     front = improve(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pnag.search.budgets import BudgetEmbedding
+from pnag.search.budgets import embedding_of
 from pnag.space import ABSENT, SearchSpace, Tokens
 
 CALIBRATION_BUDGETS = 96
@@ -46,7 +46,7 @@ class Generator(nn.Module):
 
     Args:
         space: whose tokens it decides.
-        budgets: (K,) the trained budgets.
+        budgets: (K,) the trained budgets; (K, C) of C costs.
         hidden: size of the LSTM's state.
         dimension: of the budget embedding.
     """
@@ -61,11 +61,9 @@ class Generator(nn.Module):
         self.space = space
         self.most = int(space.choices_per_token.max())
         count = len(space.tokens)
-        self.embedding = BudgetEmbedding(budgets, dimension)
+        self.embedding = embedding_of(budgets, dimension)
         self.hidden = hidden
-        grid = torch.linspace(
-            float(budgets[0]), float(budgets[-1]), CALIBRATION_BUDGETS, dtype=torch.float64
-        )
+        grid = _grid(budgets)
         self.register_buffer("asked", grid)
         self.register_buffer("held", grid.clone())
         # An LSTM cell whose input is the last decision and the budget. As the former is one of a
@@ -83,7 +81,7 @@ class Generator(nn.Module):
         """Sample one architecture for each budget; without a generator, take the mode.
 
         Args:
-            budgets: (N,)
+            budgets: (N,), of several costs (N, C).
         """
         n = len(budgets)
         condition = self.from_budget(self.embedding(budgets))
@@ -132,25 +130,84 @@ class Generator(nn.Module):
             columns.append(choice)
         return Rollout(torch.stack(columns, 1), log_probability, entropy)
 
+    @property
+    def own_budgets(self) -> Tensor:
+        """(K,) trained budgets of the cost, or of the first of several."""
+        budgets = self.embedding.budgets
+        return budgets[:, 0] if budgets.ndim == 2 else budgets
+
     def sample(self, budgets: Tensor, generator: torch.Generator | None = None) -> Tokens:
-        """(N, T) tokens of one architecture for each budget (the mode without a generator)."""
-        asked = np.interp(budgets.double().cpu(), self.held.cpu(), self.asked.cpu())
-        return self._tokens(torch.from_numpy(asked).to(self.asked.device), generator)
+        """(N, T) tokens of one architecture for each budget (the mode without a generator).
+
+        Args:
+            budgets: (N,) of the cost, or of the first of several without a limit for the others;
+                (N, C) of several.
+        """
+        if self.asked.ndim == 1:
+            asked = np.interp(budgets.double().cpu(), self.held.cpu(), self.asked.cpu())
+            return self._tokens(torch.from_numpy(asked).to(self.asked.device), generator)
+        vectors = self._alone(budgets, 0) if budgets.ndim == 1 else budgets.double().cpu()
+        columns = [
+            np.interp(column, held, ask)
+            for column, held, ask in zip(
+                vectors.T, self.held.T.cpu(), self.asked.T.cpu(), strict=True
+            )
+        ]
+        several = torch.from_numpy(np.stack(columns, 1))
+        several[~torch.isfinite(vectors)] = torch.inf
+        return self._tokens(several.to(self.asked.device), generator)
+
+    def _alone(self, budgets: Tensor, which: int) -> Tensor:
+        """(N, C) vectors that limit one of several costs only."""
+        vectors = torch.full((len(budgets), self.asked.shape[1]), torch.inf, dtype=torch.float64)
+        vectors[:, which] = budgets.double().cpu()
+        return vectors
 
     def calibrate(self, cost: Callable[[Tokens], Tensor], seed: int = 0) -> None:
         """Find, over the trained range, the cost that all but a few of f(B)'s draws hold.
 
+        Of several costs it does so for each by itself, the others without a limit.
+
         Args:
-            cost: (N, T) tokens to predicted costs (N,).
+            cost: (N, T) tokens to predicted costs (N,) or (N, C).
         """
-        budgets = self.asked.repeat_interleave(CALIBRATION_DRAWS)
-        costs = cost(self._tokens(budgets, torch.Generator().manual_seed(seed)))
+        if self.asked.ndim == 1:
+            self.held.copy_(self._what_is_held(self.asked, self.asked, cost, seed))
+            return
+        for c in range(self.asked.shape[1]):
+            asked = self.asked[:, c]
+            vectors = self._alone(asked, c).to(asked.device)
+
+            def one(tokens: Tokens, c: int = c) -> Tensor:
+                return cost(tokens)[:, c]
+
+            self.held[:, c] = self._what_is_held(asked, vectors, one, seed)
+
+    def _what_is_held(
+        self, asked: Tensor, budgets: Tensor, cost: Callable[[Tokens], Tensor], seed: int
+    ) -> Tensor:
+        """(96,) the cost that all but a few draws hold, where f is asked at (96,) budgets.
+
+        Args:
+            budgets: what f gets for them: the same, or (96, C) vectors.
+        """
+        repeated = budgets.repeat_interleave(CALIBRATION_DRAWS, 0)
+        costs = cost(self._tokens(repeated, torch.Generator().manual_seed(seed)))
         held = costs.double().view(-1, CALIBRATION_DRAWS).quantile(HELD, dim=1)
         # Never falling, and growing by a hair where it stands still, so that it can be inverted.
-        hair = 1e-6 * (self.asked - self.asked[0]).cpu()
-        self.held.copy_(held.cummax(0).values + hair)
+        hair = 1e-6 * (asked - asked[0]).cpu()
+        return held.cummax(0).values + hair
 
     @torch.no_grad()
     def _tokens(self, budgets: Tensor, generator: torch.Generator | None) -> Tokens:
         tokens: Tokens = self(budgets, generator).tokens.to(torch.int8).cpu().numpy()
         return tokens
+
+
+def _grid(budgets: Tensor) -> Tensor:
+    """(96,) or (96, C) budgets over the trained range of the cost, or of each of several."""
+    if budgets.ndim == 2:
+        return torch.stack([_grid(column) for column in budgets.T], 1)
+    return torch.linspace(
+        float(budgets[0]), float(budgets[-1]), CALIBRATION_BUDGETS, dtype=torch.float64
+    )

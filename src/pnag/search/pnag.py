@@ -8,31 +8,43 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import numpy as np
 import torch
 
+from pnag.search.budget_draws import BudgetDraws
 from pnag.search.budgets import trained_budgets
 from pnag.search.evaluator import Evaluator, EvaluatorSettings, Progress, train_evaluator
-from pnag.search.front import Floats, Front, FrontSettings, find_front, pareto_front
+from pnag.search.front import (
+    Floats,
+    Front,
+    FrontSettings,
+    find_front,
+    improve,
+    pareto_front,
+)
 from pnag.search.generator import Generator
 from pnag.search.labels import Labels
 from pnag.search.policy_gradient import GeneratorSettings, train_generator
+from pnag.search.vector_front import VectorSettings
 from pnag.space import Tokens
 
+STRETCHED = 4000  # architectures from the smallest to the largest, whose costs span the range
 Steps = Callable[[int, int], None]
 """Told steps done and steps in all."""
 
 
 @dataclass(frozen=True)
 class PnagSettings:
-    """Settings of the three parts; `trained_budgets` is the paper's K."""
+    """Settings of the parts; `trained_budgets` is the paper's K."""
 
     trained_budgets: int = 10
     evaluator: EvaluatorSettings = field(default_factory=EvaluatorSettings)
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     front: FrontSettings = field(default_factory=FrontSettings)
+    vectors: VectorSettings = field(default_factory=VectorSettings)
 
 
 @dataclass(frozen=True)
@@ -132,10 +144,13 @@ def train_and_search(
 ) -> tuple[Taught, Found]:
     """Train R on a table, train f by R (which is refined meanwhile), find the front from f's draws.
 
+    With several costs R and f take vectors of budgets; the front is of the first cost alone.
+
     Args:
-        tokens: (M, T) the table's architectures. accuracy, cost: (M,) what R ranks them by.
+        tokens: (M, T) the table's architectures. accuracy, cost: (M,) what R ranks them by; the
+            cost is (M, C) of several.
         labels: the predictors of accuracy and cost: features of the evaluator, and what f's draws
-            and the front are judged by.
+            and the front are judged by. Of as many costs as `cost` has.
         store: where the three parts are kept and taken from.
 
     Returns:
@@ -144,6 +159,7 @@ def train_and_search(
     """
     space = labels.space
     budgets = trained_budgets(cost, settings.trained_budgets)
+    known = known_to_draw_by(accuracy, cost, labels, seed)
 
     def pretrain(progress: Progress) -> Pretrained:
         features, _, _ = labels.describe(tokens)
@@ -153,6 +169,7 @@ def train_and_search(
             torch.tensor(cost, dtype=torch.float64),
             budgets,
             settings.evaluator,
+            known=known,
             seed=seed,
             progress=progress,
         )
@@ -164,14 +181,16 @@ def train_and_search(
         evaluator = copy.deepcopy(pretrained.evaluator)  # training f refines it in place
         generator, accuracies = train_generator(
             space, evaluator, budgets, labels.describe, settings.generator,
-            seed=seed, progress=progress,
+            known=known, seed=seed, progress=progress,
         )  # fmt: skip
         return Taught(generator, evaluator, accuracies)
 
     taught = store.generator(teach)
 
     def find(progress: Steps) -> Found:
-        start = pareto_front(tokens, accuracy, cost).tokens
+        first = cost if cost.ndim == 1 else cost[:, 0]
+        start = pareto_front(tokens, accuracy, first).tokens
+        start = start if settings.front.table else start[:0]
         front, own = find_front(
             space, taught.generator, labels.label, settings.front,
             start=start, seed=seed, progress=progress,
@@ -179,3 +198,69 @@ def train_and_search(
         return Found(front, own)
 
     return taught, store.front(find)
+
+
+FIRST_ROUNDS = 20  # of local search, until the first answers
+
+
+def first_front(
+    tokens: Tokens,
+    accuracy: Floats,
+    cost: Floats,
+    labels: Labels,
+    settings: PnagSettings,
+    *,
+    seed: int = 0,
+    progress: Steps = lambda done, total: None,
+) -> Front:
+    """A front by a short local search from the table's rows, before there are R and f.
+
+    Args:
+        tokens: (M, T), accuracy, cost: (M,) of the table.
+    """
+    budgets = trained_budgets(cost, settings.trained_budgets)
+    rounds = min(FIRST_ROUNDS, settings.front.rounds)
+    return improve(
+        labels.space,
+        pareto_front(tokens, accuracy, cost).tokens,
+        labels.label,
+        (float(budgets[0]), float(budgets[-1])),
+        replace(settings.front, rounds=rounds),
+        seed=seed,
+        progress=progress,
+    )
+
+
+def known_to_draw_by(
+    accuracy: Floats, cost: Floats, labels: Labels, seed: int
+) -> torch.Tensor | None:
+    """(P, 1 + C) accuracies and costs over the whole range, by which vectors are drawn.
+
+    None of one cost, which needs none. A table's rows, that is uniform samples, lie near the middle
+    of the range; architectures from the smallest to the largest do not.
+    """
+    if cost.ndim == 1:
+        return None
+    stretched = labels.space.sample_stretched(STRETCHED, np.random.default_rng(seed))
+    others = np.concatenate(
+        [labels.accuracy.predict(stretched)[:, None], labels.costs(stretched)], axis=1
+    )
+    rows = np.concatenate([accuracy[:, None], cost], axis=1)[:STRETCHED]
+    return torch.from_numpy(np.concatenate([rows, others]))
+
+
+def vectors_to_answer(
+    accuracy: Floats, cost: Floats, labels: Labels, settings: PnagSettings, seed: int = 0
+) -> Floats:
+    """(V, C) vectors of budgets that are answered once (`find_vector_front`).
+
+    Args:
+        accuracy: (M,), cost: (M, C) of the table.
+    """
+    known = known_to_draw_by(accuracy, cost, labels, seed)
+    assert known is not None  # there are several costs
+    draws = BudgetDraws(trained_budgets(cost, settings.trained_budgets), True, known)
+    random = torch.Generator().manual_seed(seed)
+    count = settings.vectors.vectors
+    parts = [draws.every(random) for _ in range(-(-count // draws.rows))]
+    return np.asarray(torch.cat(parts)[:count].numpy())

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pnag.ranges import Interval, check_ranges
-from pnag.search.budgets import jittered
+from pnag.search.budget_draws import BudgetDraws
+from pnag.search.budgets import within
 from pnag.search.dominance import dominance_ranks
 from pnag.search.evaluator import Evaluator, Progress
 from pnag.search.generator import Generator, Rollout
@@ -19,7 +20,7 @@ from pnag.space import SearchSpace, Tokens
 from pnag.threads import threads_for
 
 Describe = Callable[[Tokens], tuple[Tensor, Tensor, Tensor]]
-"""Tokens (N, T) to the evaluator's features (N, F), accuracy (N,) and cost (N,)."""
+"""Tokens (N, T) to the evaluator's features (N, F), accuracy (N,) and cost (N,) or (N, C)."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ def train_generator(
     describe: Describe,
     settings: GeneratorSettings,
     *,
+    known: Tensor | None = None,
     seed: int = 0,
     progress: Progress = lambda done, total, reward: None,
 ) -> tuple[Generator, list[float]]:
@@ -128,13 +130,17 @@ def train_generator(
     Args:
         evaluator: refined in place, unless `refine_steps` is 0.
         budgets: (K,) trained budgets; unless `jitter` is off, each iteration draws one from around
-            each.
+            each. Of C costs (K, C); each iteration draws K C vectors, and for each a C-th of the
+            samples.
+        known: (P, 1 + C) of several costs, what vectors of budgets are drawn by (`BudgetDraws`).
 
     Returns:
         The generator and, for each iteration, the mean true-or-predicted accuracy of the sampled
         architectures that hold their budget.
     """
-    k, n = len(budgets), settings.samples
+    draws = BudgetDraws(budgets, settings.jitter, budgets if known is None else known)
+    k = draws.rows
+    n = max(1, settings.samples * len(budgets) // k)
     random = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -145,11 +151,11 @@ def train_generator(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimizer, settings.iterations, settings.learning_rate / 30
     )
-    refinement = _Refinement(evaluator, budgets, settings, random)
+    refinement = _Refinement(evaluator, draws, n, settings, random)
     usual_score, usual_entropy = Baseline(), Baseline()
     accuracies: list[float] = []
     for iteration in range(settings.iterations):
-        drawn = _budgets_of_a_step(budgets, settings, random).repeat_interleave(n)
+        drawn = draws.every(random).repeat_interleave(n, 0)
         with threads_for(k * n):
             rollout = generator(drawn, random)
         with torch.no_grad():
@@ -164,18 +170,11 @@ def train_generator(
             ascend(generator, optimizer, objective, settings.clip)
         schedule.step()
         refinement.after(iteration, features, accuracy, cost)
-        held = cost <= drawn
+        held = within(cost, drawn)
         accuracies.append(float(accuracy[held].mean()) if bool(held.any()) else float("nan"))
         progress(iteration + 1, settings.iterations, accuracies[-1])
     generator.calibrate(lambda tokens: describe(tokens)[2], seed)
     return generator.eval(), accuracies
-
-
-def _budgets_of_a_step(
-    budgets: Tensor, settings: GeneratorSettings, random: torch.Generator
-) -> Tensor:
-    """(K,) the trained budgets, or one from around each."""
-    return jittered(budgets, random) if settings.jitter else budgets
 
 
 def surrogate(rollout: Rollout, advantage: Tensor, variety: Tensor, weight: float) -> Tensor:
@@ -216,34 +215,37 @@ class _Refinement:
     """Keeps the latest draws of each budget, and trains R on them from time to time.
 
     Args:
-        evaluator: trained in place. budgets: (K,) trained budgets.
+        evaluator: trained in place. samples: N of each budget in an iteration.
     """
 
     def __init__(
         self,
         evaluator: Evaluator,
-        budgets: Tensor,
+        draws: BudgetDraws,
+        samples: int,
         settings: GeneratorSettings,
         random: torch.Generator,
     ) -> None:
-        self.evaluator, self.budgets = evaluator, budgets
+        self.evaluator, self.draws, self.samples = evaluator, draws, samples
         self.settings, self.random = settings, random
         rate = settings.refine_learning_rate
         self.optimizer = torch.optim.Adam(evaluator.parameters(), lr=rate)
-        # per iteration: (K, N, F), (K, N), (K, N)
+        # per iteration: (K, N, F), (K, N), (K, N) or (K, N, C)
         self.latest: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def after(self, iteration: int, features: Tensor, accuracy: Tensor, cost: Tensor) -> None:
         """Take an iteration's draws, and train where it is time for that.
 
         Args:
-            iteration: from 0. features: (K N, F), accuracy, cost: (K N,).
+            iteration: from 0. features: (K N, F), accuracy: (K N,), cost: (K N,) or (K N, C).
         """
-        s, k = self.settings, len(self.budgets)
-        draws = features.view(k, s.samples, -1), accuracy.view(k, -1), cost.view(k, -1)
+        s, sizes = self.settings, (self.draws.rows, self.samples)
+        draws = (
+            features.unflatten(0, sizes), accuracy.unflatten(0, sizes), cost.unflatten(0, sizes)
+        )  # fmt: skip
         self.latest = [*self.latest, draws][-max(1, s.refine_pool // s.samples) :]
         due = s.refine_steps and (iteration + 1) % s.refine_every == 0
-        if due and len(self.latest) * s.samples > 1:  # a single one cannot be ranked
+        if due and len(self.latest) * self.samples > 1:  # a single one cannot be ranked
             self._train()
 
     def _train(self) -> None:
@@ -252,11 +254,11 @@ class _Refinement:
         features, accuracy, cost = (torch.cat(part, 1) for part in parts)
         k, pool, _ = features.shape
         for _ in range(self.settings.refine_steps):
-            drawn = _budgets_of_a_step(self.budgets, self.settings, self.random)
+            drawn = self.draws.every(self.random)
             ranks = torch.cat(
                 [dominance_ranks(accuracy[i], cost[i], drawn[i : i + 1]) for i in range(k)]
             )
-            scores = self.evaluator.paired(features.flatten(0, 1), drawn.repeat_interleave(pool))
+            scores = self.evaluator.paired(features.flatten(0, 1), drawn.repeat_interleave(pool, 0))
             loss = ranking_loss(scores.view(k, pool), ranks)
             self.optimizer.zero_grad()
             loss.backward()

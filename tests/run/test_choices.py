@@ -1,0 +1,88 @@
+"""A search of anything that has choices, an accuracy and costs: no networks, no text form."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_runs import call
+
+ACTS = ("relu", "gelu", "swish")
+
+
+def table(rows: int) -> pd.DataFrame:
+    """Layers of which the third has a width only where there is one; an activation; a rate."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "layers": rng.integers(1, 4, rows),
+            "first": rng.choice([16, 32, 64], rows),
+            "act": rng.choice(ACTS, rows),
+            "dropout": rng.choice([0.0, 0.1, 0.25, 0.5], rows),
+            "groups": rng.choice([1, 2, 4], rows),
+        }
+    )
+    frame["second"] = np.where(frame["layers"] > 1, rng.choice([8, 16, 48], rows), np.nan)
+    frame["third"] = np.where(frame["layers"] > 2, rng.choice([8, 24], rows), np.nan)
+    frame = frame.drop_duplicates(
+        ["layers", "first", "act", "dropout", "groups", "second", "third"]
+    )
+    width = frame["first"] + frame["second"].fillna(0) + frame["third"].fillna(0)
+    gain = frame["act"].map({"relu": 0.0, "gelu": 0.03, "swish": 0.02}) - frame["dropout"] / 10
+    frame["score"] = 0.6 + 0.05 * np.log(width) + gain - 0.005 * frame["groups"]
+    frame["watts"] = 1 + width / 20 + frame["act"].map({"relu": 0.0, "gelu": 0.5, "swish": 0.2})
+    frame["mb"] = 2 + width / 30 / frame["groups"]
+    return frame
+
+
+COLUMNS = "layers,first,second,third,act,dropout,groups"
+
+
+def test_answers_are_rows_of_choices(tmp_path: Path, recipe: Path) -> None:
+    frame = table(500)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    out = tmp_path / "run"
+    given = ("run", "--table", tmp_path / "t.csv", "--accuracy", "score", "--cost", "watts,mb",
+             "--choices", COLUMNS, "--out", out, "--recipe", recipe, "--rounds", 1, "--per-round",
+             5)  # fmt: skip
+    done = call(*given)
+    assert done.exit_code == 0, done.stderr
+    answers = json.loads((out / "architectures.json").read_text())
+    assert len(answers) == 5
+    for answer in answers:
+        row = answer["choices"]
+        assert list(row) == COLUMNS.split(",") and "arch" not in answer
+        assert row["act"] in ACTS and row["first"] in (16, 32, 64)
+        assert (row["second"] is None) == (row["layers"] < 2)
+        assert (row["third"] is None) == (row["layers"] < 3)
+        assert answer["cost"] <= answer["budget"]
+    found = call("generate", out, "--budget", 5, "--budget", "mb=3.5", "--json")
+    assert found.exit_code == 0, found.stderr
+    both = json.loads(found.stdout)
+    assert both["costs"]["watts"] <= 5 and both["costs"]["mb"] <= 3.5
+    held = frame[(frame["watts"] <= 5) & (frame["mb"] <= 3.5)]
+    assert both["accuracy"] >= held["score"].max() - 0.03
+    asked = pd.read_csv(out / "rounds" / "round-1.csv")
+    assert list(asked.columns) == [*COLUMNS.split(","), "score", "watts", "mb"]
+    assert len(asked) == 5 and asked["score"].isna().all() and set(asked["act"]) <= set(ACTS)
+    done = call("generate", out, "--budget", 5, "--budget", "params=3M")
+    assert done.exit_code == 2 and "its costs are watts, mb" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("choices", "says"),
+    [
+        ("layers,colour", "has no column 'colour'"),
+        ("layers,score", "'score' is named twice"),
+        ("layers,act,act", "'act' is named twice"),
+        ("layers,one", "'one' is the same in every row"),
+    ],
+)
+def test_mistakes_are_told(tmp_path: Path, recipe: Path, choices: str, says: str) -> None:
+    table(80).assign(one=1).to_csv(tmp_path / "t.csv", index=False)
+    done = call("run", "--table", tmp_path / "t.csv", "--accuracy", "score", "--cost", "watts",
+                "--choices", choices, "--out", tmp_path / "run", "--recipe", recipe)  # fmt: skip
+    assert done.exit_code == 2 and says in " ".join(done.stderr.split())

@@ -1,0 +1,98 @@
+"""A run of several costs: one f for all of them, and answers to budgets of any of them at once."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_runs import SPACE, call, own_table
+
+from pnag.commands.bodies.several import LoadedRun
+from pnag.files import read_json
+from pnag.run.recipe import load_recipe, make_recipe
+from pnag.run.run_directory import RunDirectory
+from pnag.run.trained import load_generator, load_labels, load_vector_front
+from pnag.search.sources import SOURCES
+
+CELLS = SPACE.features(SPACE.encode(own_table()["arch"]))
+PIXEL = np.random.default_rng(5).uniform(0.1, 1, SPACE.num_features)
+
+
+@pytest.fixture(scope="module")
+def several_run(tmp_path_factory: pytest.TempPathFactory, recipe: Path) -> Path:
+    """By two columns, whose second one is another sum of the choices."""
+    folder = tmp_path_factory.mktemp("several")
+    own_table().assign(pixel=1 + CELLS @ PIXEL).to_csv(folder / "t.csv", index=False)
+    done = call("run", "--table", folder / "t.csv", "--accuracy", "top1", "--cost", "ms,pixel",
+                "--out", folder / "run", "--recipe", recipe)  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert "first answers, from the table alone" in done.stdout + done.stderr
+    return folder / "run"
+
+
+def generate(run: Path, *budgets: str, options: tuple[str, ...] = ()) -> dict[str, object]:
+    given = [part for budget in budgets for part in ("--budget", budget)]
+    done = call("generate", run, *given, *options, "--json")
+    assert done.exit_code == 0, done.stderr
+    answer: dict[str, object] = json.loads(done.stdout)
+    return answer
+
+
+def test_the_generator_and_the_front_are_of_both(several_run: Path) -> None:
+    run = RunDirectory(several_run)
+    assert load_generator(run.generator, SPACE).embedding.budgets.shape == (10, 2)
+    known = load_vector_front(run, SPACE)
+    assert np.allclose(known.costs, load_labels(run, SPACE).costs(known.tokens))
+    assert {"accuracy", "cost", "pixel"} == set(read_json(run.prediction_errors))
+    for answer in read_json(run.answers):
+        assert answer["from"] in SOURCES
+    for answer in read_json(run.metrics)["answers"]:
+        assert answer["from"] in SOURCES
+
+
+def test_any_of_the_budgets_together_are_held(several_run: Path) -> None:
+    frame = own_table().assign(pixel=1 + CELLS @ PIXEL)
+    ms, pixel = (float(frame[name].quantile(0.4)) for name in ("ms", "pixel"))
+    both = generate(several_run, f"{ms}", f"pixel={pixel}")
+    assert both["costs"]["ms"] <= ms and both["costs"]["pixel"] <= pixel  # type: ignore[index]
+    assert both["from"] in SOURCES
+    alone = generate(several_run, f"pixel={pixel}")
+    assert set(alone["costs"]) == {"pixel"}  # type: ignore[call-overload]
+    assert alone["accuracy"] >= both["accuracy"] - 1e-4  # type: ignore[operator]
+    long = generate(several_run, f"ms={ms}", f"pixel={pixel}", options=("--thorough",))
+    assert long["accuracy"] <= both["accuracy"] + 0.002  # type: ignore[operator]
+    own = generate(several_run, f"{ms}")
+    assert own["cost"] <= ms and own["from"] in SOURCES  # type: ignore[operator]
+
+
+def test_the_answer_takes_no_longer_than_it_may(several_run: Path) -> None:
+    recipe = make_recipe(load_recipe(several_run / "recipe.yaml"))
+    loaded = LoadedRun.of(RunDirectory(several_run, reading=True), recipe, "ms")
+    costs = loaded.labels.costs(SPACE.sample(20, np.random.default_rng(1))).tolist()
+    found = [loaded.quick({"ms": ms, "pixel": pixel}) for ms, pixel in costs]
+    assert all(one is not None for one in found)
+    began = time.process_time()
+    loaded.quick({"ms": costs[0][0], "pixel": costs[0][1]})
+    assert time.process_time() - began < 1  # 0.03 s on a quiet core
+
+
+def test_mistakes_are_told(several_run: Path, recipe: Path) -> None:
+    done = call("generate", several_run, "--budget", "pixel=0.001")
+    assert done.exit_code == 2 and "no architecture is within the budget pixel" in done.stderr
+    done = call("generate", several_run, "--budget", "30", "--budget", "pixels=3")
+    assert done.exit_code == 2 and "there is no cost 'pixels'" in done.stderr
+    assert "ms, pixel, params" in done.stderr
+    table = several_run.parent / "t.csv"
+    given = ("run", "--table", table, "--accuracy", "top1", "--out", several_run.parent / "other")
+    done = call(*given, "--cost", "ms", "--cost", "ms")
+    assert done.exit_code == 2 and "'ms' is named twice" in done.stderr
+    done = call(*given, "--cost", "ms,watts")
+    assert done.exit_code == 2 and "no column 'watts'" in done.stderr
+    pd.read_csv(table).rename(columns={"pixel": "cost"}).to_csv(table.with_name("u.csv"))
+    done = call("run", "--table", table.with_name("u.csv"), "--accuracy", "top1", "--cost",
+                "ms,cost", "--out", several_run.parent / "other")  # fmt: skip
+    assert done.exit_code == 2 and "cannot be called 'cost'" in done.stderr
