@@ -117,6 +117,8 @@ def _timed(
         times |= {key: scale * ms for key, ms in TODAYS.items()}
     proof = {"networks": {name: {"milliseconds": ms, "spread": 0.01} for name, ms in times.items()},
              "onnx_difference": {model_name(a): 1e-6 for a in answers},
+             "files": {model_name(a): f"{model_name(a)}.onnx" for a in answers},
+             "weights": "published" if known else "fine-tuned",
              "speed": 1.01, "drift": speed, "remeasured": 0, "unsteady": unsteady}  # fmt: skip
     write_json(run.proof, proof)
 

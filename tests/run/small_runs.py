@@ -16,7 +16,8 @@ from pnag.families import count_batch, family
 SPACE = pnag.SearchSpace()
 QUICK: dict[str, Any] = {
     "architectures": 400,
-    "resolutions": [160, 224],
+    "resolutions": [224],
+    "images": {"precision": "float32"},  # of processes that are stopped, as of this one
     "compare": 0,
     "latency": {"rounds": 3, "calibration": 8, "check": 6},
     "predictor": {"members": 2, "hidden": 16, "epochs": 4, "batch": 64},

@@ -31,6 +31,7 @@ SPACE = pnag.SearchSpace()
 RECIPE = make_recipe(
     {
         "architectures": 200,
+        "resolutions": [224],
         "seed": 3,
         "trained_budgets": 4,
         "evaluator": {"steps": 8, "hidden": 24, "embedding": 8},

@@ -20,7 +20,8 @@ SIGNS = (signal.SIGINT, signal.SIGKILL)
 def test_this_machine_from_nothing_to_a_proof(tmp_path: Path, recipe: Path) -> None:
     """On the runtime that a user has."""
     out = tmp_path / "run"
-    done = call("run", "--out", out, "--recipe", recipe, "--compare", 2, "--json")
+    options = ["--compare", 2, "--resolutions", "160,224"]
+    done = call("run", "--out", out, "--recipe", recipe, *options, "--json")
     assert done.exit_code == 0, done.stderr
     metrics = json.loads(done.stdout)
     answers = metrics["answers"]
@@ -44,7 +45,7 @@ def test_this_machine_from_nothing_to_a_proof(tmp_path: Path, recipe: Path) -> N
     assert len(pd.read_parquet(out / "table.parquet")) == 400
 
     answers_before = (out / "architectures.json").read_text()
-    again = call("run", "--out", out, "--recipe", recipe, "--compare", 2)
+    again = call("run", "--out", out, "--recipe", recipe, *options)
     assert again.exit_code == 0, again.stderr
     assert again.stdout.count("reused") == 7
     assert (out / "architectures.json").read_text() == answers_before

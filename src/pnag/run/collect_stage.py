@@ -62,11 +62,11 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
         cost = LatencyModel.load(files.latency_model)
         space, wanted = size.of.space, plan.architectures - recipe.rounds * per_round
         # What trained weights were made for is known to be good, and few others are judged.
-        known = ends_of_resolutions(size.of) if run.start.weights else space.encode([])
+        known = ends_of_resolutions(size.of)[: wanted if run.adapting else 0]
         rng = np.random.default_rng(recipe.seed)
-        sampled = max(0, wanted - len(known))
-        others = sample_shared(space, sampled, rng, shared=run.images.shared)
-        tokens = np.concatenate([known, others])
+        others = sample_shared(space, wanted - len(known), rng, shared=run.images.shared)
+        repeated = (others[:, None] == known[None]).all(2).any(1)
+        tokens = np.concatenate([known, others[~repeated]])
 
         def truth(wanted: Tokens, show: Callable[[int, int], None]) -> NDArray[np.float64]:
             rows = collect(

@@ -61,7 +61,9 @@ def _together(
     """All in one training of the weights that they share."""
     supernet, files = trained_supernet(run), run.run
     joined = with_validation(run.data, run.cache)
-    identity = _identity(run, settings, sorted(data), joined)
+    identity = _identity(run, settings, ["together", *sorted(data)], joined)
+    if run.ray_address:
+        run.notice("the answers are fine-tuned together, in one training: not on the cluster")
     with run.display.bar("fine-tuning") as bar:
         finetune_together(
             supernet,

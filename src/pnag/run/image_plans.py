@@ -94,7 +94,7 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
         f"{plan.batch_size}, {plan.precision}: about {plan.minutes:.3g} "
         "min [dim](--minutes, --width-mult, --epochs)[/dim]"
     )
-    planned = share_of("supernet", settings.method == "transfer") * asked.minutes
+    planned = share_of("supernet", run.adapting) * asked.minutes
     if run.suited and not finished and plan.minutes > 1.1 * planned:
         run.display.note(
             "[yellow]note:[/yellow] no smaller supernet reaches the budgets, and training this "
@@ -128,7 +128,7 @@ def plan_collecting_stage(run: ImageRun, supernet: SupernetPlan) -> CollectingPl
             device=run.accelerator.device,
             precision=images.precision,
             architectures=images.architectures,
-            adapting=run.start.weights is not None,
+            adapting=run.adapting,
         )
         write_json(run.run.collecting_plan, asdict(plan))
 
@@ -187,7 +187,7 @@ def plan_finetuning_stage(run: ImageRun, supernet: SupernetPlan) -> FinetuningPl
             answers=answers,
             accelerator=run.accelerator,
             epochs=tuning,
-            adapting=run.start.weights is not None,
+            adapting=run.adapting,
         )
         write_json(run.run.finetuning_plan, asdict(plan))
 

@@ -98,6 +98,11 @@ class ImageRun:
         return replace(settings, method="transfer", fit=fit)
 
     @property
+    def adapting(self) -> bool:
+        """Whether trained weights are adapted, rather than trained as fresh ones are."""
+        return self.settings.method == "transfer"
+
+    @property
     def tuning(self) -> FinetuneSettings:
         """The recipe's for fine-tuning, likewise."""
         settings = self.recipe.finetune

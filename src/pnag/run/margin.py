@@ -8,6 +8,7 @@ from pnag.run.recipe import Recipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.trained import Answer, answer
 from pnag.search.front import Front
+from pnag.search.sources import SOURCES
 from pnag.space import SearchSpace
 
 # Of the check networks, that are off by no more than the margin. Half of the others are faster than
@@ -23,7 +24,7 @@ def margin_of(run: RunDirectory, recipe: Recipe) -> float:
     """
     if recipe.margin is not None:
         return recipe.margin
-    if not run.latency_error.exists():
+    if recipe.table is not None or not run.latency_error.exists():
         return 0.0
     error = read_json(run.latency_error)
     return error_quantile(error["predicted_ms"], error["measured_ms"], SHARE)
@@ -54,4 +55,5 @@ def answer_with_margin(
         float(front.accuracy[index]),
         float(front.cost[index]),
         note,
+        "" if front.source is None else SOURCES[front.source[index]],
     )

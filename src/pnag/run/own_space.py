@@ -30,6 +30,19 @@ def space_of_run(run: RunDirectory, recipe: Recipe) -> SearchSpace:
         ) from error
 
 
+def refuse_choices(recipe: Recipe, path: Path) -> None:
+    """For what needs networks.
+
+    Raises:
+        PnagError: if the run's architectures are rows of a table's own choices.
+    """
+    if recipe.table and recipe.table.choices:
+        raise PnagError(
+            f"{path} is a run on choices of a table's own, which are no networks to export or to "
+            f"draw; its answers are in {path / 'architectures.json'}"
+        )
+
+
 def space_of_table(recipe: Recipe, table: TableRecipe) -> SearchSpace:
     """The space of a table that is about to be read: its family's, or of its columns.
 

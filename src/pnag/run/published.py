@@ -19,6 +19,7 @@ MOBILENETV3_LARGE = (
 MOBILENETV3_LARGE_MS = 7.377
 # It tells of others roughly, so those near the budgets' range are timed, too.
 BELOW, ABOVE = 0.7, 1.2
+PUBLISHED_AT = 224  # pixels that MobileNetV3-Large's published latency is of
 
 Row = dict[str, Any]
 
@@ -35,7 +36,10 @@ def published_to_time(run: RunDirectory, budgets: list[float], count: int) -> li
     if not count:
         return []
     model = LatencyModel.load(run.latency_model)
-    here = float(model.predict(model.family.space.encode([MOBILENETV3_LARGE]))[0])
+    space = model.family.space
+    pixels = max(space.resolutions, default=PUBLISHED_AT)
+    text = MOBILENETV3_LARGE + (f"@{pixels}" if space.resolutions else "")
+    here = float(model.predict(space.encode([text]))[0]) * (PUBLISHED_AT / pixels) ** 2
     slower = here / MOBILENETV3_LARGE_MS
     guessed = {n.key: slower * (n.published_ms or 0.0) for n in TIMM_NETWORKS}
     return along_front(TIMM_NETWORKS, guessed, BELOW * min(budgets), ABOVE * max(budgets), count)

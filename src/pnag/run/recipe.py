@@ -145,7 +145,9 @@ class Recipe(_Strict):
         """`resolution: 224` of a recipe means that one alone."""
         if isinstance(values, dict) and "resolution" in values:
             values = dict(values)
-            values["resolutions"] = (values.pop("resolution"),)
+            one = values.pop("resolution")
+            if one is not None:
+                values.setdefault("resolutions", (one,))
         return values
 
     @field_validator("resolutions")

@@ -11,7 +11,7 @@ from torch import nn
 from pnag.families import BatchCounts, Counts, Family, count_batch, family
 from pnag.families.registry import DEFAULT, family_of, of_width
 from pnag.run.recipe import Recipe
-from pnag.space import Tokens
+from pnag.space import BaseArchitecture, Tokens
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Size:
 
     def pixels(self, arch: str) -> int:
         """The resolution of an architecture's images."""
-        return self.of.parse(arch).resolution or self.resolution
+        return BaseArchitecture.parse(arch).resolution or self.resolution
 
     def count_batch(self, tokens: Tokens) -> BatchCounts:
         """The same of N architectures at once."""

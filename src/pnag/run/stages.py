@@ -28,6 +28,7 @@ from pnag.files import (
     write_text,
     writing,
 )
+from pnag.imagenet import AT_OTHERS
 from pnag.run.display import Display
 from pnag.run.further_costs import further_files, keep_further_costs
 from pnag.run.margin import answer_with_margin, margin_of
@@ -140,7 +141,7 @@ def _change_latency_table(run: RunDirectory, settings: dict[str, Any], display: 
 def imagenet_table_stage(run: RunDirectory, recipe: Recipe, size: Size, display: Display) -> None:
     """Sample architectures; predict their ImageNet accuracy and their latency here."""
     inputs = {
-        "weights": file_fingerprint(IMAGENET_WEIGHTS),
+        "weights": [file_fingerprint(IMAGENET_WEIGHTS), file_fingerprint(AT_OTHERS)],
         "latency": file_fingerprint(run.latency_model),
         "architectures": recipe.architectures,
         "resolutions": recipe.resolutions,

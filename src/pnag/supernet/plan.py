@@ -298,7 +298,8 @@ def plan_finetuning(
     epoch = step * steps_per_epoch(data, settings.fit.batch_size)
     epoch *= 1 + len(data.validation) / len(data.train)  # on both (`joined.with_validation`)
     affordable = share_of("fine-tuning", adapting) * minutes * 60 / epoch
-    together = adapting and not epochs and affordable < ALONE * answers
+    alone = epochs or settings.distillation or affordable >= ALONE * answers
+    together = adapting and not alone
     tuning = epochs or int(np.clip(affordable / (1 if together else answers), *TUNING_EPOCHS))
     networks = 1 if together else answers
     return FinetuningPlan(tuning, round(networks * tuning * epoch / 60, 2), together)

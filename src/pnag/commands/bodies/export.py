@@ -40,7 +40,7 @@ from pnag.judging.recalibrate import recalibrate
 from pnag.run.budgets import Budget
 from pnag.run.named_family import named_family
 from pnag.run.preprocessing import imagenet_classes, normalised_by, preprocessing_of
-from pnag.run.size import Size, family_of_recipe
+from pnag.run.size import Size
 
 CALIBRATION_IMAGES = 300  # as many as NNCF takes by default
 COMPARED_IMAGES = 1000
@@ -117,6 +117,8 @@ def export_all(what: str, asked: Asked) -> Iterator[str]:
         for one in networks:
             if data is not None and one.resolution != data.preprocessing.resolution:
                 data, _ = _images(run, asked, one, stack)  # an answer has its own resolution
+                assert data is not None
+                data = normalised_by(data, one.preprocessing)
             if asked.weights and data is not None:
                 recalibrate(one.network, data, seed=asked.seed)
                 said = f"weights of the supernet {asked.weights}, batch norms measured on images"
@@ -190,12 +192,18 @@ def _of_run(run: FinishedRun, asked: Asked) -> Iterator[Exportable]:
         make = _maker(asked)
         yield from (make(answer["arch"], name_of(run, answer)) for answer in answers)
         return
-    size = Size(family=family_of_recipe(run.recipe).name)
-    for answer in answers:
-        # Networks of the fixed family: the published weights know of no resolution.
-        text, pixels = answer["arch"].partition("@")[0], size.pixels(answer["arch"])
-        make = _maker(replace(asked, **Size(pixels).identity()), run.files.path)
-        yield make(text, name_of(run, answer))
+    if asked.weights is None:
+        size = Size()
+        yield from (fresh(a["arch"], size, asked.seed, name_of(run, a)) for a in answers)
+        return
+    width = Size().identity()
+    supernet = load_supernet(
+        asked.weights,
+        width_mult=width["width_mult"],
+        num_classes=width["num_classes"],
+        run=run.files.path,
+    )
+    yield from (subnet(a["arch"], supernet, None, name_of(run, a)) for a in answers)
 
 
 def _images(

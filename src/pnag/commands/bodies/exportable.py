@@ -17,6 +17,7 @@ from pnag.families.checkpoints import load_noted
 from pnag.families.elastic_network import ElasticNetwork
 from pnag.files import read_json
 from pnag.run.budgets import Budget, check_units
+from pnag.run.own_space import refuse_choices
 from pnag.run.preprocessing import (
     IMAGENET_CLASSES,
     expected_input,
@@ -26,6 +27,7 @@ from pnag.run.preprocessing import (
 from pnag.run.recipe import Recipe, load_recipe, make_recipe
 from pnag.run.run_directory import RunDirectory, answer_name, finished_run
 from pnag.run.size import Size, family_of_recipe
+from pnag.space import BaseArchitecture
 
 FRESH = "fresh weights: it predicts nothing until it is trained"
 PUBLISHED = "published"
@@ -61,11 +63,12 @@ def fresh(arch: str, size: Size, seed: int, name: str = "pnag") -> Exportable:
         BadValueError: (a ValueError) for a malformed architecture.
     """
     torch.manual_seed(seed)
-    preprocessing = imagenet_preprocessing(size.resolution, size.num_classes)
+    pixels = size.pixels(arch)
+    preprocessing = imagenet_preprocessing(pixels, size.num_classes)
     return Exportable(
         name,
         size.build(arch).eval(),
-        size.resolution,
+        pixels,
         preprocessing,
         FRESH,
         trained=False,
@@ -143,8 +146,8 @@ def subnet(arch: str, trained: Trained, resolution: int | None, name: str = "pna
         f"weights of the supernet {trained.name}, batch norms as it left them, which are of no one "
         "subnet: --images SOURCE measures them anew"
     )
-    own = trained.supernet.family.parse(arch).resolution
-    if own:  # it chooses its resolution, and the file's is the largest
+    own = BaseArchitecture.parse(arch).resolution
+    if own:  # it says its resolution, and the file's is the largest
         shorter = round(preprocessing["shorter"] * own / preprocessing["resolution"])
         preprocessing = {**preprocessing, "resolution": own, "shorter": shorter}
     pixels = int(preprocessing["resolution"])
@@ -181,6 +184,7 @@ def open_run(path: Path) -> FinishedRun:
     """
     files = finished_run(path)
     recipe = make_recipe(load_recipe(files.recipe))
+    refuse_choices(recipe, path)
     return FinishedRun(files, recipe, read_json(files.answers))
 
 

@@ -12,6 +12,7 @@ from pnag.files import read_json, write_text
 from pnag.report.page import write_report
 from pnag.report.results import Results
 from pnag.run.recipe import load_recipe, make_recipe
+from pnag.run.own_space import refuse_choices
 from pnag.run.run_directory import RunDirectory, finished_run
 from pnag.run.size import Size, family_of_recipe
 from pnag.run.tables import architecture_table, read_table
@@ -39,7 +40,9 @@ def results_of(run: RunDirectory, metrics: dict[str, Any]) -> Results:
     calibration = load_front_calibration(run)
     if calibration:  # beside measured answers, everything in their milliseconds
         sampled = sampled.assign(cost=calibration(sampled["cost"].to_numpy()))
-    of = family_of_recipe(make_recipe(load_recipe(run.recipe)))
+    recipe = make_recipe(load_recipe(run.recipe))
+    refuse_choices(recipe, run.path)
+    of = family_of_recipe(recipe)
     size = size_measured(metrics, of)
     front = load_calibrated_front(run, size.of.space)
     rows = architecture_table(front.tokens, front.accuracy, front.cost, size)

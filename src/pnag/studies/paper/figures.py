@@ -64,7 +64,8 @@ class Shapes:
         cls, generator: Mapping[str, tuple[int, ...]], evaluator: Mapping[str, tuple[int, ...]]
     ) -> Shapes:
         """From the shapes of all tensors in both files of weights, by name."""
-        budgets, embedding = generator["embedding.vectors"]
+        one = "embedding.vectors"  # a run of several costs has an embedding for each
+        budgets, embedding = generator[one if one in generator else "embedding.parts.0.vectors"]
         tokens, hidden, _ = generator["heads"]
         first, features = evaluator["first.weight"]
         second, _ = evaluator["second.weight"]
