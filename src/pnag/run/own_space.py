@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from pnag.errors import PnagError
 from pnag.files import read_json
 from pnag.run.recipe import Recipe, TableRecipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.size import family_of_recipe
 from pnag.run.tables import read_columns
-from pnag.space import SearchSpace
+from pnag.space import SearchSpace, Tokens
 from pnag.space.choices import ChoiceSpace, rows_of, space_of_rows
 
 
@@ -60,3 +62,10 @@ def _space_of(path: Path, columns: tuple[str, ...]) -> ChoiceSpace:
         return space_of_rows(rows_of(frame, columns), columns)
     except ValueError as error:
         raise PnagError(f"{path}: {error}") from error
+
+
+def asked_rows(space: SearchSpace, tokens: Tokens) -> pd.DataFrame:
+    """(N, T) architectures as a round asks for them: a column `arch`, or the choices' columns."""
+    if isinstance(space, ChoiceSpace):
+        return pd.DataFrame(space.decode(tokens), columns=list(space.order), dtype=object)
+    return pd.DataFrame({"arch": space.text(tokens)})

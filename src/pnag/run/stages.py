@@ -33,7 +33,7 @@ from pnag.run.display import Display
 from pnag.run.further_costs import further_files, keep_further_costs
 from pnag.run.margin import answer_with_margin, margin_of
 from pnag.run.own_labels import as_json, fit_labels, refuse_unknown_cost, tell_errors
-from pnag.run.own_space import space_of_run, space_of_table
+from pnag.run.own_space import asked_rows, space_of_run, space_of_table
 from pnag.run.published import published_to_time
 from pnag.run.published_networks import file_stem, imagenet_networks, weights_of
 from pnag.run.recipe import Recipe, TableRecipe
@@ -265,13 +265,6 @@ def ask_stage(
         f"[bold]{escape(table.cost)}[/bold] in {escape(str(path))}, then give the same command "
         "again"
     )
-
-
-def asked_rows(space: SearchSpace, tokens: Tokens) -> pd.DataFrame:
-    """(N, T) architectures as a round asks for them: a column `arch`, or the choices' columns."""
-    if isinstance(space, ChoiceSpace):
-        return pd.DataFrame(space.decode(tokens), columns=list(space.order), dtype=object)
-    return pd.DataFrame({"arch": space.text(tokens)})
 
 
 def best_of_table(space: SearchSpace, frame: pd.DataFrame) -> Tokens:

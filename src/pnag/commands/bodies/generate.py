@@ -69,10 +69,7 @@ def generate_for(
     if greedy and list(asked) != [names[0]]:
         raise PnagError("--greedy goes with one budget of the run's own cost; leave it out")
     if recipe.table and recipe.table.choices and (own_device or others or size):
-        raise PnagError(
-            f"{path} is a run on choices of a table's own, which are no networks that could be "
-            f"counted or measured; its costs are {', '.join((*names, *columns))}"
-        )
+        raise _no_networks(path, [*names, *columns])
     sized = size_of(run, recipe, size) if size or own_device or others else Size()
     if recipe.table and (own_device or others):
         display.note(
@@ -97,6 +94,14 @@ def generate_for(
         if found is not None:
             return found
     return answer_several(loaded, asked, costs, display)
+
+
+def _no_networks(path: Path, costs: list[str]) -> PnagError:
+    """What a run on choices says where something is asked that only networks have."""
+    return PnagError(
+        f"{path} is a run on choices of a table's own, which are no networks that could be "
+        f"counted or measured; its costs are {', '.join(costs)}"
+    )
 
 
 def own_names(recipe: Recipe, device: str | None) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from pnag.families import Family
 from pnag.files import read_json, write_text
 from pnag.report.page import write_report
 from pnag.report.results import Results
-from pnag.run.recipe import load_recipe, make_recipe
 from pnag.run.own_space import refuse_choices
+from pnag.run.recipe import load_recipe, make_recipe
 from pnag.run.run_directory import RunDirectory, finished_run
 from pnag.run.size import Size, family_of_recipe
 from pnag.run.tables import architecture_table, read_table
