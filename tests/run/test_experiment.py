@@ -160,6 +160,7 @@ def small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     recipe = make_recipe(
         {
             "architectures": 200,
+            "resolutions": [224],
             "latency": {"runtime": "made-up", "adb": "R58N", "rounds": 3},
             "evaluator": {"steps": 3, "hidden": 8},
             "generator": generator,

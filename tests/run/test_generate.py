@@ -53,6 +53,7 @@ NOTE10 = (
 )
 QUICK = {
     "architectures": 400,
+    "resolutions": [224],
     "evaluator": {"steps": 10, "hidden": 32},
     "generator": {"iterations": 20, "samples": 16, "refine_steps": 1, "hidden": 16},
     "front": {"budgets": 16, "draws": 16, "rounds": 8, "children": 256},
