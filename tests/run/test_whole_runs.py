@@ -34,7 +34,8 @@ def test_this_machine_from_nothing_to_a_proof(tmp_path: Path, recipe: Path) -> N
     assert all(a["held"] == (a["measured_ms"] <= a["budget"]) for a in answers)
     for a in answers:
         within = [row for row in metrics["published"] if row["measured_ms"] <= a["budget"]]
-        assert a["best"]["top1"] >= max((row["top1"] for row in within), default=0)
+        # Beside other processes no network may have held it.
+        assert a["best"].get("top1", 0) >= max((row["top1"] for row in within), default=0)
         session = onnxruntime.InferenceSession(out / a["onnx"])
         pixels = int(a["arch"].partition("@")[2])
         assert session.get_inputs()[0].shape == [1, 3, pixels, pixels]

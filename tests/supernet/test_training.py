@@ -253,7 +253,7 @@ from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.supernet.supernet_training import train_supernet
 
 folder, method, epochs, last = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-accelerator = make_accelerator(ImagesRecipe(source="digits"))
+accelerator = make_accelerator(ImagesRecipe(source="digits", precision="float32"))
 assert accelerator.num_processes == 2
 data = load_images("digits", resolution=16, cache=folder / "cache")
 settings = SupernetSettings(method, fit=FitSettings(epochs=epochs, batch_size=192))
