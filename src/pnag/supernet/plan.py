@@ -50,7 +50,7 @@ ALONE = 8  # epochs that make it worth to fine-tune each answer by itself
 SHARES = {"supernet": 0.6, "collecting": 0.15, "fine-tuning": 0.2}
 # From trained weights choices differ less, and a step for the answers is worth more than one for
 # all subnets.
-ADAPTING_SHARES = {"supernet": 0.3, "collecting": 0.08, "fine-tuning": 0.5}
+ADAPTING_SHARES = {"supernet": 0.45, "collecting": 0.1, "fine-tuning": 0.35}
 ARCHITECTURES = (200, 4000)  # least and most to collect
 ADAPTING_LEAST = 60  # from trained weights, whose subnets at large resolutions take seconds each
 # Images that a subnet is judged on. All are judged on the same ones, whose chance no number of
