@@ -48,7 +48,7 @@ def test_this_machine_from_nothing_to_a_proof(tmp_path: Path, recipe: Path) -> N
     answers_before = (out / "architectures.json").read_text()
     again = call("run", "--out", out, "--recipe", recipe, *options)
     assert again.exit_code == 0, again.stderr
-    assert again.stdout.count("reused") == 7
+    assert again.stdout.count("reused") == 9
     assert (out / "architectures.json").read_text() == answers_before
 
 
