@@ -21,12 +21,12 @@ import numpy as np
 from busy import busy_processes
 
 from pnag.cost.runtimes.machine import cpu_name
-from pnag.families import family
 from pnag.files import read_json, write_json, write_text
 from pnag.run.display import Display
 from pnag.run.recipe import load_recipe, make_recipe
 from pnag.run.run import run_pipeline
 from pnag.run.run_directory import RunDirectory
+from pnag.run.size import family_of_recipe
 from pnag.run.stages import spread_budgets
 from pnag.run.trained import load_calibrated_front
 
@@ -39,10 +39,11 @@ def answers_of(out: Path, values: dict[str, Any], budgets: int) -> list[dict[str
     kept = out / "answers.json"
     if not kept.exists():
         display = Display()
-        run_pipeline(make_recipe(values), out, display)
+        recipe = make_recipe(values)
+        run_pipeline(recipe, out, display)
         run = RunDirectory(out)
         # `spread_budgets` starts above the cheapest: its network has no margin to keep
-        front = load_calibrated_front(run, family().space)
+        front = load_calibrated_front(run, family_of_recipe(recipe).space)
         asked = values | {"budgets": spread_budgets(front, budgets)}
         metrics = run_pipeline(make_recipe(asked), out, display)
         write_json(

@@ -46,8 +46,7 @@ def imagenet_networks(
     """Networks by architecture, in eval mode, with published or fresh weights."""
     if weights == "published":
         supernet = load_published(WIDTH)
-        # It knows of no resolution, which changes no weight.
-        return {arch: supernet.subnet(arch.partition("@")[0]).eval() for arch in archs}
+        return {arch: supernet.subnet(arch) for arch in archs}
     torch.manual_seed(seed)
     return {arch: size.build(arch) for arch in archs}
 

@@ -188,22 +188,14 @@ def _of_run(run: FinishedRun, asked: Asked) -> Iterator[Exportable]:
     if run.of_images:
         yield from (finetuned(run, answer) for answer in answers)
         return
-    if run.recipe.source != "imagenet":
-        make = _maker(asked)
-        yield from (make(answer["arch"], name_of(run, answer)) for answer in answers)
-        return
-    if asked.weights is None:
-        size = Size()
-        yield from (fresh(a["arch"], size, asked.seed, name_of(run, a)) for a in answers)
-        return
-    width = Size().identity()
-    supernet = load_supernet(
-        asked.weights,
-        width_mult=width["width_mult"],
-        num_classes=width["num_classes"],
-        run=run.files.path,
-    )
-    yield from (subnet(a["arch"], supernet, None, name_of(run, a)) for a in answers)
+    whose = None
+    if run.recipe.source == "imagenet":
+        own, whose = Size().identity(), run.files.path
+        if run.recipe.resolutions != (own["resolution"],):
+            own["resolution"] = None  # each answer says its own
+        asked = replace(asked, **own)
+    make = _maker(asked, whose)
+    yield from (make(answer["arch"], name_of(run, answer)) for answer in answers)
 
 
 def _images(
