@@ -10,7 +10,7 @@ from common import Options, Rows, seconds
 
 import pnag
 from pnag.cost.counted import CountedCost
-from pnag.run.trained import IMAGENET_WEIGHTS
+from pnag.imagenet import AT_224
 from pnag.search.dominance import dominance_ranks
 from pnag.search.evaluator import EvaluatorSettings, train_evaluator
 from pnag.search.labels import Labels
@@ -42,7 +42,7 @@ def measure(options: Options) -> Rows:
                 (first[1] - second[1]).abs().max() / first[1].abs().max()
             )
     space = pnag.SearchSpace()
-    accuracy_of = Predictor.load(IMAGENET_WEIGHTS, space)
+    accuracy_of = Predictor.load(AT_224, space)
     labels = Labels(space, accuracy_of, CountedCost("macs"))
     tokens = space.sample(200 if options.tiny else 16_000, np.random.default_rng(0))
     features, accuracy, cost = labels.describe(tokens)

@@ -13,10 +13,10 @@ from pnag.cost.latency_model import LatencyModel, block_counts
 from pnag.cost.proof import Timed, timed
 from pnag.cost.quick import QuickFit, fit_quick
 from pnag.cost.runtimes import Runtime
-from pnag.cost.timing import Drift, measure_interleaved
+from pnag.cost.timing import Drift, Open, measure_interleaved
 from pnag.families.base import Family
 from pnag.families.counts import counts_of
-from pnag.space import SearchSpace
+from pnag.space import AnyArchitecture, SearchSpace
 
 LEAST = 0.01  # of what is known of a block
 
@@ -58,16 +58,11 @@ def measure_quickly(
     texts = spread_networks(family.space, networks, seed)
     torch.manual_seed(seed)  # fresh weights; their values do not change a time
 
-    def shape(arch: str) -> tuple[int, ...]:
+    def prepared(arch: AnyArchitecture) -> Open:
         pixels = family.parse(arch).resolution or resolution
-        return runtime.batch, 3, pixels, pixels
+        return runtime.prepare(family.build(arch, num_classes), (runtime.batch, 3, pixels, pixels))
 
-    ready = {t: runtime.prepare(family.build(t, num_classes), shape(t)) for t in texts}
-    middling = family.middling
-    pixels = middling.resolution or resolution
-    reference = runtime.prepare(
-        family.build(middling, num_classes), (runtime.batch, 3, pixels, pixels)
-    )
+    ready, reference = {text: prepared(text) for text in texts}, prepared(family.middling)
     samples, drift = measure_interleaved(
         ready, reference, rounds=rounds, seed=seed, advance=advance
     )

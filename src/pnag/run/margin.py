@@ -6,9 +6,8 @@ from pnag.cost.latency_model import error_quantile
 from pnag.files import read_json
 from pnag.run.recipe import Recipe
 from pnag.run.run_directory import RunDirectory
-from pnag.run.trained import Answer, answer
+from pnag.run.trained import Answer, answer, answer_at
 from pnag.search.front import Front
-from pnag.search.sources import SOURCES
 from pnag.space import SearchSpace
 
 # Of the check networks, that are off by no more than the margin. Half of the others are faster than
@@ -49,11 +48,4 @@ def answer_with_margin(
             f"budget {budget:g}{unit} is less than {margin:.1%} above the cheapest architecture's "
             f"cost ({front.cost[0]:.4g}{unit}), which is how far the prediction may be off"
         )
-    return Answer(
-        float(budget),
-        space.text(front.tokens[index : index + 1])[0],
-        float(front.accuracy[index]),
-        float(front.cost[index]),
-        note,
-        "" if front.source is None else SOURCES[front.source[index]],
-    )
+    return answer_at(front, space, index, budget, note)

@@ -28,7 +28,7 @@ from pnag.files import (
     write_text,
     writing,
 )
-from pnag.imagenet import AT_OTHERS
+from pnag.imagenet import AT_224, AT_OTHERS
 from pnag.run.display import Display
 from pnag.run.further_costs import further_files, keep_further_costs
 from pnag.run.margin import answer_with_margin, margin_of
@@ -48,7 +48,6 @@ from pnag.run.timing import (
     time_in_turns,
 )
 from pnag.run.trained import (
-    IMAGENET_WEIGHTS,
     Answer,
     load_calibrated_front,
     load_front,
@@ -141,7 +140,7 @@ def _change_latency_table(run: RunDirectory, settings: dict[str, Any], display: 
 def imagenet_table_stage(run: RunDirectory, recipe: Recipe, size: Size, display: Display) -> None:
     """Sample architectures; predict their ImageNet accuracy and their latency here."""
     inputs = {
-        "weights": [file_fingerprint(IMAGENET_WEIGHTS), file_fingerprint(AT_OTHERS)],
+        "weights": [file_fingerprint(AT_224), file_fingerprint(AT_OTHERS)],
         "latency": file_fingerprint(run.latency_model),
         "architectures": recipe.architectures,
         "resolutions": recipe.resolutions,
@@ -149,7 +148,7 @@ def imagenet_table_stage(run: RunDirectory, recipe: Recipe, size: Size, display:
     }
 
     def work() -> None:
-        write_bytes(run.accuracy_predictor, IMAGENET_WEIGHTS.read_bytes())
+        write_bytes(run.accuracy_predictor, AT_224.read_bytes())
         space = size.of.space
         tokens = space.sample_unique(recipe.architectures, np.random.default_rng(recipe.seed))
         accuracy, cost = load_labels(run, space).label(tokens)

@@ -75,9 +75,13 @@ def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """
     raw = _read(path).frame
     _need(raw, columns, path)
+    _refuse_empty(raw, path)
+    return raw
+
+
+def _refuse_empty(raw: pd.DataFrame, path: Path) -> None:
     if raw.empty:
         raise PnagError(f"the table {path} has a header but no rows")
-    return raw
 
 
 def _need(raw: pd.DataFrame, columns: Iterable[str], path: Path) -> None:
@@ -113,8 +117,7 @@ def read_rows(
                 f"{high:.15g}; write them without signs between thousands, and all fractions with "
                 "the same sign"
             )
-    if raw.empty:
-        raise PnagError(f"the table {path} has a header but no rows")
+    _refuse_empty(raw, path)
     texts, notes = _texts_of(raw, path, space)
     frame = pd.DataFrame({"arch": texts})
     for name, column in columns.items():

@@ -37,7 +37,6 @@ from pnag.space import SearchSpace
 
 Floats = NDArray[np.float64]
 GAUSSIAN_PROCESS = "GaussianProcess of kernel 2"  # weights mean nothing with another kernel
-IMAGENET_WEIGHTS = Path(__file__).parents[1] / "weights" / "ofa_mbv3_w1.0_imagenet_top1.safetensors"
 
 
 def load_labels(run: RunDirectory, space: SearchSpace) -> Labels:
@@ -278,6 +277,11 @@ def answer(front: Front, space: SearchSpace, budget: float, unit: str = "") -> A
             f"budget {budget:g}{unit} is more than the best architecture costs "
             f"({front.cost[-1]:.4g}{unit}); no larger one is predicted to be better"
         )
+    return answer_at(front, space, index, budget, note)
+
+
+def answer_at(front: Front, space: SearchSpace, index: int, budget: float, note: str) -> Answer:
+    """The architecture at one place of a front, as the answer to a budget."""
     return Answer(
         float(budget),
         space.text(front.tokens[index : index + 1])[0],

@@ -78,18 +78,11 @@ class Known:
             self.tokens[chosen], self.accuracy[chosen], self.costs[chosen], self.source[chosen]
         )
 
-    def and_also(self, *others: Known) -> Known:
-        """All of several, each architecture once; it comes from where it came from first."""
-        all_of = (self, *others)
-        tokens = np.concatenate([one.tokens for one in all_of])
-        _, first = np.unique(tokens, axis=0, return_index=True)
-        first.sort()
-        return Known(
-            tokens[first],
-            np.concatenate([one.accuracy for one in all_of])[first],
-            np.concatenate([one.costs for one in all_of])[first],
-            np.concatenate([one.source for one in all_of])[first],
-        )
+    def and_also(self, other: Known) -> Known:
+        """Both, each architecture once; it comes from where it came from first."""
+        joined = _joined(self, other)
+        _, first = np.unique(joined.tokens, axis=0, return_index=True)
+        return joined.some(np.sort(first))
 
     def best(self, budgets: Floats) -> int | None:
         """Index of the most accurate one within (C,) budgets; None if none is within all."""

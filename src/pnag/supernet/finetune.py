@@ -21,7 +21,7 @@ from pnag.images.parts import PartName
 from pnag.images.resolutions import at_resolution
 from pnag.judging.recalibrate import recalibrate
 from pnag.space import AnyArchitecture
-from pnag.supernet.loop import Step, fit, to_device
+from pnag.supernet.loop import Losses, Step, fit, to_device
 from pnag.supernet.settings import FinetuneSettings
 from pnag.supernet.weights import trained
 
@@ -87,7 +87,7 @@ def finetune(
     network: nn.Module = supernet.subnet(arch)
     with_fast_depthwise(network)
 
-    def train(checkpoint: Path) -> None:
+    def make_losses() -> Losses:
         teacher = None
         if settings.distillation:
             teacher = largest_network(supernet, data, accelerator.device)
@@ -101,22 +101,12 @@ def finetune(
                 loss = loss + settings.distillation * F.cross_entropy(logits, target)
             yield loss
 
-        fit(
-            network,
-            losses,
-            data,
-            settings.fit,
-            seed=seed,
-            accelerator=accelerator,
-            checkpoint=checkpoint,
-            identity=identity,
-            watch=watch,
-            notice=notice,
-        )
+        return losses
 
-    trained(network, folder / f"{identity}.safetensors", identity, accelerator, train)
-    to_device(network, accelerator.device)
-    return network.eval()
+    return _train_or_take(
+        network, make_losses, data, settings, folder,
+        identity=identity, seed=seed, accelerator=accelerator, watch=watch, notice=notice,
+    )  # fmt: skip
 
 
 def finetune_together(
@@ -155,10 +145,35 @@ def finetune_together(
         logits = supernet(at_resolution(images, pixels[number]), chosen[number])
         yield F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
 
+    _train_or_take(
+        supernet, lambda: losses, data, settings, folder,
+        identity=identity, seed=seed, accelerator=accelerator, watch=watch, notice=notice,
+    )  # fmt: skip
+
+
+def _train_or_take(
+    module: nn.Module,
+    make_losses: Callable[[], Losses],
+    data: ImageData,
+    settings: FinetuneSettings,
+    folder: Path,
+    *,
+    identity: str,
+    seed: int,
+    accelerator: Accelerator,
+    watch: Callable[[Step], None],
+    notice: Callable[[str], None],
+) -> nn.Module:
+    """The module, trained in place or with the weights of its file in `folder`, in eval mode.
+
+    Args:
+        make_losses: asked only if it is trained: a teacher takes a while to prepare.
+    """
+
     def train(checkpoint: Path) -> None:
         fit(
-            supernet,
-            losses,
+            module,
+            make_losses(),
             data,
             settings.fit,
             seed=seed,
@@ -169,9 +184,9 @@ def finetune_together(
             notice=notice,
         )
 
-    trained(supernet, folder / f"{identity}.safetensors", identity, accelerator, train)
-    to_device(supernet, accelerator.device)
-    supernet.eval()
+    trained(module, folder / f"{identity}.safetensors", identity, accelerator, train)
+    to_device(module, accelerator.device)
+    return module.eval()
 
 
 def measured_subnet(
