@@ -22,7 +22,12 @@ from pnag.families.supernet import Supernet
 from pnag.images.images import load_images
 from pnag.run.recipe import ImagesRecipe
 from pnag.run.start import Start, find_start
-from pnag.run.suited_resolutions import suited_resolutions, usual_resolutions
+from pnag.run.suited_resolutions import (
+    ENOUGH_STEPS,
+    affordable,
+    suited_resolutions,
+    usual_resolutions,
+)
 
 MODEL = "mobilenetv3_small_100"
 
@@ -132,6 +137,19 @@ def test_resolutions_suit_the_budgets() -> None:
     assert suited_resolutions([1000.0], of, 224, milliseconds) == (224,)
     with pytest.raises(PnagError, match=r"no network of timm/\w+ is within 0\.001"):
         suited_resolutions([0.001, 5.0], of, 224, milliseconds)
+
+
+def test_what_the_minutes_do_not_suffice_for_is_left_out() -> None:
+    def kept(*resolutions: int, limit: int) -> tuple[int, ...]:
+        """Where a step at `limit` pixels takes as long as the minutes allow."""
+        longest = 60 * 20 / ENOUGH_STEPS
+        return affordable(resolutions, 20, lambda pixels: longest * (pixels / limit) ** 2)
+
+    assert kept(64, 80, 96, limit=96) == (64, 80, 96)
+    assert kept(64, 80, 128, 160, limit=112) == (64, 80, 112)  # the nearest that can be had
+    assert kept(64, 80, 128, limit=81) == (64, 80)
+    assert kept(64, 128, limit=50) == (64,)  # something is trained in any case
+    assert kept(72, 90, limit=90) == (72, 90)  # of a user's own ladder
     assert usual_resolutions(32, 224)[-1] == 96 and usual_resolutions(500, 224)[-1] == 224
     assert len(usual_resolutions(500, 224)) <= 6
 

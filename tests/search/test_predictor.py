@@ -56,6 +56,24 @@ def fitted() -> Predictor:
     return fit_predictor(SPACE, rows, interacting_target(rows))
 
 
+def test_a_cost_that_adds_up_at_each_resolution_is_recovered(tmp_path: Path) -> None:
+    """Multiply-adds grow with the pixels, all layers nearly alike: not one sum over all choices."""
+    of = family("ofa-mobilenetv3@128,176,224")
+    space = of.space
+
+    def macs(tokens: Tokens) -> Floats:
+        return count_batch(of, tokens).macs.astype(float)
+
+    rng = np.random.default_rng(0)
+    rows, others = space.sample_unique(2000, rng), space.sample_stretched(1000, rng)
+    predictor = fit_predictor(space, rows, macs(rows), settings=QUICK)
+    error = np.abs(predictor.predict(others) / macs(others) - 1)
+    assert error.mean() < 0.005 and error.max() < 0.03
+    predictor.save(tmp_path / "macs.safetensors")
+    again = Predictor.load(tmp_path / "macs.safetensors", space)
+    assert np.array_equal(again.predict(others), predictor.predict(others))
+
+
 def test_an_additive_cost_is_recovered_also_at_the_extremes() -> None:
     rows = sampled(3000, 1)
     predictor = fit_predictor(SPACE, rows, pair_target(rows), settings=QUICK)

@@ -43,7 +43,9 @@ def measure_device(
 
     Args:
         path: the table's file; a table of the same identity is completed, any other refused.
-        rounds: turns of every block and network; the median over them counts.
+        rounds: turns of every block and network; the median over them counts. Half as many where
+            architectures choose among resolutions: at several times the blocks and networks the
+            model's error is the same (`benchmarks/README.md`).
         resolution: in pixels, where the family's architectures do not choose theirs.
         calibration: how many whole networks to fit to, half of them uniformly sampled, half spread
             from the smallest to the largest. Half as many of each resolution where architectures
@@ -95,6 +97,8 @@ class _Measuring:
         self.progress = progress
         self.saved = time.monotonic()
         self.rounds, self.seed = int(table.identity["rounds"]), int(table.identity["seed"])
+        if family.elastic:
+            self.rounds = -(-self.rounds // 2)
         self.done = self.total = 0
 
     def complete(self, blocks: set[str], missing: dict[str, list[str]]) -> None:

@@ -14,10 +14,12 @@ from pnag.run.display import Display
 from pnag.run.recipe import ImagesRecipe, Recipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.start import Start
-from pnag.run.suited_resolutions import suited_resolutions, usual_resolutions
+from pnag.run.suited_resolutions import affordable, suited_resolutions, usual_resolutions
 from pnag.run.suited_size import Choice, SuitedSize, Timer, suited_size
 from pnag.run.timing import runtime_of
+from pnag.supernet.plan import USUAL_BATCH
 from pnag.supernet.processes import from_main
+from pnag.supernet.step_times import largest_step
 
 
 def size_stage(
@@ -46,7 +48,7 @@ def size_stage(
     )
     if accelerator.is_main_process and not begun:
         if recipe.budgets or start.weights or images.resolutions:
-            _find_size(run, recipe, images, start, cache, display)
+            _find_size(run, recipe, images, start, cache, accelerator, display)
         else:
             run.size_plan.unlink(missing_ok=True)
     raw = from_main(
@@ -54,7 +56,13 @@ def size_stage(
     )
     if raw is None:
         return None
-    size = SuitedSize(**raw | {"families": tuple(raw["families"])})
+    size = SuitedSize(**raw | {name: tuple(raw.get(name, ())) for name in ("families", "too_dear")})
+    if size.too_dear and not begun:
+        pixels = " and ".join(map(str, size.too_dear))
+        display.note(
+            f"[yellow]note:[/yellow] {pixels} pixels suit the budgets, but --minutes "
+            f"{images.minutes:g} are too few to train there (--resolutions takes them nevertheless)"
+        )
     if not begun:
         style = "yellow" if size.beyond or size.busy else "default"
         why = "--budgets" if recipe.budgets else "--start, --resolutions"
@@ -68,6 +76,7 @@ def _find_size(
     images: ImagesRecipe,
     start: Start,
     cache: Path,
+    accelerator: Accelerator,
     display: Display,
 ) -> None:
     runtime = runtime_of(recipe)
@@ -83,6 +92,7 @@ def _find_size(
         "start": start.identity,
         "families": start.families,
         "runtime": runtime.identity(),
+        "minutes": images.minutes if start.weights else None,
     }
 
     def work() -> None:
@@ -95,14 +105,21 @@ def _find_size(
         )
         timer = Timer(runtime, num_classes)
         with display.bar("timing networks of several sizes") as bar:
-            size = _size(recipe, images, start, own, timer)
+            size = _size(recipe, images, start, own, timer, accelerator)
             bar.update(1, 1)
         write_json(run.size_plan, asdict(replace(size, busy=timer.busy)))
 
     run.stage("resolution and width", inputs, [run.size_plan], work, display.reused)
 
 
-def _size(recipe: Recipe, images: ImagesRecipe, start: Start, own: int, timer: Timer) -> SuitedSize:
+def _size(
+    recipe: Recipe,
+    images: ImagesRecipe,
+    start: Start,
+    own: int,
+    timer: Timer,
+    accelerator: Accelerator,
+) -> SuitedSize:
     """Args: own: the images' own resolution."""
     families = tuple(family(name) for name in start.families)
     if images.resolutions:
@@ -120,6 +137,12 @@ def _size(recipe: Recipe, images: ImagesRecipe, start: Start, own: int, timer: T
         found = suited_resolutions(recipe.budgets, of, start.resolution, timer)
     else:
         found = usual_resolutions(own, start.resolution)
-    if len(found) == 1:
-        return SuitedSize(found[0], start.families)
-    return SuitedSize(found[-1], (of.with_resolutions(found).name,))
+
+    def step_seconds(resolution: int) -> float:
+        return largest_step(of, timer.num_classes, resolution, USUAL_BATCH, accelerator)
+
+    kept = affordable(found, images.minutes, step_seconds)
+    too_dear = tuple(pixels for pixels in found if pixels > kept[-1])
+    if len(kept) == 1:
+        return SuitedSize(kept[0], start.families, too_dear=too_dear)
+    return SuitedSize(kept[-1], (of.with_resolutions(kept).name,), too_dear=too_dear)

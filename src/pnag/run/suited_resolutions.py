@@ -7,7 +7,7 @@ that network reaches it: there smaller networks compete.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pnag.errors import PnagError
 from pnag.families.base import Family
@@ -18,6 +18,10 @@ LADDER = (32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 256, 288, 
 # Of a budget: a few calls tell a latency to about a tenth.
 WITHIN, REACHED = 1.05, 0.9
 MOST = 6  # resolutions; each trains a share of the steps
+# That the largest network could take at a resolution in all of a run's minutes. With fewer, what
+# it learns there in its share of them is worth less than what it loses elsewhere
+# (`benchmarks/README.md`).
+ENOUGH_STEPS = 1500
 
 
 def usual_resolutions(own: int, trained_at: int) -> tuple[int, ...]:
@@ -64,6 +68,24 @@ def suited_resolutions(
             "start from a smaller network (--start)"
         )
     return _thinned(found)
+
+
+def affordable(
+    resolutions: Sequence[int], minutes: float, step_seconds: Callable[[int], float]
+) -> tuple[int, ...]:
+    """Resolutions at which a run's minutes suffice for enough steps; the least one in any case.
+
+    Where the greatest one is too dear, the ladder's next below it that is not takes its place.
+
+    Args:
+        resolutions: ascending.
+        step_seconds: of a step of the largest network at a resolution.
+    """
+    least, top = resolutions[0], resolutions[-1]
+    ladder = [top, *(pixels for pixels in reversed(LADDER) if least <= pixels < top)]
+    enough = (p for p in ladder if ENOUGH_STEPS * step_seconds(p) <= 60 * minutes)
+    top = next(enough, least)
+    return tuple(sorted({top, *(pixels for pixels in resolutions if pixels < top)}))
 
 
 def _thinned(ladder: Sequence[int]) -> tuple[int, ...]:

@@ -39,12 +39,14 @@ class SuitedSize:
         beyond: the time of the largest network of all, in ms, if it is far from the greatest
             budget; else None.
         busy: what was wrong with the machine while networks were timed; empty if nothing was.
+        too_dear: resolutions that suit the budgets and need more minutes to train at.
     """
 
     resolution: int
     families: tuple[str, ...]
     beyond: float | None = None
     busy: str = ""
+    too_dear: tuple[int, ...] = ()
 
     @property
     def told(self) -> str:

@@ -3,6 +3,10 @@
 A ridge regression takes the additive part: one-hot choices, pairs of choices made for the same
 layer, and functions of additive *sums* such as multiply-adds. A small ensemble of networks fits
 what the ridge leaves; its members' disagreement tells where the prediction is a guess.
+
+Where architectures choose a resolution, each resolution has a scale that all is multiplied by: a
+cost adds up over layers at one resolution, and from one to the next it grows by nearly the same
+factor for all layers (mean error on the Note 10's tables 0.07 %, without it 1.5 %).
 """
 
 from __future__ import annotations
@@ -111,8 +115,10 @@ class Predictor(nn.Module):
 
     Attributes:
         name, measure: what it predicts and in which unit; kept in the file, empty if not set.
+        scales: (R,) of the space's resolutions, if it has some.
     """
 
+    scales: Tensor
     sums: Tensor
     ceiling: Tensor
     slack: Tensor
@@ -131,6 +137,8 @@ class Predictor(nn.Module):
         additive = additive_features(space, space.sample(1, np.random.default_rng(0))).shape[1]
         linear = additive + 4 * sums
         inputs = space.num_features + 4 * sums
+        if space.resolutions:
+            self.register_buffer("scales", torch.ones(len(space.resolutions), dtype=torch.float64))
         self.register_buffer("sums", torch.zeros(sums, additive))
         # Knots (value of the first sum, target) of the best that is believed possible, and by how
         # much at most a prediction may exceed it. Without knots there is no ceiling.
@@ -178,12 +186,20 @@ class Predictor(nn.Module):
             inputs = self.inputs(tokens[start : start + 8192])
             residual = self.members(inputs[:, self.mlp_columns]).double() * self.unit.double()
             base = (inputs @ self.ridge).double() + self.offset.double()
-            mean = base + residual.mean(0)
-            means.append(self._below_ceiling(mean, tokens[start : start + 8192]).numpy())
-            spreads.append(residual.std(0).numpy())
+            mean = self._below_ceiling(base + residual.mean(0), tokens[start : start + 8192])
+            scales = self.scale_of(tokens[start : start + 8192])
+            means.append(mean.numpy() * scales)
+            spreads.append(residual.std(0).numpy() * scales)
         if not means:
             return np.zeros(0), np.zeros(0)
         return np.concatenate(means), np.concatenate(spreads)
+
+    def scale_of(self, tokens: Tokens) -> Floats | float:
+        """(N,) scales of the architectures' resolutions; 1 in a space without any."""
+        if not self.space.resolutions:
+            return 1.0
+        scales: Floats = self.scales.numpy()[self.space.resolution_ids(tokens)]
+        return scales
 
     def _below_ceiling(self, mean: Tensor, tokens: Tokens) -> Tensor:
         if not len(self.ceiling):
@@ -287,6 +303,11 @@ def fit_predictor(
         predictor = Predictor(space, count, settings.members, settings.hidden)
         if sums is not None:
             predictor.sums.copy_(torch.from_numpy(sums))
+        if space.resolutions:
+            predictor.scales.copy_(
+                torch.from_numpy(_mean_of_each_resolution(space, tokens, targets))
+            )
+            targets = targets / predictor.scale_of(tokens)
         raw = predictor.inputs(tokens)
         predictor.center.copy_(raw.mean(0))
         predictor.scale.copy_(raw.std(0) + 0.01)
@@ -306,6 +327,18 @@ def fit_predictor(
             progress,
         )
     return predictor.eval()
+
+
+def _mean_of_each_resolution(space: SearchSpace, tokens: Tokens, targets: Floats) -> Floats:
+    """(R,) mean targets, as shares of the mean of all; 1 for a resolution that no row has.
+
+    All are 1 where some mean is not positive: such targets are no costs.
+    """
+    places, known = space.resolution_ids(tokens), len(space.resolutions)
+    counts = np.bincount(places, minlength=known)
+    totals = np.bincount(places, weights=targets, minlength=known)
+    means: Floats = np.where(counts, totals / np.maximum(counts, 1), targets.mean())
+    return means / targets.mean() if means.min() > 0 else np.ones(known)
 
 
 def _ridge(inputs: Floats, targets: Floats, trust: Floats) -> tuple[Floats, float]:

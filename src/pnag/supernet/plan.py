@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -12,34 +10,25 @@ from typing import TypeVar
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from torch import Tensor
 
 from pnag.errors import PnagError
 from pnag.families.base import Family
-from pnag.families.depthwise import with_fast_depthwise
-from pnag.images.batches import steps_per_epoch, train_batches
-from pnag.images.feed import Pixels
+from pnag.images.batches import steps_per_epoch
 from pnag.images.images import ImageData
-from pnag.images.resolutions import (
-    at_resolution,
-    first_step_at,
-    resolution_of_step,
-    step_shares,
-)
 from pnag.judging.subnets import Settings, make_evaluator
 from pnag.supernet.loop import (
-    Losses,
-    add_gradients,
     check_parts,
-    make_scaler,
     to_device,
-    train_all_layers,
 )
-from pnag.supernet.phases import PHASES
 from pnag.supernet.precision import MIXED, judging_precision
 from pnag.supernet.settings import FinetuneSettings, FitSettings, Precision, SupernetSettings
-from pnag.supernet.supernet_training import LONG, phase_losses
+from pnag.supernet.step_times import (
+    TURNS,
+    finetune_step,
+    if_memory_suffices,
+    mean_seconds,
+    supernet_step,
+)
 
 ENOUGH_EPOCHS = 40  # to prefer a wider supernet
 EPOCHS = (6, 200)  # least and most of the supernet
@@ -61,7 +50,6 @@ LEAST_STEPS = 8  # an epoch
 USUAL_BATCH = 64
 # On a GPU: the most images that one works on at a time, and steps that an epoch should keep.
 GPU_BATCH, GPU_STEPS = 1024, 50
-TURNS = 4  # of what is timed
 
 Fit = TypeVar("Fit", bound=FitSettings)
 
@@ -228,8 +216,8 @@ def _largest_batch(
     """
     while True:
         fit = with_batch(settings.fit, batch)
-        step = _if_memory_suffices(
-            partial(_supernet_step, data, replace(settings, fit=fit), family, accelerator)
+        step = if_memory_suffices(
+            partial(supernet_step, data, replace(settings, fit=fit), family, accelerator)
         )
         if step is not None or settings.fit.batch_size or batch < 2 * USUAL_BATCH:
             return fit, step
@@ -261,7 +249,7 @@ def plan_collecting(
     if device.type == "cuda":  # as in `train_all_layers`
         evaluator.correct(space.encode(family.covering()))
     tokens = space.sample(TURNS, np.random.default_rng(0))
-    each = _seconds(lambda turn: evaluator.accuracies(tokens[turn : turn + 1]), device)
+    each = mean_seconds(lambda turn: evaluator.accuracies(tokens[turn : turn + 1]), device)
     affordable = share_of("collecting", adapting) * minutes * 60 / each
     least = ADAPTING_LEAST if adapting else ARCHITECTURES[0]
     collected = architectures or int(np.clip(affordable, least, ARCHITECTURES[1]))
@@ -292,7 +280,7 @@ def plan_finetuning(
         PnagError: if the memory does not suffice.
     """
     check_parts(settings.fit, accelerator)
-    step = _if_memory_suffices(lambda: _finetune_step(data, settings, family, accelerator))
+    step = if_memory_suffices(lambda: finetune_step(data, settings, family, accelerator))
     if step is None:
         raise _too_little_memory("fine-tuning", "finetune", settings.fit)
     epoch = step * steps_per_epoch(data, settings.fit.batch_size)
@@ -305,117 +293,9 @@ def plan_finetuning(
     return FinetuningPlan(tuning, round(networks * tuning * epoch / 60, 2), together)
 
 
-def _if_memory_suffices(work: Callable[[], float]) -> float | None:
-    try:
-        return work()
-    except RuntimeError as error:
-        if not should_reduce_batch_size(error):
-            raise
-    clear_device_cache(garbage_collection=True)  # of what the attempt held
-    return None
-
-
 def _too_little_memory(what: str, section: str, fit: FitSettings) -> PnagError:
     return PnagError(
         f"the memory does not suffice for {what} at {section}.fit.batch_size {fit.batch_size} in "
         f"{section}.fit.accumulate {fit.accumulate} part(s); raise accumulate or lower batch_size "
         "in a --recipe"
     )
-
-
-def _supernet_step(
-    data: ImageData, settings: SupernetSettings, family: Family, accelerator: Accelerator
-) -> float:
-    """Seconds of a step, averaged over the phases by their epochs."""
-    model = family.supernet(len(data.classes))
-    to_device(model, accelerator.device)
-    model.train()
-    pixels = Pixels(data.train, accelerator.device)  # they take memory while it trains, too
-    images, labels = _batch(data, settings.fit, pixels, accelerator)
-    if accelerator.device.type == "cuda":
-        train_all_layers(model, images, accelerator)
-    phases = PHASES[settings.method]
-    teacher = copy.deepcopy(model).eval().requires_grad_(False) if len(phases) > 1 else None
-    costs: list[float] = []
-    for number, phase in enumerate(phases):
-        if phase.epochs < LONG:
-            costs.append(costs[-1])  # it draws as the one before, or a little less
-            continue
-        losses = phase_losses(model, phase, settings, teacher if number else None, seed=0)
-        drawn = family.space.resolutions
-        costs.append(_step_seconds(losses, images, labels, settings.fit, accelerator, drawn))
-        model.zero_grad()
-    return float(np.dot([phase.epochs for phase in phases], costs))
-
-
-def _finetune_step(
-    data: ImageData, settings: FinetuneSettings, family: Family, accelerator: Accelerator
-) -> float:
-    """Seconds of a step with a random subnet, at the resolutions that are drawn for steps."""
-    supernet = family.supernet(len(data.classes))
-    to_device(supernet, accelerator.device)
-    arch = family.sample(1, np.random.default_rng(0))[0]
-    network = supernet.subnet(arch).train()
-    with_fast_depthwise(network)
-    pixels = Pixels(data.train, accelerator.device)
-    images, labels = _batch(data, settings.fit, pixels, accelerator)
-    drawn = family.space.resolutions
-
-    def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
-        images = at_resolution(images, resolution_of_step(drawn, 0, step))
-        yield torch.nn.functional.cross_entropy(network(images), labels)
-
-    return _step_seconds(losses, images, labels, settings.fit, accelerator, drawn)
-
-
-def _step_seconds(
-    losses: Losses,
-    images: Tensor,
-    labels: Tensor,
-    fit: FitSettings,
-    accelerator: Accelerator,
-    resolutions: Sequence[int] = (),
-) -> float:
-    """Seconds of a step, on average over the resolutions that are drawn for steps."""
-    scaler = make_scaler(accelerator)
-
-    def step(number: int) -> None:
-        add_gradients(losses, images, labels, number, fit.accumulate, accelerator, scaler)
-
-    if not resolutions:
-        return _seconds(step, accelerator.device)
-    # One step at each, after one that warms up: at the largest it takes many times as long.
-    numbers = [first_step_at(each, resolutions) for each in resolutions]
-    step(numbers[-1])
-    each = [_timed(step, number, accelerator.device) for number in numbers]
-    return float(np.dot(step_shares(resolutions), each))
-
-
-def _batch(
-    data: ImageData, fit: FitSettings, pixels: Pixels, accelerator: Accelerator
-) -> tuple[Tensor, Tensor]:
-    return next(
-        train_batches(
-            data,
-            fit.batch_size,
-            epoch=0,
-            seed=0,
-            rank=accelerator.process_index,
-            world_size=accelerator.num_processes,
-            pixels=pixels,
-            augment=fit.augment,
-        )
-    )
-
-
-def _seconds(work: Callable[[int], object], device: torch.device) -> float:
-    """Mean of all turns but the first, which warms up."""
-    return float(np.mean([_timed(work, turn, device) for turn in range(TURNS)][1:]))
-
-
-def _timed(work: Callable[[int], object], turn: int, device: torch.device) -> float:
-    started = time.perf_counter()
-    work(turn)
-    if device.type == "cuda":  # it is timed only when asked for a result
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started

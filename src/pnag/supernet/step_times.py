@@ -1,0 +1,168 @@
+"""How long the steps of a training take on this machine: some are done, and forgotten."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from torch import Tensor
+
+from pnag.families.base import Family
+from pnag.families.depthwise import with_fast_depthwise
+from pnag.images.batches import train_batches
+from pnag.images.feed import Pixels
+from pnag.images.images import ImageData
+from pnag.images.resolutions import (
+    at_resolution,
+    first_step_at,
+    resolution_of_step,
+    step_shares,
+)
+from pnag.supernet.loop import (
+    Losses,
+    add_gradients,
+    make_scaler,
+    to_device,
+    train_all_layers,
+)
+from pnag.supernet.phases import PHASES
+from pnag.supernet.settings import FinetuneSettings, FitSettings, SupernetSettings
+from pnag.supernet.supernet_training import LONG, phase_losses
+
+TURNS = 4  # of what is timed
+
+
+def if_memory_suffices(work: Callable[[], float]) -> float | None:
+    """What `work` returns; None where the memory does not suffice."""
+    try:
+        return work()
+    except RuntimeError as error:
+        if not should_reduce_batch_size(error):
+            raise
+    clear_device_cache(garbage_collection=True)  # of what the attempt held
+    return None
+
+
+def supernet_step(
+    data: ImageData, settings: SupernetSettings, family: Family, accelerator: Accelerator
+) -> float:
+    """Seconds of a step, averaged over the phases by their epochs."""
+    model = family.supernet(len(data.classes))
+    to_device(model, accelerator.device)
+    model.train()
+    pixels = Pixels(data.train, accelerator.device)  # they take memory while it trains, too
+    images, labels = _batch(data, settings.fit, pixels, accelerator)
+    if accelerator.device.type == "cuda":
+        train_all_layers(model, images, accelerator)
+    phases = PHASES[settings.method]
+    teacher = copy.deepcopy(model).eval().requires_grad_(False) if len(phases) > 1 else None
+    costs: list[float] = []
+    for number, phase in enumerate(phases):
+        if phase.epochs < LONG:
+            costs.append(costs[-1])  # it draws as the one before, or a little less
+            continue
+        losses = phase_losses(model, phase, settings, teacher if number else None, seed=0)
+        drawn = family.space.resolutions
+        costs.append(_step_seconds(losses, images, labels, settings.fit, accelerator, drawn))
+        model.zero_grad()
+    return float(np.dot([phase.epochs for phase in phases], costs))
+
+
+def largest_step(
+    of: Family, num_classes: int, resolution: int, batch_size: int, accelerator: Accelerator
+) -> float:
+    """Seconds of a step with the largest network at a resolution; needs no images."""
+    supernet = of.supernet(num_classes)
+    to_device(supernet, accelerator.device)
+    supernet.train()
+    shape = batch_size, 3, resolution, resolution
+    images = torch.zeros(shape, device=accelerator.device).to(memory_format=torch.channels_last)
+    labels = torch.zeros(batch_size, dtype=torch.int64, device=accelerator.device)
+    scaler = make_scaler(accelerator)
+
+    def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
+        yield torch.nn.functional.cross_entropy(supernet(images), labels)
+
+    def step(number: int) -> None:
+        add_gradients(losses, images, labels, number, 1, accelerator, scaler)
+
+    step(0)  # warms up
+    return _timed(step, 1, accelerator.device)
+
+
+def finetune_step(
+    data: ImageData, settings: FinetuneSettings, family: Family, accelerator: Accelerator
+) -> float:
+    """Seconds of a step with a random subnet, at the resolutions that are drawn for steps."""
+    supernet = family.supernet(len(data.classes))
+    to_device(supernet, accelerator.device)
+    arch = family.sample(1, np.random.default_rng(0))[0]
+    network = supernet.subnet(arch).train()
+    with_fast_depthwise(network)
+    pixels = Pixels(data.train, accelerator.device)
+    images, labels = _batch(data, settings.fit, pixels, accelerator)
+    drawn = family.space.resolutions
+
+    def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
+        images = at_resolution(images, resolution_of_step(drawn, 0, step))
+        yield torch.nn.functional.cross_entropy(network(images), labels)
+
+    return _step_seconds(losses, images, labels, settings.fit, accelerator, drawn)
+
+
+def _step_seconds(
+    losses: Losses,
+    images: Tensor,
+    labels: Tensor,
+    fit: FitSettings,
+    accelerator: Accelerator,
+    resolutions: Sequence[int] = (),
+) -> float:
+    """Seconds of a step, on average over the resolutions that are drawn for steps."""
+    scaler = make_scaler(accelerator)
+
+    def step(number: int) -> None:
+        add_gradients(losses, images, labels, number, fit.accumulate, accelerator, scaler)
+
+    if not resolutions:
+        return mean_seconds(step, accelerator.device)
+    # One step at each, after one that warms up: at the largest it takes many times as long.
+    numbers = [first_step_at(each, resolutions) for each in resolutions]
+    step(numbers[-1])
+    each = [_timed(step, number, accelerator.device) for number in numbers]
+    return float(np.dot(step_shares(resolutions), each))
+
+
+def _batch(
+    data: ImageData, fit: FitSettings, pixels: Pixels, accelerator: Accelerator
+) -> tuple[Tensor, Tensor]:
+    return next(
+        train_batches(
+            data,
+            fit.batch_size,
+            epoch=0,
+            seed=0,
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+            pixels=pixels,
+            augment=fit.augment,
+        )
+    )
+
+
+def mean_seconds(work: Callable[[int], object], device: torch.device) -> float:
+    """Mean of all turns but the first, which warms up."""
+    return float(np.mean([_timed(work, turn, device) for turn in range(TURNS)][1:]))
+
+
+def _timed(work: Callable[[int], object], turn: int, device: torch.device) -> float:
+    started = time.perf_counter()
+    work(turn)
+    if device.type == "cuda":  # it is timed only when asked for a result
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
