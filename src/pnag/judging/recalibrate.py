@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from pnag.images.batches import eval_batches
 from pnag.images.images import ImageData
 from pnag.judging.judged_layers import Moments
+from pnag.kept_memory import kept_memory
 
 IMAGES = 512
 TILE = 16  # images that are worked on at a time; the maps between blocks are kept of all
 
 
 @torch.no_grad()
+@kept_memory()
 def recalibrate(
     network: nn.Module,
     data: ImageData,

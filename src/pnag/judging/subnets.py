@@ -26,6 +26,7 @@ from pnag.images.images import ImageData
 from pnag.images.resolutions import at_resolution
 from pnag.images.splits import subset
 from pnag.judging.judged_layers import Head, JudgedLayer, Norm, Statistics, Stem
+from pnag.kept_memory import kept_memory
 from pnag.space import AnyArchitecture, BaseArchitecture, SearchSpace, Tokens
 from pnag.supernet.settings import Precision
 
@@ -145,6 +146,7 @@ class SubnetEvaluator:
         if self.images * self._calibration.bytes_per_image <= self._memory:
             self._kept = {chunk: self._load(chunk) for chunk in self.chunks}
 
+    @kept_memory()
     def correct(self, tokens: Tokens) -> NDArray[np.int64]:
         """(M,) of `images`, how many each architecture classifies correctly.
 

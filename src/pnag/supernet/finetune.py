@@ -20,6 +20,7 @@ from pnag.images.images import ImageData
 from pnag.images.parts import PartName
 from pnag.images.resolutions import at_resolution
 from pnag.judging.recalibrate import recalibrate
+from pnag.kept_memory import kept_memory
 from pnag.space import AnyArchitecture
 from pnag.supernet.loop import Losses, Step, fit, to_device
 from pnag.supernet.settings import FinetuneSettings
@@ -215,6 +216,7 @@ def largest_network(supernet: ElasticNetwork, data: ImageData, device: torch.dev
 
 
 @torch.no_grad()
+@kept_memory()
 def judge(network: nn.Module, data: ImageData, part: PartName, device: torch.device) -> Judged:
     """Top-1 and top-5 of a network on all images of a part."""
     most = min(5, len(data.classes))

@@ -31,6 +31,7 @@ from pnag.families.elastic_network import ElasticNetwork
 from pnag.images.batches import steps_per_epoch, train_batches
 from pnag.images.feed import Pixels
 from pnag.images.images import ImageData
+from pnag.kept_memory import kept_memory
 from pnag.supernet.checkpoint import State, load_state, save_state
 from pnag.supernet.late_losses import LateLosses
 from pnag.supernet.processes import average_gradients, check_same_weights, others_alive
@@ -58,6 +59,7 @@ class Step:
     ends_epoch: bool
 
 
+@kept_memory()
 def fit(
     model: nn.Module,
     losses: Losses,

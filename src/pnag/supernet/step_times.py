@@ -23,6 +23,7 @@ from pnag.images.resolutions import (
     resolution_of_step,
     step_shares,
 )
+from pnag.kept_memory import kept_memory
 from pnag.supernet.loop import (
     Losses,
     add_gradients,
@@ -48,6 +49,7 @@ def if_memory_suffices(work: Callable[[], float]) -> float | None:
     return None
 
 
+@kept_memory()
 def supernet_step(
     data: ImageData, settings: SupernetSettings, family: Family, accelerator: Accelerator
 ) -> float:
@@ -73,6 +75,7 @@ def supernet_step(
     return float(np.dot([phase.epochs for phase in phases], costs))
 
 
+@kept_memory()
 def largest_step(
     of: Family, num_classes: int, resolution: int, batch_size: int, accelerator: Accelerator
 ) -> float:
@@ -95,6 +98,7 @@ def largest_step(
     return _timed(step, 1, accelerator.device)
 
 
+@kept_memory()
 def finetune_step(
     data: ImageData, settings: FinetuneSettings, family: Family, accelerator: Accelerator
 ) -> float:
