@@ -23,8 +23,8 @@ from stopped_runs import with_a_full_disk
 
 import pnag
 import pnag.__main__
+from pnag.commands.bodies.run import default_out
 from pnag.commands.main import mistakes_are_messages
-from pnag.commands.run import default_out
 from pnag.errors import PnagError
 from pnag.families import count_batch, family
 from pnag.run.recipe import Recipe, save_recipe
@@ -306,7 +306,7 @@ def test_runs_whose_directory_is_not_given_do_not_replace_each_other(
         save_recipe(recipe, out / "recipe.yaml")
         raise PnagError("enough")
 
-    monkeypatch.setattr("pnag.run.run.run_pipeline", run_pipeline)
+    monkeypatch.setattr("pnag.commands.bodies.run.run_pipeline", run_pipeline)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "imgs").mkdir()  # one that is not there is refused at once
     a = ["run", "--table", "a/table.csv", "--accuracy", "top1", "--cost", "ms"]

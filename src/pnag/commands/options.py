@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -151,6 +152,15 @@ def asked_batch(to: str, batch: int | None, *, dynamic: bool) -> int:
             f"{to} plans its memory for one number of images: give it with --batch, or take {can}"
         )
     return ANY_BATCH
+
+
+def only_given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A command's options by their names, without those that were not given.
+
+    Args:
+        options: `locals()` of the command, before it has variables of its own.
+    """
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def look_for(images: str | None) -> None:
