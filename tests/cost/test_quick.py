@@ -91,7 +91,7 @@ def test_measure_quickly_writes_a_device(tmp_path: Path, monkeypatch: pytest.Mon
             took = float(truth.predict(SPACE.encode([network]))[0])
             return lambda: lambda runs: [took] * runs
 
-    monkeypatch.setattr("pnag.cost.runtimes.make_runtime", lambda *_: Stub())
+    monkeypatch.setattr("pnag.commands.bodies.quick.make_runtime", lambda *_: Stub())
     monkeypatch.setattr(type(FAMILY), "build", lambda self, arch, *_: SPACE.text(
         SPACE.encode([str(arch)]))[0])  # fmt: skip
     out = tmp_path / "quick.csv"

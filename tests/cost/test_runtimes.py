@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
+from pnag.commands.bodies.measure import table_paths
 from pnag.commands.main import app
-from pnag.commands.measure import table_paths
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.measure import measure_device
 from pnag.cost.runtimes import RUNTIMES, make_runtime, make_runtimes
@@ -222,7 +222,7 @@ def test_measure_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def made_up(names: str, threads: int, adb: None) -> dict[str, MadeUp]:
         return {name: MadeUp(threads) for name in names.split(",")}
 
-    monkeypatch.setattr("pnag.cost.runtimes.make_runtimes", made_up)
+    monkeypatch.setattr("pnag.commands.bodies.measure.make_runtimes", made_up)
     options = [f"--{name.replace('_', '-')}={value}" for name, value in SIZE.items()]
     arguments = ["measure", f"--out={tmp_path / 'tables'}", "--runtime=torch,onnxruntime"]
     done = CliRunner().invoke(app, [*arguments, *options, "--json"])

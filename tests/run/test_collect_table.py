@@ -14,7 +14,7 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from pnag import Supernet
-from pnag.commands.bodies.collect import collect_table, judged_on
+from pnag.commands.bodies.collect import Asked, collect_table, judged_on
 from pnag.cost.block_csv import write_block_csv
 from pnag.cost.latency_model import LatencyModel
 from pnag.errors import PnagError
@@ -84,7 +84,7 @@ def collected(supernet: Path, out: Path, cache: Path, **options: Any) -> tuple[p
         "costs": [], "precision": None, "shared": None, "max_megapixels": None,
     }  # fmt: skip
     settings |= options
-    collect_table(supernet, out=out, cache=cache, display=Display(console), **settings)
+    collect_table(Asked(supernet, out=out, cache=cache, **settings), Display(console))
     return pd.read_csv(out), console.export_text()
 
 

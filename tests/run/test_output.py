@@ -175,7 +175,7 @@ def test_lines_of_a_log_are_whole() -> None:
 @pytest.mark.parametrize(
     ("command", "where"),
     [
-        (["measure", "--out", "t.json"], "pnag.cost.measure.measure_device"),
+        (["measure", "--out", "t.json"], "pnag.commands.bodies.measure.measure_device"),
         (["run", "--out", "run"], "pnag.run.stages.measure_device"),
         (["zoo", "measure"], "pnag.deploy.zoo.measure.measure_zoo"),
     ],

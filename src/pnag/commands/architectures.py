@@ -14,60 +14,71 @@ from pnag.commands.options import (
     Classes,
     DynamicBatch,
     FamilyName,
+    FinishedRun,
     Json,
     MaxMegapixels,
+    NumClasses,
     Resolution,
     Seed,
     SizedWidthMult,
     asked_batch,
     finite,
     look_for,
+    only_given,
     parse_budget,
     parse_named_budgets,
 )
 from pnag.consoles import make_console
 from pnag.errors import PnagError
 
+Budgets = Annotated[
+    list[str],
+    typer.Option(
+        metavar="[NAME=]NUMBER",
+        help="Milliseconds, or the unit of the run's own cost. Again for each further cost: "
+        "params=6M, macs=300M, memory=2MB (activations), a column of --cost, or NAME=MS with "
+        "--device NAME=FILE.",
+    ),
+]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]FILE",
+        help="Another device to generate for: a table of `pnag measure`, of operators "
+        "or blocks; or params, macs or memory. With NAME= a further cost.",
+    ),
+]
+TableWidthMult = Annotated[
+    float | None,
+    typer.Option(min=0.1, callback=finite, help="Of a --table run's networks. [default: 1]"),
+]
+TableResolution = Annotated[
+    int | None, typer.Option(min=32, help="Of a --table run's networks. [default: 224]")
+]
+TableNumClasses = Annotated[
+    int | None, typer.Option(min=1, help="Of a --table run's networks. [default: 1000]")
+]
+Greedy = Annotated[
+    bool, typer.Option(help="The generator's single most likely architecture instead.")
+]
+Thorough = Annotated[
+    bool,
+    typer.Option(
+        help="Search for half a minute, where the generator's draws, the run's table and a "
+        "short search answer several budgets at once."
+    ),
+]
+
 
 def generate(
-    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
-    budget: Annotated[
-        list[str],
-        typer.Option(
-            metavar="[NAME=]NUMBER",
-            help="Milliseconds, or the unit of the run's own cost. Again for each further cost: "
-            "params=6M, macs=300M, memory=2MB (activations), a column of --cost, or NAME=MS with "
-            "--device NAME=FILE.",
-        ),
-    ],
-    device: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[NAME=]FILE",
-            help="Another device to generate for: a table of `pnag measure`, of operators "
-            "or blocks; or params, macs or memory. With NAME= a further cost.",
-        ),
-    ] = None,
-    width_mult: Annotated[
-        float | None,
-        typer.Option(min=0.1, callback=finite, help="Of a --table run's networks. [default: 1]"),
-    ] = None,
-    resolution: Annotated[
-        int | None, typer.Option(min=32, help="Of a --table run's networks. [default: 224]")
-    ] = None,
-    num_classes: Annotated[
-        int | None, typer.Option(min=1, help="Of a --table run's networks. [default: 1000]")
-    ] = None,
-    greedy: Annotated[
-        bool, typer.Option(help="The generator's single most likely architecture instead.")
-    ] = False,
-    thorough: Annotated[
-        bool,
-        typer.Option(
-            help="Search for half a minute, where the generator's draws, the run's table and a "
-            "short search answer several budgets at once."
-        ),
-    ] = False,
+    run_directory: FinishedRun,
+    budget: Budgets,
+    device: Devices = None,
+    width_mult: TableWidthMult = None,
+    resolution: TableResolution = None,
+    num_classes: TableNumClasses = None,
+    greedy: Greedy = False,
+    thorough: Thorough = False,
     as_json: Json = False,
 ) -> None:
     """The best network for any other budget, from a finished run, at once.
@@ -84,8 +95,9 @@ def generate(
     from pnag.run.amounts import amount
     from pnag.run.display import Display
 
-    given = {"width_mult": width_mult, "resolution": resolution, "num_classes": num_classes}
-    size = {name: value for name, value in given.items() if value is not None}
+    size = only_given(
+        {"width_mult": width_mult, "resolution": resolution, "num_classes": num_classes}
+    )
     result = generate_for(
         run_directory,
         parse_named_budgets(budget),
@@ -96,8 +108,7 @@ def generate(
         display=Display(make_console(stderr=as_json)),
     )
     if as_json:
-        values = result.as_json()
-        typer.echo(json.dumps(values))
+        typer.echo(json.dumps(result.as_json()))
         return
     console = make_console(soft_wrap=True)
     console.print(f"[bold]{escape(result.arch)}[/bold]", highlight=False)
@@ -127,7 +138,7 @@ def count(
     family: FamilyName = None,
     width_mult: SizedWidthMult = None,
     resolution: Resolution = 224,
-    num_classes: Annotated[int, typer.Option(min=1, help="Classes.")] = 1000,
+    num_classes: NumClasses = 1000,
     as_json: Json = False,
 ) -> None:
     """Parameters, multiply-adds and peak memory of an architecture, without building it."""
@@ -152,54 +163,62 @@ def count(
     typer.echo(f"memory     {counts.memory:>13,}  (bytes of activations at the peak, one image)")
 
 
+What = Annotated[
+    str,
+    typer.Argument(
+        metavar="ARCH_OR_RUN",
+        help="Text form d:k:e, the JSON of its ks, e and d, or a file with either; or the "
+        "directory of a finished run.",
+    ),
+]
+To = Annotated[str, typer.Option(help="Format: onnx, openvino, executorch, torchscript or timm.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="File; of a RUN a folder. [default: pnag.SUFFIX; RUN/exports]"),
+]
+OneBudget = Annotated[
+    str | None, typer.Option(help="Of a RUN only the best answer within this cost.")
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SUPERNET",
+        help="Take them from this supernet: a run's supernet.safetensors, a checkpoint, or "
+        "`published`.",
+    ),
+]
+ImagesToMeasureOn = Annotated[
+    str | None,
+    typer.Option(
+        help="Measure the batch norms of a subnet of --weights on these, as `pnag run "
+        "--images` names them; calibrates --int8."
+    ),
+]
+Int8 = Annotated[bool, typer.Option("--int8", help="8-bit weights and activations (openvino).")]
+OwnWidthMult = Annotated[
+    float | None,
+    typer.Option(min=0.1, callback=finite, help="Width multiplier. [default: 1]"),
+]
+OwnResolution = Annotated[
+    int | None, typer.Option(min=32, help="Height and width of the images. [default: 224]")
+]
+OwnNumClasses = Annotated[int | None, typer.Option(min=1, help="Classes. [default: 1000]")]
+
+
 def export(
-    what: Annotated[
-        str,
-        typer.Argument(
-            metavar="ARCH_OR_RUN",
-            help="Text form d:k:e, the JSON of its ks, e and d, or a file with either; or the "
-            "directory of a finished run.",
-        ),
-    ],
-    to: Annotated[
-        str, typer.Option(help="Format: onnx, openvino, executorch, torchscript or timm.")
-    ] = "onnx",
-    out: Annotated[
-        Path | None,
-        typer.Option(help="File; of a RUN a folder. [default: pnag.SUFFIX; RUN/exports]"),
-    ] = None,
-    budget: Annotated[
-        str | None, typer.Option(help="Of a RUN only the best answer within this cost.")
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SUPERNET",
-            help="Take them from this supernet: a run's supernet.safetensors, a checkpoint, or "
-            "`published`.",
-        ),
-    ] = None,
-    images: Annotated[
-        str | None,
-        typer.Option(
-            help="Measure the batch norms of a subnet of --weights on these, as `pnag run "
-            "--images` names them; calibrates --int8."
-        ),
-    ] = None,
+    what: What,
+    to: To = "onnx",
+    out: Out = None,
+    budget: OneBudget = None,
+    weights: Weights = None,
+    images: ImagesToMeasureOn = None,
     classes: Classes = None,
     max_megapixels: MaxMegapixels = None,
-    int8: Annotated[
-        bool, typer.Option("--int8", help="8-bit weights and activations (openvino).")
-    ] = False,
+    int8: Int8 = False,
     family: FamilyName = None,
-    width_mult: Annotated[
-        float | None,
-        typer.Option(min=0.1, callback=finite, help="Width multiplier. [default: 1]"),
-    ] = None,
-    resolution: Annotated[
-        int | None, typer.Option(min=32, help="Height and width of the images. [default: 224]")
-    ] = None,
-    num_classes: Annotated[int | None, typer.Option(min=1, help="Classes. [default: 1000]")] = None,
+    width_mult: OwnWidthMult = None,
+    resolution: OwnResolution = None,
+    num_classes: OwnNumClasses = None,
     batch: Batch = None,
     dynamic_batch: DynamicBatch = False,
     seed: Seed = None,

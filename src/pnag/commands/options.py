@@ -155,10 +155,10 @@ def asked_batch(to: str, batch: int | None, *, dynamic: bool) -> int:
 
 
 def only_given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A command's options by their names, without those that were not given.
+    """Options by their names, without those that were not given.
 
     Args:
-        options: `locals()` of the command, before it has variables of its own.
+        options: some, or all as `locals()` has them before a command has variables of its own.
     """
     return {name: value for name, value in options.items() if value is not None}
 
@@ -175,6 +175,7 @@ def look_for(images: str | None) -> None:
         there(images)
 
 
+FinishedRun = Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of tables.")]
 RayAddress = Annotated[
     str | None,
@@ -338,3 +339,4 @@ SizedWidthMult = Annotated[
     ),
 ]
 Resolution = Annotated[int, typer.Option(min=32, help="Height and width of the images.")]
+NumClasses = Annotated[int, typer.Option(min=1, help="Classes.")]

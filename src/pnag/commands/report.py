@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from pnag.commands.options import Json
+from pnag.commands.options import FinishedRun, Json
 from pnag.consoles import make_console
 
 
 def report(
-    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+    run_directory: FinishedRun,
     figures: Annotated[
         Path | None,
         typer.Option(help="Also write each figure as SVG and PNG into this folder, for papers."),

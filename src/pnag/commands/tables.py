@@ -25,48 +25,58 @@ from pnag.commands.options import (
 )
 from pnag.consoles import make_console
 
+Supernet = Annotated[
+    Path, typer.Option(help="Weights: a run's supernet.safetensors, or a published checkpoint.")
+]
+ImagesAsInRun = Annotated[str, typer.Option(help="As in `pnag run`.")]
+Rows = Annotated[Path, typer.Option(help="A .csv that rows are added to; a rerun goes on.")]
+Costs = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=FILE",
+        help="Add a column NAME to the .parquet: what each takes on a device, by a table of "
+        "`pnag measure`, of operators or of blocks. Again for each further "
+        "device; given with a finished table, it only adds the columns.",
+    ),
+]
+Architectures = Annotated[int, typer.Option(min=1, help="Subnets to judge.")]
+Validation = Annotated[int, typer.Option(min=2, help="Images to judge each on.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes, or Ray's actors.")]
+JudgedIn = Annotated[
+    str | None,
+    typer.Option(
+        help="That subnets are judged in: float32 or bfloat16. [default: that of the rows "
+        "which are there, else the fastest here]"
+    ),
+]
+Shared = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Subnets are drawn in groups of so many with the same first two units, which are "
+        "computed once: more of them in the same time. 1 draws each by itself, as the paper "
+        "does. [default: 8]",
+    ),
+]
+
 
 def collect(
-    supernet: Annotated[
-        Path, typer.Option(help="Weights: a run's supernet.safetensors, or a published checkpoint.")
-    ],
-    images: Annotated[str, typer.Option(help="As in `pnag run`.")],
-    out: Annotated[Path, typer.Option(help="A .csv that rows are added to; a rerun goes on.")],
-    cost: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=FILE",
-            help="Add a column NAME to the .parquet: what each takes on a device, by a table of "
-            "`pnag measure`, of operators or of blocks. Again for each further "
-            "device; given with a finished table, it only adds the columns.",
-        ),
-    ] = None,
+    supernet: Supernet,
+    images: ImagesAsInRun,
+    out: Rows,
+    cost: Costs = None,
     part: JudgedOn = None,
-    architectures: Annotated[int, typer.Option(min=1, help="Subnets to judge.")] = 1000,
-    validation: Annotated[int, typer.Option(min=2, help="Images to judge each on.")] = 5000,
+    architectures: Architectures = 1000,
+    validation: Validation = 5000,
     classes: Classes = None,
     resolution: ImageResolution = None,
     on_corrupt: OnCorrupt = None,
     max_megapixels: MaxMegapixels = None,
     cache: Cache = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, or Ray's actors.")] = 1,
+    workers: Workers = 1,
     ray_address: RayAddress = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            help="That subnets are judged in: float32 or bfloat16. [default: that of the rows "
-            "which are there, else the fastest here]"
-        ),
-    ] = None,
-    shared: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Subnets are drawn in groups of so many with the same first two units, which are "
-            "computed once: more of them in the same time. 1 draws each by itself, as the paper "
-            "does. [default: 8]",
-        ),
-    ] = None,
+    precision: JudgedIn = None,
+    shared: Shared = None,
     seed: Seed = None,
 ) -> None:
     """A table of accuracies: judge sampled subnets of a supernet, batch norms recalibrated.
@@ -75,29 +85,29 @@ def collect(
     split as they were then, and the validation part judges. All others are judged on the test part.
     """
     look_for(images)
-    from pnag.commands.bodies.collect import collect_table
+    from pnag.commands.bodies.collect import Asked, collect_table
     from pnag.run.display import Display
 
-    collect_table(
-        supernet,
-        images,
-        out,
+    asked = Asked(
+        supernet=supernet,
+        images=images,
+        out=out,
         costs=cost or [],
-        resolution=resolution,
-        cache=cache or out.parent / "images",
-        classes=classes,
-        on_corrupt=on_corrupt,
-        max_megapixels=max_megapixels,
         part=part,
         architectures=architectures,
         validation=validation,
+        classes=classes,
+        resolution=resolution,
+        on_corrupt=on_corrupt,
+        max_megapixels=max_megapixels,
+        cache=cache or out.parent / "images",
         workers=workers,
         ray_address=ray_address,
         precision=precision,
         shared=shared,
         seed=seed or 0,
-        display=Display(),
     )
+    collect_table(asked, Display())
 
 
 def search(

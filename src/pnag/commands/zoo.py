@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pnag.cost.runtimes import Runtime
     from pnag.deploy.zoo import Network
     from pnag.deploy.zoo.measure import ZooTimes
+    from pnag.run.display import Display
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="As `pnag zoo` lists it.")]
 
@@ -147,8 +148,6 @@ def measure(
 ) -> None:
     """Time networks on this machine, all in one interleaved run, each at its own resolution."""
     from pnag.cost.runtimes import DEFAULT, make_runtime, too_many_threads
-    from pnag.cost.steadiness import why_unsure
-    from pnag.deploy.zoo import check_makers, select
     from pnag.deploy.zoo.measure import measure_zoo
     from pnag.files import check_writable, write_json
     from pnag.run.display import Display
@@ -156,16 +155,7 @@ def measure(
     if out:
         check_writable(out)
     display = Display(make_console(stderr=as_json))
-    chosen = [name.strip() for name in only.split(",") if name.strip()] if only else []
-    networks = select(chosen)
-    check_makers(network for network in networks if network.key in chosen)
-    absent = sorted({n.recipe.maker for n in networks if not n.recipe.installed})
-    if absent:  # of those that were not asked for by name
-        networks = [network for network in networks if network.recipe.installed]
-        display.note(
-            f"[yellow]note:[/yellow] without those of {' and '.join(absent)}, which is not "
-            'installed: pip install "pnag\\[zoo]"'
-        )
+    networks = _networks_to_time(only, display)
     place = make_runtime(runtime or DEFAULT, threads or 1, adb)
     display.warn(too_many_threads(runtime or DEFAULT, threads or 1))
     with display.bar("timing the zoo") as bar:
@@ -176,23 +166,7 @@ def measure(
             seed=seed or 0,
             progress=lambda what, done, total: bar.update(done, total, what),
         )
-    result = {
-        "identity": place.identity(),
-        "rounds": rounds,
-        "drift": times.drift.spread,
-        "remeasured": times.drift.remeasured,
-        "unsteady": times.drift.unsteady,
-        "busy": why_unsure(times.drift.unsteady, times.drift.spread),
-        "measured_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "networks": {
-            network.key: {
-                **_as_json(network),
-                "measured_ms": times.networks[network.key].milliseconds,
-                "measured_spread": times.networks[network.key].spread,
-            }
-            for network in networks
-        },
-    }
+    result = _times_as_json(place, networks, times, rounds)
     if as_json:
         typer.echo(json.dumps(result))
     else:
@@ -204,6 +178,23 @@ def measure(
         )
     if out:  # after the times have been shown: it can fail
         write_json(out, result)
+
+
+def _networks_to_time(only: str | None, display: Display) -> list[Network]:
+    """Those of --only, or all that can be built here."""
+    from pnag.deploy.zoo import check_makers, select
+
+    chosen = [name.strip() for name in only.split(",") if name.strip()] if only else []
+    networks = select(chosen)
+    check_makers(network for network in networks if network.key in chosen)
+    absent = sorted({n.recipe.maker for n in networks if not n.recipe.installed})
+    if absent:  # of those that were not asked for by name
+        networks = [network for network in networks if network.recipe.installed]
+        display.warn(
+            f"without those of {' and '.join(absent)}, which is not installed: pip install "
+            '"pnag[zoo]"'
+        )
+    return networks
 
 
 def fetch(
@@ -291,6 +282,31 @@ def _as_json(network: Network) -> dict[str, Any]:
         "printed": [
             {**asdict(row), "device": TABLES[row.table]} for row in printed_rows(network.key)
         ],
+    }
+
+
+def _times_as_json(
+    place: Runtime, networks: list[Network], times: ZooTimes, rounds: int
+) -> dict[str, Any]:
+    from pnag.cost.steadiness import why_unsure
+
+    drift = times.drift
+    return {
+        "identity": place.identity(),
+        "rounds": rounds,
+        "drift": drift.spread,
+        "remeasured": drift.remeasured,
+        "unsteady": drift.unsteady,
+        "busy": why_unsure(drift.unsteady, drift.spread),
+        "measured_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "networks": {
+            network.key: {
+                **_as_json(network),
+                "measured_ms": times.networks[network.key].milliseconds,
+                "measured_spread": times.networks[network.key].spread,
+            }
+            for network in networks
+        },
     }
 
 

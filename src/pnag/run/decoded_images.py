@@ -29,7 +29,7 @@ def decode_images(display: Display, source: str, **options: Any) -> ImageData:
 def tell_images(display: Display, data: ImageData) -> None:
     """Notes on the images, their classes by name, and how many there are."""
     for note in data.notes:
-        display.note(f"[yellow]note:[/yellow] {escape(note)}")
+        display.warn(note)
     pixels = data.preprocessing.resolution
     display.note(
         f"{len(data.classes)} classes ({escape(some_names(data.classes))}) at {pixels}x{pixels}: "

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from pnag.cost.load import Cost, load_cost
 from pnag.families import BatchCounts, Counts, Family, count_batch, family
 from pnag.families.registry import DEFAULT, family_of, of_width
 from pnag.run.recipe import Recipe
@@ -46,6 +47,17 @@ class Size:
             family_of(dict(identity)).name,
             identity.get("num_classes", default.num_classes),
         )
+
+    def cost(self, spec: str) -> Cost:
+        """What predicts a cost of the networks.
+
+        Args:
+            spec: as `load_cost` takes it.
+
+        Raises:
+            PnagError: as `load_cost`.
+        """
+        return load_cost(spec, self.of, resolution=self.resolution, num_classes=self.num_classes)
 
     def build(self, arch: str) -> nn.Module:
         """The network of an architecture with fresh weights."""

@@ -170,7 +170,7 @@ def user_table_stage(
     further = table.further_costs
     frame, notes = user_table(table.path, table.accuracy, table.cost, space, further)
     for note in notes:
-        display.note(f"[yellow]note:[/yellow] {escape(note)}")
+        display.warn(note)
     files = run.round_files()
     if files and read_json(run.rounds_table) != _asked_for(table):
         raise PnagError(
@@ -325,8 +325,7 @@ def answer_stage(
     if margin:
         display.note(f"  answers leave {margin:.1%} for the prediction's error (--margin)")
     for a in answers:
-        if a.note:
-            display.note(f"[yellow]note:[/yellow] {escape(a.note)}")
+        display.warn(a.note)
     values = [a.as_json() for a in answers]
     if size:
         for value in values:

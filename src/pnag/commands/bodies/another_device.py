@@ -6,7 +6,6 @@ from typing import Any
 
 from pnag.cost.counted import COUNTED, CountedCost
 from pnag.cost.latency_table import LatencyTable
-from pnag.cost.load import load_cost
 from pnag.errors import PnagError
 from pnag.files import expand_home, file_fingerprint, fingerprint, write_bytes, write_json
 from pnag.run.display import Display
@@ -57,7 +56,7 @@ def device_run(
         PnagError: if there is no such cost, it is of another size, or the run's directory cannot
             be written.
     """
-    cost = load_cost(spec, size.of, resolution=size.resolution, num_classes=size.num_classes)
+    cost = size.cost(spec)
     identity = {
         "cost": spec if spec in COUNTED else file_fingerprint(expand_home(spec)),
         **size.identity(),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,10 +14,11 @@ from rich.markup import escape
 
 from pnag.commands.bodies.class_names import in_order_of
 from pnag.cost.counted import COUNTED
-from pnag.cost.load import Cost, load_cost, split_name
+from pnag.cost.load import Cost, split_name
 from pnag.cpus import allowed_cpus
 from pnag.errors import PnagError
 from pnag.families.checkpoints import load_noted
+from pnag.families.elastic_network import ElasticNetwork
 from pnag.images.decode import MEGAPIXELS
 from pnag.images.images import ImageData
 from pnag.judging.collect import COLUMNS, collect, collected_precision
@@ -25,12 +27,51 @@ from pnag.run.display import Display
 from pnag.run.preprocessing import expected_input, normalised_by, supernet_preprocessing
 from pnag.run.size import Size
 from pnag.run.tables import counted_columns, read_table, write_table
-from pnag.space import sample_shared
+from pnag.space import Tokens, sample_shared
 from pnag.space.sharing import SHARED
 from pnag.supernet.loop import to_device
 from pnag.supernet.plan import evaluator_settings
 from pnag.supernet.settings import Precision
 from pnag.supernet.trained_on import TrainedOn, trained_on
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of `pnag collect`; None is what was not given.
+
+    Attributes:
+        supernet: its file.
+        out: CSV of `arch,accuracy,images`, to which rows are added as they come; beside it a
+            Parquet table with counts is written.
+        costs: `NAME=FILE` for each further cost column: what the architectures take on a device,
+            by any file of `load_cost`.
+        part: "validation" or "test"; see `judged_on` if None.
+        classes, resolution, on_corrupt, max_megapixels: as in training if None and the weights say
+            how that was.
+        precision: to judge in: "float32" or "bfloat16"; if None that of the rows in `out`, or else
+            this device's fastest.
+        shared: architectures in a row that have their first units in common (`sample_shared`);
+            SHARED if None.
+        seed: of the architectures; of the images' parts only if the weights do not say that.
+    """
+
+    supernet: Path
+    images: str
+    out: Path
+    costs: list[str]
+    part: str | None
+    architectures: int
+    validation: int
+    classes: int | None
+    resolution: int | None
+    on_corrupt: str | None
+    max_megapixels: float | None
+    cache: Path
+    workers: int
+    ray_address: str | None
+    precision: str | None
+    shared: int | None
+    seed: int
 
 
 def judged_on(data: ImageData, part: str | None, told: TrainedOn | None) -> tuple[ImageData, str]:
@@ -139,130 +180,139 @@ def columns_of_before(path: Path, table: pd.DataFrame) -> tuple[dict[str, Any], 
     return {}, names
 
 
-def collect_table(
-    supernet_file: Path,
-    images: str,
-    out: Path,
-    *,
-    costs: list[str],
-    resolution: int | None,
-    cache: Path,
-    classes: int | None,
-    on_corrupt: str | None,
-    max_megapixels: float | None,
-    part: str | None,
-    architectures: int,
-    validation: int,
-    workers: int,
-    ray_address: str | None,
-    precision: str | None,
-    shared: int | None,
-    seed: int,
-    display: Display,
-) -> None:
+def collect_table(asked: Asked, display: Display) -> None:
     """Judge sampled subnets on images that the supernet was not trained on.
-
-    Args:
-        out: CSV of `arch,accuracy,images`, to which rows are added as they come; beside it a
-            Parquet table with counts is written.
-        costs: `NAME=FILE` for each further cost column: what the architectures take on a device,
-            by any file of `load_cost`.
-        resolution, classes, on_corrupt, max_megapixels: as in training if None and the weights say
-            how that was.
-        part: "validation" or "test"; see `judged_on` if None.
-        precision: to judge in: "float32" or "bfloat16"; if None that of the rows in `out`, or else
-            this device's fastest.
-        shared: architectures in a row that have their first units in common (`sample_shared`);
-            SHARED if None.
-        seed: of the architectures; of the images' parts only if the weights do not say that.
 
     Raises:
         PnagError: for weights that are no supernet's, images that do not suit it, rows of
             another supernet in `out`, an `out` that is no .csv, or a cost that is unsound or of
             networks of another size.
     """
-    for name, value, allowed in (
-        ("--part", part, (None, "validation", "test")),
-        ("--on-corrupt", on_corrupt, (None, "refuse", "skip")),
-        ("--precision", precision, (None, "float32", "bfloat16")),
-    ):
-        if value not in allowed:
-            raise PnagError(f"{name} is {value!r}, needs to be {allowed[1]} or {allowed[2]}")
-    if out.suffix.lower() != ".csv":
-        raise PnagError(
-            f"--out is {out}; rows are added to a .csv, and a .parquet is written beside it: "
-            f"choose {out.with_suffix('.csv')}"
-        )
-    files = named_costs(costs)
-    supernet, note = load_noted(supernet_file)
-    family, num_classes = supernet.family, supernet.num_classes
-    if note:
-        display.note(f"[yellow]note:[/yellow] {escape(note)}")
-    told = trained_on(supernet_file)
-    how = supernet_preprocessing(supernet_file, supernet.num_classes)
-    pixels = resolution or (told.resolution if told else None)
-
-    def devices(resolution: int) -> dict[str, Cost]:
-        return {
-            name: load_cost(file, family, resolution=resolution, num_classes=num_classes)
-            for name, file in files.items()
-        }
-
+    _check(asked)
+    files = named_costs(asked.costs)
+    supernet, note = load_noted(asked.supernet)
+    display.warn(note)
+    told = trained_on(asked.supernet)
+    how = supernet_preprocessing(asked.supernet, supernet.num_classes)
+    pixels = asked.resolution or (told.resolution if told else None)
     # A mistake in them is told before images are decoded, where the resolution is known.
-    models = devices(pixels) if pixels else None
+    costs = _load_costs(files, _size(supernet, pixels)) if pixels else None
+    data = _images(asked, supernet, pixels, how, told, display)
+    size = _size(supernet, data.preprocessing.resolution)
+    if costs is None:
+        costs = _load_costs(files, size)
+    tokens = sample_shared(
+        size.of.space,
+        asked.architectures,
+        np.random.default_rng(asked.seed),
+        shared=asked.shared or SHARED,
+    )
+    table = _judge(asked, supernet, data, tokens, display)
+    _write(table, tokens, size, costs, asked.out.with_suffix(".parquet"), display)
+
+
+def _check(asked: Asked) -> None:
+    """Refuse what can be seen to be wrong before anything is loaded."""
+    for name, value, allowed in (
+        ("--part", asked.part, ("validation", "test")),
+        ("--on-corrupt", asked.on_corrupt, ("refuse", "skip")),
+        ("--precision", asked.precision, ("float32", "bfloat16")),
+    ):
+        if value not in (None, *allowed):
+            raise PnagError(f"{name} is {value!r}, needs to be {allowed[0]} or {allowed[1]}")
+    if asked.out.suffix.lower() != ".csv":
+        raise PnagError(
+            f"--out is {asked.out}; rows are added to a .csv, and a .parquet is written beside it: "
+            f"choose {asked.out.with_suffix('.csv')}"
+        )
+
+
+def _size(supernet: ElasticNetwork, resolution: int) -> Size:
+    return Size(resolution, supernet.family.name, supernet.num_classes)
+
+
+def _load_costs(files: dict[str, str], size: Size) -> dict[str, Cost]:
+    return {name: size.cost(file) for name, file in files.items()}
+
+
+def _images(
+    asked: Asked,
+    supernet: ElasticNetwork,
+    resolution: int | None,
+    how: dict[str, Any] | None,
+    told: TrainedOn | None,
+    display: Display,
+) -> ImageData:
+    """The images as the supernet takes them, with the part that judges.
+
+    Args:
+        how, told: what the supernet's file says of what goes in and comes out, and of what it was
+            trained on: images are split and read as they were then.
+    """
     data = decode_images(
         display,
-        images,
-        resolution=pixels,
-        cache=cache,
-        classes=classes or (told.classes if told else None),
-        seed=told.seed if told else seed,
-        on_corrupt=on_corrupt or (told.on_corrupt if told else "refuse"),
-        max_megapixels=max_megapixels or (told.max_megapixels if told else MEGAPIXELS),
+        asked.images,
+        resolution=resolution,
+        cache=asked.cache,
+        classes=asked.classes or (told.classes if told else None),
+        seed=told.seed if told else asked.seed,
+        on_corrupt=asked.on_corrupt or (told.on_corrupt if told else "refuse"),
+        max_megapixels=asked.max_megapixels or (told.max_megapixels if told else MEGAPIXELS),
         levels=how.get("levels") if how else None,
     )
     tell_images(display, data)
-    data, note = classes_of(f"the supernet {supernet_file}", supernet.num_classes, how, data, told)
-    if note:
-        display.note(f"[yellow]note:[/yellow] {escape(note)}")
-    data, judged = judged_on(data, part, told)
-    data, normalised = normalised_for(supernet_file, supernet.num_classes, data)
-    for note in filter(None, (judged, normalised)):
-        display.note(f"[yellow]note:[/yellow] {escape(note)}")
-    size = Size(data.preprocessing.resolution, family.name, num_classes)
-    if models is None:
-        models = devices(size.resolution)
+    num_classes = supernet.num_classes
+    data, classes = classes_of(f"the supernet {asked.supernet}", num_classes, how, data, told)
+    data, judged = judged_on(data, asked.part, told)
+    data, normalised = normalised_for(asked.supernet, num_classes, data)
+    for note in (classes, judged, normalised):
+        display.warn(note)
+    return data
+
+
+def _judge(
+    asked: Asked, supernet: ElasticNetwork, data: ImageData, tokens: Tokens, display: Display
+) -> pd.DataFrame:
+    """Judge (M, T) architectures; columns `arch`, `accuracy` and `images`."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     to_device(supernet, device)
-    kept = cast(Precision | None, precision) or collected_precision(out)
-    settings = evaluator_settings(device, validation, kept)
+    kept = cast(Precision | None, asked.precision) or collected_precision(asked.out)
+    settings = evaluator_settings(device, asked.validation, kept)
     display.note(f"judged in {settings.precision} [dim](--precision)[/dim]")
-    rng = np.random.default_rng(seed)
-    tokens = sample_shared(family.space, architectures, rng, shared=shared or SHARED)
-    if device.type == "cpu" and ray_address is None and workers > allowed_cpus():
+    if device.type == "cpu" and asked.ray_address is None and asked.workers > allowed_cpus():
         display.warn(
-            f"{workers} workers share the {allowed_cpus()} CPU(s) that this process may use, one "
-            "for each: more take memory and gain nothing"
+            f"{asked.workers} workers share the {allowed_cpus()} CPU(s) that this process may use, "
+            "one for each: more take memory and gain nothing"
         )
     with display.bar("judging subnets") as bar:
-        table = collect(
+        return collect(
             supernet,
             data,
             tokens,
-            out,
+            asked.out,
             settings=settings,
-            workers=workers,
-            ray_address=ray_address,
+            workers=asked.workers,
+            ray_address=asked.ray_address,
             progress=bar.update,
         )
-    path = out.with_suffix(".parquet")
+
+
+def _write(
+    table: pd.DataFrame,
+    tokens: Tokens,
+    size: Size,
+    costs: Mapping[str, Cost],
+    path: Path,
+    display: Display,
+) -> None:
+    """Write a table with what is counted and further costs, and say what to do with it."""
     table = table.assign(**counted_columns(tokens, size))
     further, dropped = columns_of_before(path, table)
-    further |= {name: model.predict(tokens) for name, model in models.items()}
+    further |= {name: cost.predict(tokens) for name, cost in costs.items()}
     if dropped := [name for name in dropped if name not in further]:
-        display.note(
-            f"[yellow]note:[/yellow] the rows of {escape(str(path))} are others than before, so "
-            f"its columns {escape(', '.join(dropped))} are gone; give them again"
+        display.warn(
+            f"the rows of {path} are others than before, so its columns {', '.join(dropped)} are "
+            "gone; give them again"
         )
     write_table(table.assign(**further), path)
     names = ", ".join((*further, *COUNTED))

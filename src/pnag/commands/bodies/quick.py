@@ -2,55 +2,55 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
 from typing import Any
 
 import numpy as np
+import typer
 from rich.table import Table
 
+from pnag.commands.bodies.measure import Asked
+from pnag.consoles import make_console
 from pnag.cost.block_csv import write_block_csv
 from pnag.cost.latency_model import LatencyModel
-from pnag.cost.load import load_cost
 from pnag.cost.quick_measure import measure_quickly
-from pnag.cost.runtimes import Runtime
+from pnag.cost.runtimes import make_runtime
 from pnag.cost.steadiness import why_unsure
 from pnag.errors import PnagError
-from pnag.families.base import Family
 from pnag.files import check_writable
 from pnag.run.display import Display
+from pnag.run.size import Size
 
 
-def measure_to_csv(
-    runtime: Runtime,
-    family: Family,
-    out: Path,
-    known: str | None,
-    *,
-    networks: int,
-    resolution: int,
-    num_classes: int,
-    rounds: int,
-    seed: int,
-    display: Display,
-) -> dict[str, Any]:
-    """Time networks, write the fitted blocks, and return how well they predict, for a script.
+def measure_quickly_asked(asked: Asked, known: str | None, as_json: bool) -> None:
+    """Time networks, write the fitted blocks, and print how well they predict.
 
     Args:
         known: comma list of other devices' files.
 
     Raises:
-        PnagError: if a file of them tells no latencies of this family and size, or `out` cannot be
-            written.
+        PnagError: for several runtimes, if a file of `known` tells no latencies of this family and
+            size, or the file cannot be written.
     """
-    check_writable(out)
-    models = []
-    for name in filter(None, map(str.strip, (known or "").split(","))):
-        model = load_cost(name, family, resolution=resolution, num_classes=num_classes)
-        if not isinstance(model, LatencyModel):
-            raise PnagError(
-                f"--known has {name}, which is counted: leave it out, it is known anyway"
-            )
-        models.append(model)
+    display = Display(make_console(stderr=as_json))
+    told = _measure_to_csv(asked, known, display)
+    if as_json:
+        typer.echo(json.dumps(told))
+    else:
+        display.console.print(_quick_table(told))
+
+
+def _measure_to_csv(asked: Asked, known: str | None, display: Display) -> dict[str, Any]:
+    """Time networks, write the fitted blocks; how well they predict, for a script."""
+    if "," in asked.runtime:
+        raise PnagError(
+            f"--runtime is {asked.runtime}, needs one with --quick; give the command for each"
+        )
+    runtime = make_runtime(asked.runtime, asked.threads, asked.adb)
+    check_writable(asked.out)
+    models = _known_devices(known, asked.size)
+    networks, rounds = asked.calibration or 20, asked.rounds
+    family, resolution, num_classes = asked.size.of, asked.size.resolution, asked.size.num_classes
     total, done = rounds * networks, 0
     with display.bar("measuring quickly") as bar:
 
@@ -61,9 +61,9 @@ def measure_to_csv(
 
         found = measure_quickly(
             runtime, family, models, networks=networks, resolution=resolution,
-            num_classes=num_classes, rounds=rounds, seed=seed, advance=advance,
+            num_classes=num_classes, rounds=rounds, seed=asked.seed, advance=advance,
         )  # fmt: skip
-    write_block_csv(out, found.model, resolution=resolution, num_classes=num_classes)
+    write_block_csv(asked.out, found.model, resolution=resolution, num_classes=num_classes)
     error = np.abs(found.fit.errors)
     return {
         **runtime.identity(),
@@ -80,7 +80,20 @@ def measure_to_csv(
     }
 
 
-def quick_table(told: dict[str, Any]) -> Table:
+def _known_devices(names: str | None, size: Size) -> list[LatencyModel]:
+    """The latency models of a comma list of files."""
+    models = []
+    for name in filter(None, map(str.strip, (names or "").split(","))):
+        model = size.cost(name)
+        if not isinstance(model, LatencyModel):
+            raise PnagError(
+                f"--known has {name}, which is counted: leave it out, it is known anyway"
+            )
+        models.append(model)
+    return models
+
+
+def _quick_table(told: dict[str, Any]) -> Table:
     """How well each network is predicted from the others."""
     title = f"Each of {told['networks']} networks, predicted from the others"
     table = Table(title=title, title_justify="left", caption_justify="left")

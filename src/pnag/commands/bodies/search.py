@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from rich.markup import escape
 
 from pnag.families.registry import DEFAULT, family
 from pnag.run.display import Display
@@ -40,7 +39,7 @@ def search_table(
     space = family(name).space
     frame, notes = user_table(table, accuracy, cost, space)
     for note in notes:
-        display.note(f"[yellow]note:[/yellow] {escape(note)}")
+        display.warn(note)
     fitted = fit_labels(space, frame, make_recipe({}).predictor, seed, display)
     errors = as_json(fitted.errors)
     tell_errors(errors, {"accuracy": accuracy, "cost": cost}, display)
