@@ -22,12 +22,12 @@ from busy import busy_processes
 
 from pnag.cost.runtimes.machine import cpu_name
 from pnag.files import read_json, write_json, write_text
+from pnag.run.answer_stage import spread_budgets
 from pnag.run.display import Display
 from pnag.run.recipe import load_recipe, make_recipe
 from pnag.run.run import run_pipeline
 from pnag.run.run_directory import RunDirectory
 from pnag.run.size import family_of_recipe
-from pnag.run.stages import spread_budgets
 from pnag.run.trained import load_calibrated_front
 
 RESULTS = Path(__file__).parent / "results"

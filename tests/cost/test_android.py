@@ -292,7 +292,7 @@ def test_a_run_and_the_zoo_use_the_phone_that_is_named(
         used.append(runtime.phone.serial)  # type: ignore[attr-defined]
         raise PnagError("enough")
 
-    monkeypatch.setattr("pnag.run.stages.measure_device", enough)
+    monkeypatch.setattr("pnag.run.latency_stages.measure_device", enough)
     monkeypatch.setattr("pnag.deploy.zoo.measure.measure_zoo", enough)
     latency = {"runtime": "executorch-adb", "adb": "B"}
     with pytest.raises(PnagError, match="enough"):

@@ -13,13 +13,13 @@ from test_search_stages import RECIPE, SPACE, with_table
 from pnag.commands.bodies.several import LoadedRun
 from pnag.cost.counted import COUNTED
 from pnag.files import read_json
+from pnag.run.answer_stage import answer_stage
 from pnag.run.display import Display
 from pnag.run.first_answers import answer_and_search
 from pnag.run.further_costs import counted_costs_stage
 from pnag.run.run_directory import RunDirectory
 from pnag.run.search_stages import first_front_stage, search_stages
 from pnag.run.size import Size
-from pnag.run.stages import answer_stage
 from pnag.run.trained import load_generator
 from pnag.search.sources import SOURCES, sources_of
 

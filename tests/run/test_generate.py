@@ -33,7 +33,7 @@ from pnag.run.recipe import Recipe, make_recipe, save_recipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.search_stages import search_stages
 from pnag.run.size import Size
-from pnag.run.stages import imagenet_table_stage
+from pnag.run.table_stages import imagenet_table_stage
 from pnag.run.trained import (
     Answer,
     load_calibrated_front,

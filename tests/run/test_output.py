@@ -176,7 +176,7 @@ def test_lines_of_a_log_are_whole() -> None:
     ("command", "where"),
     [
         (["measure", "--out", "t.json"], "pnag.commands.bodies.measure.measure_device"),
-        (["run", "--out", "run"], "pnag.run.stages.measure_device"),
+        (["run", "--out", "run"], "pnag.run.latency_stages.measure_device"),
         (["zoo", "measure"], "pnag.deploy.zoo.measure.measure_zoo"),
     ],
 )

@@ -23,11 +23,11 @@ from pnag.families.registry import of_width
 from pnag.files import check_writable, exists, write_text
 from pnag.images.sources import find_source
 from pnag.run.display import Display
+from pnag.run.latency_stages import latency_stage
 from pnag.run.recipe import make_recipe
 from pnag.run.run import run_pipeline
 from pnag.run.run_directory import RunDirectory, finished_run, held_run
 from pnag.run.size import Size
-from pnag.run.stages import latency_stage
 from pnag.run.tables import read_table
 from pnag.supernet.weights import save_weights, trained
 
@@ -163,7 +163,7 @@ def test_a_latency_table_of_other_settings_is_kept_and_taken_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        "pnag.run.stages.runtime_of", lambda recipe: Counting(recipe.latency.threads)
+        "pnag.run.latency_stages.runtime_of", lambda recipe: Counting(recipe.latency.threads)
     )
     run = RunDirectory(tmp_path)
 

@@ -22,7 +22,7 @@ from pnag.run.recipe import make_recipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.search_stages import search_settings, search_stages
 from pnag.run.size import Size
-from pnag.run.stages import imagenet_table_stage
+from pnag.run.table_stages import imagenet_table_stage
 from pnag.run.trained import load_evaluator, load_generator, load_labels
 from pnag.search.methods.pnag_method import pnag as pnag_method
 from pnag.search.pnag import NoStore, train_and_search

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pnag.files import write_json
+from pnag.run.answer_stage import spread_budgets
 from pnag.run.display import Display
 from pnag.run.own_space import space_of_run
 from pnag.run.recipe import Recipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.search_stages import first_front_stage, search_stages
-from pnag.run.stages import spread_budgets
 from pnag.run.trained import answer, load_front
 
 

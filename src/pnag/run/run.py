@@ -14,11 +14,14 @@ from pnag.cost.runtimes import too_many_threads
 from pnag.deploy.zoo import KNOWN_NETWORKS
 from pnag.errors import PnagError
 from pnag.files import read_json, write_json
+from pnag.run.answer_stage import answer_stage, model_name
 from pnag.run.display import Display
 from pnag.run.first_answers import answer_and_search
 from pnag.run.further_costs import counted_costs_stage
+from pnag.run.latency_stages import front_calibration_stage, latency_stage
 from pnag.run.margin import margin_of
 from pnag.run.named_family import decided_family
+from pnag.run.proof_stage import proof_stage
 from pnag.run.published import best_of_all, published_rows
 from pnag.run.recipe import (
     Recipe,
@@ -30,16 +33,7 @@ from pnag.run.recipe import (
 )
 from pnag.run.run_directory import RunDirectory, held_run
 from pnag.run.size import Size, family_of_recipe
-from pnag.run.stages import (
-    answer_stage,
-    ask_stage,
-    front_calibration_stage,
-    imagenet_table_stage,
-    latency_stage,
-    model_name,
-    proof_stage,
-    user_table_stage,
-)
+from pnag.run.table_stages import ask_stage, imagenet_table_stage, user_table_stage
 from pnag.run.tables import read_table
 from pnag.run.timing import (
     runtime_of,

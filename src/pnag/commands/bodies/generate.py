@@ -9,7 +9,7 @@ from typing import Any
 from pnag.commands.bodies.another_device import device_run, size_of
 from pnag.commands.bodies.several import LoadedRun, SeveralAnswer, answer_several
 from pnag.cost.counted import COUNTED
-from pnag.cost.load import load_cost, split_name
+from pnag.cost.load import split_name
 from pnag.errors import PnagError
 from pnag.files import exists
 from pnag.run.amounts import amount
@@ -19,10 +19,9 @@ from pnag.run.further_costs import further_costs
 from pnag.run.margin import answer_with_margin, margin_of
 from pnag.run.own_space import space_of_run
 from pnag.run.recipe import Recipe, load_recipe, make_recipe
-from pnag.run.run_directory import finished_run
+from pnag.run.run_directory import RunDirectory, finished_run
 from pnag.run.size import Size
 from pnag.run.trained import Answer, load_calibrated_front, most_likely
-from pnag.search.labels import Predicts
 from pnag.threads import torch_threads
 
 
@@ -59,11 +58,8 @@ def generate_for(
     named = _by_name(budgets, names)
     asked = {name: budget.amount for name, budget in named.items()}
     columns = [] if own_device else list(further_costs(run))
-    others = {
-        name: named_devices.get(name, name)
-        for name in asked
-        if name != names[0] and name not in columns
-    }
+    own = (names[0], *columns)
+    others = {name: named_devices.get(name, name) for name in asked if name not in own}
     _check_names(others, named_devices, asked, (*names, *columns))
     check_units(named, [recipe.table.cost, *columns] if recipe.table and not own_device else [])
     if greedy and list(asked) != [names[0]]:
@@ -76,24 +72,23 @@ def generate_for(
             f"[dim]costs of networks of {sized.of.label} at {sized.resolution}x"
             f"{sized.resolution} with {sized.num_classes} classes[/dim]"
         )
-    costs: dict[str, Predicts] = {
-        name: load_cost(spec, sized.of, resolution=sized.resolution, num_classes=sized.num_classes)
-        for name, spec in others.items()
-    }
+    costs = {name: sized.cost(spec) for name, spec in others.items()}
     if own_device:
         with torch_threads(recipe.torch_threads):
             run = device_run(run, recipe, own_device, sized, display)
     if list(asked) == [names[0]] and not thorough:
-        space = space_of_run(run, recipe)
-        front, margin = load_calibrated_front(run, space), margin_of(run, recipe)
-        result = answer_with_margin(front, space, asked[names[0]], margin)
-        return most_likely(run, space, asked[names[0]]) if greedy else result
+        return _answer_one(run, recipe, asked[names[0]], greedy=greedy)
     loaded = LoadedRun.of(run, recipe, names[0])
-    if set(asked) <= {names[0], *columns} and not thorough:
-        found = loaded.quick(asked)
-        if found is not None:
-            return found
-    return answer_several(loaded, asked, costs, display)
+    found = loaded.quick(asked) if set(asked) <= set(own) and not thorough else None
+    return found or answer_several(loaded, asked, costs, display)
+
+
+def _answer_one(run: RunDirectory, recipe: Recipe, budget: float, *, greedy: bool) -> Answer:
+    """The answer to one budget of the run's own cost; refused if none can hold it."""
+    space = space_of_run(run, recipe)
+    front, margin = load_calibrated_front(run, space), margin_of(run, recipe)
+    answer = answer_with_margin(front, space, budget, margin)
+    return most_likely(run, space, budget) if greedy else answer
 
 
 def _no_networks(path: Path, costs: list[str]) -> PnagError:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pnag.cost.front_calibration import FrontCalibration
 from pnag.errors import PnagError
@@ -16,7 +17,6 @@ from pnag.run.further_costs import further_costs
 from pnag.run.own_space import space_of_run
 from pnag.run.recipe import Recipe
 from pnag.run.run_directory import RunDirectory
-from pnag.run.stages import best_of_table
 from pnag.run.tables import read_table
 from pnag.run.trained import (
     load_front,
@@ -26,7 +26,7 @@ from pnag.run.trained import (
     load_vector_front,
     shown,
 )
-from pnag.search.front import Floats, draw_up_to
+from pnag.search.front import Floats, draw_up_to, pareto_front
 from pnag.search.generator import Generator
 from pnag.search.labels import Labels, Predicts
 from pnag.search.several_budgets import Costs, best_within, cheapest_within
@@ -184,7 +184,7 @@ def answer_several(
 
     up_to = loaded.uncorrected(budgets.get(loaded.own, np.inf))
     drawn = draw_up_to(loaded.generator, up_to, recipe.front, recipe.seed)
-    of_table = best_of_table(space, read_table(run.table))
+    of_table = _best_of_table(space, read_table(run.table))
     start = np.concatenate(
         [
             drawn,
@@ -206,6 +206,13 @@ def answer_several(
         held = _what_can_be_held(start, tokens, all_costs, names, limits, loaded)
         tokens, share = search(np.concatenate([start, held]))
     return loaded.told(tokens, budgets, costs, SOURCES[sources_of(tokens, of_table, drawn)[0]])
+
+
+def _best_of_table(space: SearchSpace, frame: pd.DataFrame) -> Tokens:
+    """(S, T) the architectures of a table that no other row dominates."""
+    tokens = space.encode(frame["arch"])
+    accuracy, cost = (frame[name].to_numpy(dtype=float) for name in ("accuracy", "cost"))
+    return pareto_front(tokens, accuracy, cost).tokens
 
 
 def _what_can_be_held(

@@ -1,0 +1,57 @@
+"""The stage that answers a run's budgets, and what its answers' files are called."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pnag.files import write_json
+from pnag.run.display import Display
+from pnag.run.margin import answer_with_margin, margin_of
+from pnag.run.own_space import space_of_run
+from pnag.run.recipe import Recipe
+from pnag.run.run_directory import RunDirectory, answer_name
+from pnag.run.size import Size
+from pnag.run.trained import Answer, load_calibrated_front
+from pnag.search.front import Front
+
+DEFAULT_BUDGETS = 5
+
+
+def spread_budgets(front: Front, n: int = DEFAULT_BUDGETS) -> list[float]:
+    """n round budgets evenly over the front, from a little above its cheap end to its dear end."""
+    low, high = float(front.cost[0]), float(front.cost[-1])
+    budgets = [low + (high - low) * (i + 1) / n for i in range(n)]
+    digits = max(0, 2 - int(np.floor(np.log10(max(high - low, 1e-9)))))
+    return [float(np.ceil(b * 10**digits) / 10**digits) for b in budgets]
+
+
+def answer_stage(
+    run: RunDirectory, recipe: Recipe, size: Size | None, display: Display
+) -> list[Answer]:
+    """Answer each budget and write `architectures.json`.
+
+    Args:
+        size: of the networks; None where there is a table only, in a unit that is not known.
+    """
+    unit = " ms" if size else ""
+    space = space_of_run(run, recipe)
+    front = load_calibrated_front(run, space)
+    budgets = list(recipe.budgets) or spread_budgets(front)
+    margin = margin_of(run, recipe)
+    answers = [answer_with_margin(front, space, budget, margin, unit) for budget in sorted(budgets)]
+    if margin:
+        display.note(f"  answers leave {margin:.1%} for the prediction's error (--margin)")
+    for a in answers:
+        display.warn(a.note)
+    values = [a.as_json() for a in answers]
+    if size:
+        for value in values:
+            counts = size.count(value["arch"])
+            value |= {"params": counts.params, "macs": counts.macs}
+    write_json(run.answers, values)
+    return answers
+
+
+def model_name(a: Answer) -> str:
+    """Name of an answer's files."""
+    return answer_name(a.budget)

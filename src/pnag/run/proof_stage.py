@@ -1,0 +1,106 @@
+"""The stage that exports a run's answers, and times them beside the networks people know."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.markup import escape
+from torch import nn
+
+from pnag.deploy.export import export_checked
+from pnag.deploy.zoo import KNOWN_NETWORKS
+from pnag.files import file_fingerprint, write_json
+from pnag.run.answer_stage import model_name
+from pnag.run.display import Display
+from pnag.run.published import published_to_time
+from pnag.run.published_networks import file_stem, imagenet_networks, weights_of
+from pnag.run.recipe import Recipe
+from pnag.run.run_directory import RunDirectory
+from pnag.run.size import Size
+from pnag.run.timing import steadiness_of_proof, time_in_turns
+from pnag.run.trained import Answer
+
+
+def proof_stage(
+    run: RunDirectory,
+    recipe: Recipe,
+    size: Size,
+    answers: list[Answer],
+    tuned: Mapping[str, nn.Module] | None,
+    display: Display,
+) -> None:
+    """Export and time the answers, on ImageNet together with the networks people know.
+
+    Args:
+        tuned: the answers' networks by architecture; None for ImageNet's, whose weights are
+            published.
+    """
+    # Their published accuracies say nothing about other images.
+    known = () if tuned else KNOWN_NETWORKS
+    todays = [] if tuned else published_to_time(run, [a.budget for a in answers], recipe.compare)
+    weights = weights_of(recipe, display)
+    inputs = {
+        "latency": file_fingerprint(run.latency_table),
+        "published": [network.key for network in todays],
+        "answers": [[a.budget, a.arch] for a in answers],
+        "weights": file_fingerprint(run.judged) if tuned else weights,
+        "version": 2,  # 2: the proof says which files and weights there are
+        "seed": recipe.seed,
+    }
+    stems = {model_name(a): file_stem(model_name(a), weights) for a in answers}
+    models = {name: run.models / f"{stem}.onnx" for name, stem in stems.items()}
+
+    def work() -> None:
+        archs = dict.fromkeys(a.arch for a in answers)
+        made = tuned or imagenet_networks(archs, size, weights, recipe.seed)
+        networks = {model_name(a): made[a.arch] for a in answers}
+        pixels = {model_name(a): size.pixels(a.arch) for a in answers}
+        _remove_others(run.models, stems.values())
+        differences = _export(networks, models, pixels, display)
+        others = {n.name: n for n in known} | {n.key: n for n in todays}
+        proof = time_in_turns(
+            run,
+            recipe,
+            networks | {name: network.build() for name, network in others.items()},
+            pixels | {name: network.resolution for name, network in others.items()},
+            "timing the answers",
+            display,
+            may_leave_out={network.key for network in todays},
+        )
+        for name, why in proof.left_out.items():
+            display.note(f"  {name} does not run on this runtime and is not timed: {escape(why)}")
+        told = {
+            "onnx_difference": differences,
+            "weights": weights,
+            "files": {name: path.name for name, path in models.items()},
+            "measured_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        write_json(run.proof, asdict(proof) | told)
+
+    run.stage("proof", inputs, [run.proof, *models.values()], work, display.reused)
+    steadiness_of_proof(run).tell(display)
+
+
+def _remove_others(models: Path, stems: Collection[str]) -> None:
+    """Remove what other budgets have left."""
+    for path in models.glob("pnag-*") if models.is_dir() else ():
+        if path.stem not in stems:
+            path.unlink()
+
+
+def _export(
+    networks: Mapping[str, nn.Module],
+    files: Mapping[str, Path],
+    pixels: Mapping[str, int],
+    display: Display,
+) -> dict[str, float]:
+    """Write networks as ONNX files; by how much each differs from torch."""
+    differences = {}
+    with display.bar("exporting") as bar:
+        for done, (name, network) in enumerate(networks.items(), 1):
+            differences[name] = export_checked(network, files[name], pixels[name])
+            bar.update(done, len(networks), name)
+    return differences
