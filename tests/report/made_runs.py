@@ -14,8 +14,8 @@ from pnag.deploy.zoo import KNOWN_NETWORKS
 from pnag.families.registry import of_width
 from pnag.files import write_json, write_text
 from pnag.run.answer_stage import model_name, spread_budgets
+from pnag.run.metrics import collect_metrics
 from pnag.run.recipe import make_recipe, save_recipe
-from pnag.run.run import collect_metrics
 from pnag.run.run_directory import RunDirectory
 from pnag.run.size import Size
 from pnag.run.tables import write_table

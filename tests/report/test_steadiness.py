@@ -30,10 +30,10 @@ from pnag.cost.steadiness import why_unsure
 from pnag.cost.timing import Drift
 from pnag.deploy.zoo import measure as zoo_measure
 from pnag.report.figures import accuracy_over_cost
-from pnag.run import stages
+from pnag.run import latency_stages, proof_stage
 from pnag.run.display import Display
+from pnag.run.metrics import collect_metrics
 from pnag.run.recipe import make_recipe
-from pnag.run.run import collect_metrics
 from pnag.run.run_directory import RunDirectory
 from pnag.run.size import Size
 from pnag.run.timing import steadiness_of_ladder
@@ -112,12 +112,13 @@ def test_the_stages_of_a_run_tell_it(
     """Ladder and proof; told again where the times are reused."""
     make_run(tmp_path, "imagenet")
     run, recipe = RunDirectory(tmp_path), make_recipe({"compare": 0, "resolutions": [224]})
-    monkeypatch.setattr(
-        stages, "time_in_turns", lambda run, recipe, networks, *_, **__: shaken(networks)
-    )
-    monkeypatch.setattr(stages, "LADDER", 3)
+    for stages in (latency_stages, proof_stage):
+        monkeypatch.setattr(
+            stages, "time_in_turns", lambda run, recipe, networks, *_, **__: shaken(networks)
+        )
+    monkeypatch.setattr(latency_stages, "LADDER", 3)
     for _ in range(2):
-        stages.front_calibration_stage(run, recipe, Size(), printed)
+        latency_stages.front_calibration_stage(run, recipe, Size(), printed)
     assert steadiness_of_ladder(run).unsteady == 463
     said = text_of(printed)
     file = tmp_path / "cost" / "front_calibration.json"
@@ -131,11 +132,11 @@ def test_the_stages_of_a_run_tell_it(
         path.touch()
         return 0.0
 
-    monkeypatch.setattr(stages, "export_checked", export)
-    monkeypatch.setattr(stages, "KNOWN_NETWORKS", ())
+    monkeypatch.setattr(proof_stage, "export_checked", export)
+    monkeypatch.setattr(proof_stage, "KNOWN_NETWORKS", ())
     arch = json.loads(run.metrics.read_text())["answers"][0]["arch"]
     answers = [Answer(30.0, arch, 0.7, 29.0)]
-    stages.proof_stage(run, recipe, Size(), answers, None, printed)
+    proof_stage.proof_stage(run, recipe, Size(), answers, None, printed)
     assert f"The times of the answers are unsure: {BUSY}." in text_of(printed)
 
 

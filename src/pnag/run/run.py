@@ -11,18 +11,16 @@ import torch
 
 from pnag.commands.bodies.report import results_of, save_report
 from pnag.cost.runtimes import too_many_threads
-from pnag.deploy.zoo import KNOWN_NETWORKS
 from pnag.errors import PnagError
-from pnag.files import read_json, write_json
-from pnag.run.answer_stage import answer_stage, model_name
+from pnag.files import write_json
+from pnag.run.answer_stage import answer_stage
 from pnag.run.display import Display
 from pnag.run.first_answers import answer_and_search
 from pnag.run.further_costs import counted_costs_stage
 from pnag.run.latency_stages import front_calibration_stage, latency_stage
-from pnag.run.margin import margin_of
+from pnag.run.metrics import collect_metrics
 from pnag.run.named_family import decided_family
 from pnag.run.proof_stage import proof_stage
-from pnag.run.published import best_of_all, published_rows
 from pnag.run.recipe import (
     Recipe,
     TableRecipe,
@@ -34,13 +32,7 @@ from pnag.run.recipe import (
 from pnag.run.run_directory import RunDirectory, held_run
 from pnag.run.size import Size, family_of_recipe
 from pnag.run.table_stages import ask_stage, imagenet_table_stage, user_table_stage
-from pnag.run.tables import read_table
-from pnag.run.timing import (
-    runtime_of,
-    steadiness_of_ladder,
-    steadiness_of_proof,
-    steadiness_of_table,
-)
+from pnag.run.timing import runtime_of
 from pnag.run.trained import Answer
 from pnag.threads import torch_threads
 
@@ -192,96 +184,3 @@ def _finish(
     if not (recipe.table and recipe.table.choices):  # its page is of networks
         save_report(results_of(run, metrics))
     return metrics
-
-
-def collect_metrics(
-    run: RunDirectory, recipe: Recipe, size: Size | None, answers: list[Answer]
-) -> dict[str, Any]:
-    """All numbers of a run that a person or a script would ask for."""
-    table = read_table(run.table)
-    front = read_table(run.front)
-    own = read_table(run.own_front)
-    metrics: dict[str, Any] = {
-        "source": recipe.source,
-        "unit": "ms" if recipe.table is None else (recipe.table.cost),
-        "table": {
-            "architectures": len(table),
-            "cost_min": float(table["cost"].min()),
-            "cost_max": float(table["cost"].max()),
-            "best_accuracy": float(table["accuracy"].max()),
-        },
-        "ranking_loss": read_json(run.evaluator_curve)["ranking_loss"][-1],
-        "front": {"architectures": len(front), "cheapest": float(front["cost"].iloc[0])},
-        "answers": [],
-    }
-    if recipe.source != "imagenet":
-        metrics["predictors"] = read_json(run.prediction_errors)
-    proof = read_json(run.proof) if size else None
-    judged = read_json(run.judged) if recipe.images else {}
-    for a in answers:
-        row = a.as_json() | {"arch": a.arch}
-        # What the generator's own draws and the sampled table have within the same cost, all by
-        # the uncorrected prediction.
-        uncorrected = _uncorrected_cost(front, a.arch)
-        row["generator_accuracy"] = _best_within(own, uncorrected)
-        row["table_accuracy"] = _best_within(table, uncorrected)
-        if a.arch in judged:
-            row |= {f"test_{name}": value for name, value in judged[a.arch].items()}
-        if size and proof is not None:
-            counts = size.count(a.arch)
-            timed = proof["networks"][model_name(a)]
-            row |= {
-                "params": counts.params,
-                "macs": counts.macs,
-                "measured_ms": timed["milliseconds"],
-                "measured_spread": timed["spread"],
-                "held": bool(timed["milliseconds"] <= a.budget),
-                "onnx": str((run.models / proof["files"][model_name(a)]).relative_to(run.path)),
-                "onnx_difference": proof["onnx_difference"][model_name(a)],
-            }
-        metrics["answers"].append(row)
-    if proof is not None:
-        metrics["weights"] = proof["weights"]
-        metrics["latency"] = read_json(run.latency_error)
-        metrics["margin"] = margin_of(run, recipe)
-        metrics["device"] = read_json(run.latency_table)["identity"]
-        metrics["proof"] = {k: proof[k] for k in ("speed", "drift", "remeasured", "unsteady")}
-        timings = (steadiness_of_table(run), steadiness_of_ladder(run), steadiness_of_proof(run))
-        metrics["busy"] = [timing.warning for timing in timings if timing.warning]
-        metrics["known"] = [
-            {
-                "name": network.name,
-                "top1": network.top1,
-                "source": network.source,
-                "measured_ms": proof["networks"][network.name]["milliseconds"],
-                "measured_spread": proof["networks"][network.name]["spread"],
-            }
-            for network in KNOWN_NETWORKS
-            if network.name in proof["networks"]
-        ]
-        metrics["published"] = published_rows(proof["networks"])
-        for row in metrics["known"] + metrics["published"]:
-            row["beaten_by"] = _beaten_by(row, metrics["answers"])
-        for row in metrics["answers"] if metrics["known"] else ():
-            timed_others = metrics["known"], metrics["published"]
-            row["best"] = best_of_all(row["budget"], metrics["answers"], *timed_others)
-    return metrics
-
-
-def _uncorrected_cost(front: Any, arch: str) -> float:
-    return float(front["cost"][front["arch"] == arch].iloc[0])
-
-
-def _best_within(table: Any, budget: float) -> float | None:
-    within = table["accuracy"][table["cost"] <= budget]
-    return float(within.max()) if len(within) else None
-
-
-def _beaten_by(known: dict[str, Any], answers: list[dict[str, Any]]) -> str | None:
-    """The answer that is both faster and more accurate, if there is one; the fastest such."""
-    better = [
-        a
-        for a in answers
-        if a["measured_ms"] < known["measured_ms"] and a["accuracy"] > known["top1"]
-    ]
-    return min(better, key=lambda a: a["measured_ms"])["arch"] if better else None
