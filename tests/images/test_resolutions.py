@@ -14,7 +14,8 @@ from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.images.batches import eval_batches
 from pnag.images.images import ImageData, load_images
 from pnag.images.resolutions import at_resolution, resolution_of_step
-from pnag.judging.subnets import ElasticEvaluator, Settings, make_evaluator, shared_order
+from pnag.judging.shared_starts import shared_order
+from pnag.judging.subnets import ElasticEvaluator, Settings, make_evaluator
 from pnag.space import sample_shared
 
 

@@ -13,12 +13,8 @@ from pnag import Architecture, SearchSpace, Supernet
 from pnag.errors import PnagError
 from pnag.images.batches import eval_batches
 from pnag.images.images import ImageData, ImagePart
-from pnag.judging.subnets import (
-    Settings,
-    SubnetEvaluator,
-    shared_layers,
-    shared_order,
-)
+from pnag.judging.shared_starts import shared_layers, shared_order
+from pnag.judging.subnets import Settings, SubnetEvaluator
 from pnag.space import sample_shared
 from pnag.supernet.precision import judging_precision
 

@@ -27,7 +27,8 @@ from pnag.errors import PnagError
 from pnag.families.elastic_network import ElasticNetwork
 from pnag.files import read_json, write_json, writing
 from pnag.images.images import ImageData
-from pnag.judging.subnets import Settings, shared_layers, shared_order
+from pnag.judging.shared_starts import shared_layers, shared_order
+from pnag.judging.subnets import Settings
 from pnag.judging.workers import Job, running
 from pnag.space import SearchSpace, Tokens
 from pnag.supernet.settings import Precision

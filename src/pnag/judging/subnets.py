@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,8 +25,9 @@ from pnag.images.images import ImageData
 from pnag.images.resolutions import at_resolution
 from pnag.images.splits import subset
 from pnag.judging.judged_layers import Head, JudgedLayer, Norm, Statistics, Stem
+from pnag.judging.shared_starts import shared_order, shared_starts
 from pnag.kept_memory import kept_memory
-from pnag.space import AnyArchitecture, BaseArchitecture, SearchSpace, Tokens
+from pnag.space import AnyArchitecture, Tokens
 from pnag.supernet.settings import Precision
 
 _BATCH = 256
@@ -352,42 +352,10 @@ def chosen_rows(family: Family) -> tuple[int, int]:
     return chosen[0], chosen[-1] + 1
 
 
-def shared_order(space: SearchSpace, tokens: Tokens) -> NDArray[np.int64]:
-    """(M,) rows of (M, T) tokens, such that those with the same first layers follow each other."""
-    # A unit's depth comes first among its tokens and is left out: which layers exist says it, and
-    # a unit of depth 2 begins as the deeper ones do.
-    columns = [i for i, t in enumerate(space.tokens) if t.parent >= 0 or t.what == "resolution"]
-    return np.lexsort(tokens[:, columns].T[::-1])
-
-
 def _chosen(labels: NDArray[np.int64], settings: Settings) -> NDArray[np.int64]:
     if settings.validation is None or settings.validation >= len(labels):
         return np.arange(len(labels))
     return subset(labels, settings.validation, np.random.default_rng([settings.seed, 1]))
-
-
-def shared_layers(archs: Sequence[BaseArchitecture]) -> list[int]:
-    """With how many layers each architecture begins as the one before it; 0 for the first."""
-    return shared_starts(
-        [
-            [(a.resolution, place, *layer)
-             for place, layer in enumerate(zip(a.widths, a.kernels, strict=True)) if layer[0]]
-            for a in archs
-        ]
-    )  # fmt: skip
-
-
-def shared_starts(sequences: Sequence[Sequence[Any]]) -> list[int]:
-    """With how many items each sequence begins as the one before it; 0 for the first."""
-    counts = []
-    before: Sequence[Any] = ()
-    for sequence in sequences:
-        count = 0
-        while count < min(len(before), len(sequence)) and before[count] == sequence[count]:
-            count += 1
-        counts.append(count)
-        before = sequence
-    return counts
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def first_front_stage(run: RunDirectory, recipe: Recipe, display: Display) -> bo
             front = first_front(
                 table.tokens,
                 table.accuracy,
-                table.cost if table.cost.ndim == 1 else table.cost[:, 0],
+                table.cost,
                 table.labels,
                 settings,
                 seed=recipe.seed,

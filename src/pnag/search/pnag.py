@@ -157,22 +157,17 @@ def train_and_search(
         The generator with the evaluator that taught it, and the fronts. The same for the same
         arguments, whether the store had parts or not.
     """
-    space = labels.space
     budgets = trained_budgets(cost, settings.trained_budgets)
     known = known_to_draw_by(accuracy, cost, labels, seed)
 
     def pretrain(progress: Progress) -> Pretrained:
         features, _, _ = labels.describe(tokens)
+        true = torch.tensor(accuracy, dtype=torch.float64)
+        costs = torch.tensor(cost, dtype=torch.float64)
         evaluator, losses = train_evaluator(
-            features,
-            torch.tensor(accuracy, dtype=torch.float64),
-            torch.tensor(cost, dtype=torch.float64),
-            budgets,
-            settings.evaluator,
-            known=known,
-            seed=seed,
-            progress=progress,
-        )
+            features, true, costs, budgets, settings.evaluator,
+            known=known, seed=seed, progress=progress,
+        )  # fmt: skip
         return Pretrained(evaluator, losses)
 
     pretrained = store.evaluator(pretrain)
@@ -180,7 +175,7 @@ def train_and_search(
     def teach(progress: Progress) -> Taught:
         evaluator = copy.deepcopy(pretrained.evaluator)  # training f refines it in place
         generator, accuracies = train_generator(
-            space, evaluator, budgets, labels.describe, settings.generator,
+            labels.space, evaluator, budgets, labels.describe, settings.generator,
             known=known, seed=seed, progress=progress,
         )  # fmt: skip
         return Taught(generator, evaluator, accuracies)
@@ -188,16 +183,19 @@ def train_and_search(
     taught = store.generator(teach)
 
     def find(progress: Steps) -> Found:
-        first = cost if cost.ndim == 1 else cost[:, 0]
-        start = pareto_front(tokens, accuracy, first).tokens
-        start = start if settings.front.table else start[:0]
+        start = pareto_front(tokens, accuracy, _first_of(cost)).tokens
         front, own = find_front(
-            space, taught.generator, labels.label, settings.front,
-            start=start, seed=seed, progress=progress,
+            labels.space, taught.generator, labels.label, settings.front,
+            start=start if settings.front.table else start[:0], seed=seed, progress=progress,
         )  # fmt: skip
         return Found(front, own)
 
     return taught, store.front(find)
+
+
+def _first_of(cost: Floats) -> Floats:
+    """(M,) the first of (M,) or (M, C) costs."""
+    return cost if cost.ndim == 1 else cost[:, 0]
 
 
 FIRST_ROUNDS = 20  # of local search, until the first answers
@@ -216,8 +214,9 @@ def first_front(
     """A front by a short local search from the table's rows, before there are R and f.
 
     Args:
-        tokens: (M, T), accuracy, cost: (M,) of the table.
+        tokens: (M, T), accuracy: (M,), cost: (M,) or (M, C) of the table; the first cost counts.
     """
+    cost = _first_of(cost)
     budgets = trained_budgets(cost, settings.trained_budgets)
     rounds = min(FIRST_ROUNDS, settings.front.rounds)
     return improve(

@@ -142,11 +142,8 @@ def train_generator(
     k = draws.rows
     n = max(1, settings.samples * len(budgets) // k)
     random = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        generator = Generator(space, budgets, settings.hidden, settings.embedding)
     device = next(evaluator.parameters()).device
-    generator.to(device)
+    generator = _fresh_generator(space, budgets, settings, seed).to(device)
     optimizer = torch.optim.Adam(generator.parameters(), lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimizer, settings.iterations, settings.learning_rate / 30
@@ -170,11 +167,18 @@ def train_generator(
             ascend(generator, optimizer, objective, settings.clip)
         schedule.step()
         refinement.after(iteration, features, accuracy, cost)
-        held = within(cost, drawn)
-        accuracies.append(float(accuracy[held].mean()) if bool(held.any()) else float("nan"))
+        accuracies.append(float(accuracy[within(cost, drawn)].mean()))  # NaN of none
         progress(iteration + 1, settings.iterations, accuracies[-1])
     generator.calibrate(lambda tokens: describe(tokens)[2], seed)
     return generator.eval(), accuracies
+
+
+def _fresh_generator(
+    space: SearchSpace, budgets: Tensor, settings: GeneratorSettings, seed: int
+) -> Generator:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Generator(space, budgets, settings.hidden, settings.embedding)
 
 
 def surrogate(rollout: Rollout, advantage: Tensor, variety: Tensor, weight: float) -> Tensor:

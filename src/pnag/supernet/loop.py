@@ -90,10 +90,46 @@ def fit(
     if not settings.epochs:
         return
     check_parts(settings, accelerator)
-    device, processes = accelerator.device, accelerator.num_processes
     main = accelerator.is_main_process
+    state = _begin(model, settings, accelerator, checkpoint, identity)
+    check_same_weights(model, accelerator)
+    parameters, late = list(model.parameters()), LateLosses(accelerator.device)
+    per_epoch = steps_per_epoch(data, settings.batch_size)
+    total = settings.epochs * per_epoch
+    saved = time.monotonic()
+    model.train()
+    for images, labels in _batches_from(state.step, data, settings, seed, accelerator):
+        mean = _gradients(losses, images, labels, state, accelerator, notice)
+        _update(parameters, state, settings, total, accelerator)
+        late.add(state.step, mean)
+        ends = state.step % per_epoch == 0
+        due = ends or (main and time.monotonic() - saved > CHECKPOINT_SECONDS)
+        known = late.read(everything=due)
+        _check_numbers(known, settings)
+        # Before `watch`, which may take long: a stop in it then costs nothing.
+        if main and due:
+            save_state(checkpoint, identity, accelerator.num_processes, state)
+            saved = time.monotonic()
+        for step, loss in known if main else ():
+            watch(Step(step, total, (step - 1) // per_epoch, loss, step % per_epoch == 0))
+        if ends:
+            model.train()  # `watch` may have looked at the model
+            _meet(model, accelerator)
+    if state.ema is not None:
+        model.load_state_dict(state.ema.module.state_dict())
+    model.eval()
+
+
+def _begin(
+    model: nn.Module,
+    settings: FitSettings,
+    accelerator: Accelerator,
+    checkpoint: Path,
+    identity: str,
+) -> State:
+    """All that a training changes, as it begins or as its checkpoint has it."""
+    device = accelerator.device
     to_device(model, device)
-    parameters = list(model.parameters())
     state = State(
         model,
         ModelEmaV3(model, decay=settings.ema) if settings.ema else None,
@@ -105,64 +141,59 @@ def fit(
     if device.type == "cuda" and settings.optimizer == "sgd":
         # The fused optimiser wants a momentum for all weights as soon as some have one, and what
         # the first subnets leave out has none. From zero the first step is the same as from none.
-        for parameter in parameters:
+        for parameter in model.parameters():
             state.optimizer.state[parameter].setdefault(
                 "momentum_buffer", torch.zeros_like(parameter)
             )
-    check_same_weights(model, accelerator)
-    per_epoch = steps_per_epoch(data, settings.batch_size)
-    total = settings.epochs * per_epoch
-    pixels, late = Pixels(data.train, device), LateLosses(device)
-    saved = time.monotonic()
-    model.train()
-    while state.step < total:
-        epoch, first = divmod(state.step, per_epoch)
-        batches = train_batches(
+    return state
+
+
+def _batches_from(
+    step: int, data: ImageData, settings: FitSettings, seed: int, accelerator: Accelerator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """This process' images and labels of a step and all after it, epoch by epoch."""
+    pixels = Pixels(data.train, accelerator.device)
+    epoch, first = divmod(step, steps_per_epoch(data, settings.batch_size))
+    for number in range(epoch, settings.epochs):
+        yield from train_batches(
             data,
             settings.batch_size,
-            epoch=epoch,
+            epoch=number,
             seed=seed,
-            start=first,
+            start=first if number == epoch else 0,
             rank=accelerator.process_index,
-            world_size=processes,
+            world_size=accelerator.num_processes,
             pixels=pixels,
             augment=settings.augment,
         )
-        for images, labels in batches:
-            for group in state.optimizer.param_groups:
-                group["lr"] = group["share"] * settings.rate(state.step, total)
-            mean = _gradients(losses, images, labels, state, accelerator, notice)
-            average_gradients(parameters, accelerator)
-            state.scaler.unscale_(state.optimizer)
-            nn.utils.clip_grad_norm_(parameters, settings.clip)
-            state.scaler.step(state.optimizer)
-            state.scaler.update()
-            state.optimizer.zero_grad()
-            if state.ema is not None:
-                state.ema.update(model, state.step)
-            state.step += 1
-            late.add(state.step, mean)
-            ends = state.step % per_epoch == 0
-            due = ends or (main and time.monotonic() - saved > CHECKPOINT_SECONDS)
-            known = late.read(everything=due)
-            for step, loss in known:
-                _check_number(step, loss, settings)
-            # Before `watch`, which may take long: a stop in it then costs nothing.
-            if main and due:
-                save_state(checkpoint, identity, processes, state)
-                saved = time.monotonic()
-            if main:
-                for step, loss in known:
-                    at_end = step % per_epoch == 0
-                    watch(Step(step, total, (step - 1) // per_epoch, loss, at_end))
-            if ends:
-                model.train()  # `watch` may have looked at the model
-                check_same_weights(model, accelerator)
-                with others_alive():
-                    accelerator.wait_for_everyone()
+
+
+def _update(
+    parameters: list[nn.Parameter],
+    state: State,
+    settings: FitSettings,
+    total: int,
+    accelerator: Accelerator,
+) -> None:
+    """One step of the optimiser by the gradients, averaged over processes, of `total` steps."""
+    for group in state.optimizer.param_groups:
+        group["lr"] = group["share"] * settings.rate(state.step, total)
+    average_gradients(parameters, accelerator)
+    state.scaler.unscale_(state.optimizer)
+    nn.utils.clip_grad_norm_(parameters, settings.clip)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad()
     if state.ema is not None:
-        model.load_state_dict(state.ema.module.state_dict())
-    model.eval()
+        state.ema.update(state.model, state.step)
+    state.step += 1
+
+
+def _meet(model: nn.Module, accelerator: Accelerator) -> None:
+    """Wait for all processes, and see that they have trained the same weights."""
+    check_same_weights(model, accelerator)
+    with others_alive():
+        accelerator.wait_for_everyone()
 
 
 def make_optimizer(
@@ -297,9 +328,10 @@ def _gradients(
             )
 
 
-def _check_number(step: int, loss: float, settings: FitSettings) -> None:
-    if not math.isfinite(loss):
-        raise PnagError(
-            f"the loss at step {step} is {loss}: lower the learning rate "
-            f"({settings.learning_rate:g}) and start again"
-        )
+def _check_numbers(known: list[tuple[int, float]], settings: FitSettings) -> None:
+    for step, loss in known:
+        if not math.isfinite(loss):
+            raise PnagError(
+                f"the loss at step {step} is {loss}: lower the learning rate "
+                f"({settings.learning_rate:g}) and start again"
+            )
