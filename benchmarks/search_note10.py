@@ -34,8 +34,7 @@ from rich.table import Table
 
 from pnag.cost.runtimes.machine import cpu_name
 from pnag.files import read_json, write_json, write_text
-from pnag.run.recipe import make_recipe
-from pnag.run.search_stages import search_settings
+from pnag.run.recipe import make_recipe, search_settings
 from pnag.search.front import FrontSettings, improve
 from pnag.search.gaussian_process import GaussianProcess, fit_gaussian_process
 from pnag.search.labels import Labels

@@ -27,8 +27,7 @@ from pnag.cost.counted import CountedCost
 from pnag.cost.load import load_cost
 from pnag.families.registry import family, of_width
 from pnag.files import write_text
-from pnag.run.recipe import make_recipe
-from pnag.run.search_stages import search_settings
+from pnag.run.recipe import make_recipe, search_settings
 from pnag.search.front import Floats, FrontSettings, draw_up_to
 from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.generator import Generator

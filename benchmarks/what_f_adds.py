@@ -24,8 +24,7 @@ from note10 import FACTS, Note10
 from pnag.cost.counted import CountedCost
 from pnag.families.registry import of_width
 from pnag.files import write_text
-from pnag.run.recipe import make_recipe
-from pnag.run.search_stages import search_settings
+from pnag.run.recipe import make_recipe, search_settings
 from pnag.search.front import Floats, FrontSettings, improve, pareto_front
 from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.labels import Labels, Predicts

@@ -109,6 +109,7 @@ def _timed(
              "drift": {"spread": speed, "levels": 99, "remeasured": 3, "unsteady": unsteady}
              }  # fmt: skip
     write_json(run.latency_error, error)
+    write_json(run.latency_model, {})  # by which a run is known that measured
     times = {model_name(a): 0.99 * a.cost for a in answers}
     times[model_name(answers[0])] = 1.05 * answers[0].budget  # one that does not hold
     if known:

@@ -114,11 +114,11 @@ def test_the_stages_of_a_run_tell_it(
     run, recipe = RunDirectory(tmp_path), make_recipe({"compare": 0, "resolutions": [224]})
     for stages in (latency_stages, proof_stage):
         monkeypatch.setattr(
-            stages, "time_in_turns", lambda run, recipe, networks, *_, **__: shaken(networks)
+            stages, "time_in_turns", lambda run, latency, networks, *_, **__: shaken(networks)
         )
     monkeypatch.setattr(latency_stages, "LADDER", 3)
     for _ in range(2):
-        latency_stages.front_calibration_stage(run, recipe, Size(), printed)
+        latency_stages.front_calibration_stage(run, recipe.latency, Size(), 0, printed)
     assert steadiness_of_ladder(run).unsteady == 463
     said = text_of(printed)
     file = tmp_path / "cost" / "front_calibration.json"
@@ -156,7 +156,7 @@ def test_the_experiment_says_it_everywhere(
     assert cell in CliRunner().invoke(app, ["experiment", "cpu"]).output
 
     monkeypatch.setattr(
-        "pnag.studies.paper.times.time_in_turns", lambda run, recipe, n, *_: shaken(n)
+        "pnag.studies.paper.times.time_in_turns", lambda run, latency, n, *_: shaken(n)
     )
     time_networks(study, [row["arch"]], [], printed)
     assert found["busy"] in text_of(printed)

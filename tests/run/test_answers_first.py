@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_search_stages import RECIPE, SPACE, with_table
+from test_search_stages import RECIPE, SETTINGS, SPACE, with_table
 
 from pnag.commands.bodies.several import LoadedRun
 from pnag.cost.counted import COUNTED
 from pnag.files import read_json
-from pnag.run.answer_stage import answer_stage
 from pnag.run.display import Display
-from pnag.run.first_answers import answer_and_search
 from pnag.run.further_costs import counted_costs_stage
+from pnag.run.recipe import search_settings
+from pnag.run.run import search_and_answer
 from pnag.run.run_directory import RunDirectory
 from pnag.run.search_stages import first_front_stage, search_stages
 from pnag.run.size import Size
@@ -33,21 +33,20 @@ def test_there_are_answers_before_f(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as patched:
         patched.setattr("pnag.search.pnag.train_evaluator", stop)
         with pytest.raises(KeyboardInterrupt):
-            answer_and_search(run, RECIPE, " ms", Display())
+            search_and_answer(run, RECIPE, None, Display())
     first = read_json(run.answers)
     assert len(first) == 5 and {a["from"] for a in first} <= {"table", "local search"}
     assert all(a["cost"] <= a["budget"] for a in first)
-    answer_and_search(run, RECIPE, " ms", Display())
-    assert not first_front_stage(run, RECIPE, Display())  # it is there
-    assert {a.source for a in answer_stage(run, RECIPE, Size(), Display())} <= set(SOURCES)
+    answers = search_and_answer(run, RECIPE, None, Display())
+    assert not first_front_stage(run, SPACE, SETTINGS, RECIPE.seed, Display())  # it is there
+    assert {a.source for a in answers} <= set(SOURCES)
 
 
 def test_with_the_papers_front_all_answers_are_those_of_f(tmp_path: Path) -> None:
-    front = replace(RECIPE.front, rounds=0, table=False)
-    recipe = RECIPE.model_copy(update={"front": front})
+    settings = replace(SETTINGS, front=replace(SETTINGS.front, rounds=0, table=False))
     run = with_table(tmp_path / "run")
-    assert not first_front_stage(run, recipe, Display())
-    search_stages(run, recipe, Display())
+    assert not first_front_stage(run, SPACE, settings, RECIPE.seed, Display())
+    search_stages(run, SPACE, settings, RECIPE.seed, Display())
     assert set(pd.read_parquet(run.front)["from"]) == {"f"}
 
 
@@ -56,7 +55,7 @@ def test_f_of_a_device_takes_budgets_of_what_is_counted(tmp_path: Path) -> None:
     vectors = replace(RECIPE.vectors, vectors=64, rounds=2, children=64)
     recipe = RECIPE.model_copy(update={"vectors": vectors})
     counted_costs_stage(run, Size(), Display())
-    search_stages(run, recipe, Display())
+    search_stages(run, SPACE, search_settings(recipe), recipe.seed, Display())
     assert load_generator(run.generator, SPACE).embedding.budgets.shape == (4, 4)
     known = pd.read_parquet(run.vector_front)
     assert list(known.columns) == ["arch", "accuracy", "cost", *COUNTED, "from"]

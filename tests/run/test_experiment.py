@@ -22,7 +22,7 @@ from pnag.errors import PnagError
 from pnag.families import build, family
 from pnag.files import write_json
 from pnag.run.display import Display
-from pnag.run.recipe import make_recipe, save_recipe
+from pnag.run.recipe import make_recipe, save_recipe, search_settings
 from pnag.run.run_directory import RunDirectory
 from pnag.run.search_stages import search_stages
 from pnag.run.size import Size
@@ -171,8 +171,8 @@ def small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     identity = MadeUp().identity() | Size().identity()
     LatencyTable(identity, drift=Drift([4.0])).save(run.latency_table)
     COST.save(run.latency_model)
-    imagenet_table_stage(run, recipe, Size(), Display())
-    search_stages(run, recipe, Display())
+    imagenet_table_stage(run, Size(), recipe.architectures, recipe.seed, Display())
+    search_stages(run, SPACE, search_settings(recipe), recipe.seed, Display())
     save_recipe(recipe, run.recipe)
     write_json(run.metrics, {})
     return run.path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,7 @@ from pnag.files import write_json
 from pnag.run.amounts import amount
 from pnag.run.budgets import Budget, check_units, device_name
 from pnag.run.display import Display
-from pnag.run.recipe import Recipe, make_recipe, save_recipe
+from pnag.run.recipe import Recipe, make_recipe, save_recipe, search_settings
 from pnag.run.run_directory import RunDirectory
 from pnag.run.search_stages import search_stages
 from pnag.run.size import Size
@@ -67,6 +68,11 @@ def device(seed: int) -> LatencyModel:
     return LatencyModel(3.0, 0.05 + np.array(macs) / 1e7 * noise, OF)
 
 
+def search(run: RunDirectory, values: dict[str, Any]) -> None:
+    recipe = make_recipe(values)
+    search_stages(run, SPACE, search_settings(recipe), recipe.seed, Display())
+
+
 @pytest.fixture(scope="module")
 def cpu_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of this machine, but with made-up times and a smaller search."""
@@ -74,8 +80,8 @@ def cpu_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = make_recipe(QUICK)
     LatencyTable(SIZE.identity(), drift=Drift([1.0])).save(run.latency_table)
     device(0).save(run.latency_model)
-    imagenet_table_stage(run, recipe, SIZE, Display())
-    search_stages(run, recipe, Display())
+    imagenet_table_stage(run, SIZE, recipe.architectures, recipe.seed, Display())
+    search(run, QUICK)
     predicted = np.linspace(5, 30, 12)
     fit_front_calibration(predicted, 0.4 + 1.05 * predicted).save(run.front_calibration)
     save_recipe(recipe, run.recipe)
@@ -213,9 +219,9 @@ def test_the_least_budget_that_is_suggested_can_be_held() -> None:
 
 def test_a_new_front_has_no_calibration_until_it_is_timed(cpu_run: Path, tmp_path: Path) -> None:
     run = RunDirectory(Path(shutil.copytree(cpu_run, tmp_path / "run")))
-    search_stages(run, make_recipe(QUICK), Display())
+    search(run, QUICK)
     assert load_front_calibration(run) is not None  # the front is reused
-    search_stages(run, make_recipe(QUICK | {"front": QUICK["front"] | {"rounds": 9}}), Display())
+    search(run, QUICK | {"front": QUICK["front"] | {"rounds": 9}})
     assert load_front_calibration(run) is None  # what a run that is stopped here answers by
     assert (load_calibrated_front(run, SPACE).cost == pd.read_parquet(run.front)["cost"]).all()
 

@@ -24,7 +24,7 @@ from pnag.files import check_writable, exists, write_text
 from pnag.images.sources import find_source
 from pnag.run.display import Display
 from pnag.run.latency_stages import latency_stage
-from pnag.run.recipe import make_recipe
+from pnag.run.recipe import LatencyRecipe, make_recipe
 from pnag.run.run import run_pipeline
 from pnag.run.run_directory import RunDirectory, finished_run, held_run
 from pnag.run.size import Size
@@ -163,14 +163,14 @@ def test_a_latency_table_of_other_settings_is_kept_and_taken_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        "pnag.run.latency_stages.runtime_of", lambda recipe: Counting(recipe.latency.threads)
+        "pnag.run.latency_stages.runtime_of", lambda latency: Counting(latency.threads)
     )
     run = RunDirectory(tmp_path)
 
     def measured(threads: int) -> bytes:
         latency = {"rounds": 3, "calibration": 8, "check": 6, "threads": threads}
         size = Size(32, of_width(0.25), 10)
-        latency_stage(run, make_recipe({"latency": latency}), size, Display())
+        latency_stage(run, LatencyRecipe(**latency), size, 0, Display())
         return run.latency_table.read_bytes()
 
     one = measured(1)

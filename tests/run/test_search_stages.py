@@ -18,9 +18,9 @@ from pnag.cost.timing import Drift
 from pnag.errors import PnagError
 from pnag.files import read_json
 from pnag.run.display import Display
-from pnag.run.recipe import make_recipe
+from pnag.run.recipe import make_recipe, search_settings
 from pnag.run.run_directory import RunDirectory
-from pnag.run.search_stages import search_settings, search_stages
+from pnag.run.search_stages import search_stages
 from pnag.run.size import Size
 from pnag.run.table_stages import imagenet_table_stage
 from pnag.run.trained import load_evaluator, load_generator, load_labels
@@ -40,6 +40,7 @@ RECIPE = make_recipe(
         "front": {"budgets": 8, "draws": 8, "rounds": 3, "children": 64},
     }
 )  # fmt: skip
+SETTINGS = search_settings(RECIPE)
 
 
 def with_table(path: Path) -> RunDirectory:
@@ -47,14 +48,14 @@ def with_table(path: Path) -> RunDirectory:
     run, size = RunDirectory(path), Size()
     LatencyTable(asdict(size), drift=Drift([1.0])).save(run.latency_table)
     LatencyModel(3.0, np.random.default_rng(0).uniform(0.05, 0.5, 90)).save(run.latency_model)
-    imagenet_table_stage(run, RECIPE, size, Display())
+    imagenet_table_stage(run, size, RECIPE.architectures, RECIPE.seed, Display())
     return run
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     run = with_table(tmp_path_factory.mktemp("search") / "run")
-    search_stages(run, RECIPE, Display())
+    search_stages(run, SPACE, SETTINGS, RECIPE.seed, Display())
     return run
 
 
@@ -64,16 +65,15 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 
 def test_a_run_and_the_method_are_one_search(searched: RunDirectory) -> None:
-    settings = search_settings(RECIPE)
     problem = problem_of(pd.read_parquet(searched.table), load_labels(searched, SPACE))
     front = pd.read_parquet(searched.front)
-    by_method = pnag_method(problem, RECIPE.seed, settings=settings)
+    by_method = pnag_method(problem, RECIPE.seed, settings=SETTINGS)
     assert SPACE.text(by_method.front.tokens) == front["arch"].tolist()
     assert (by_method.front.accuracy == front["accuracy"]).all()
     seen: list[tuple[int, int]] = []
     taught, found = train_and_search(
-        problem.tokens, problem.accuracy, problem.cost, problem.labels, settings,
-        NoStore(settings, lambda done, total: seen.append((done, total))), RECIPE.seed,
+        problem.tokens, problem.accuracy, problem.cost, problem.labels, SETTINGS,
+        NoStore(SETTINGS, lambda done, total: seen.append((done, total))), RECIPE.seed,
     )  # fmt: skip
     assert seen == [(i + 1, 8 + 12 + 3) for i in range(8 + 12 + 3)]
     own = pd.read_parquet(searched.own_front)
@@ -99,11 +99,11 @@ def test_stopped_in_any_part_it_goes_on_to_the_same(
     with monkeypatch.context() as patched:
         patched.setattr(f"pnag.search.pnag.{part}", stop)
         with pytest.raises(KeyboardInterrupt):
-            search_stages(run, RECIPE, Display())
+            search_stages(run, SPACE, SETTINGS, RECIPE.seed, Display())
     done = {"train_evaluator": 0, "train_generator": 1, "find_front": 2}[part]
     kept = (run.pretrained_evaluator, run.generator, run.front)
     assert [path.exists() for path in kept] == [i < done for i in range(3)]
-    search_stages(run, RECIPE, Display())
+    search_stages(run, SPACE, SETTINGS, RECIPE.seed, Display())
     for name in ("pretrained_evaluator", "evaluator", "generator", "front", "own_front"):
         assert getattr(run, name).read_bytes() == getattr(searched, name).read_bytes()
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pnag.files import write_json
 from pnag.run.display import Display
-from pnag.run.margin import answer_with_margin, margin_of
-from pnag.run.own_space import space_of_run
-from pnag.run.recipe import Recipe
+from pnag.run.margin import answer_with_margin
 from pnag.run.run_directory import RunDirectory, answer_name
 from pnag.run.size import Size
 from pnag.run.trained import Answer, load_calibrated_front
 from pnag.search.front import Front
+from pnag.space import SearchSpace
 
 DEFAULT_BUDGETS = 5
 
@@ -26,19 +27,24 @@ def spread_budgets(front: Front, n: int = DEFAULT_BUDGETS) -> list[float]:
 
 
 def answer_stage(
-    run: RunDirectory, recipe: Recipe, size: Size | None, display: Display
+    run: RunDirectory,
+    space: SearchSpace,
+    budgets: Sequence[float],
+    margin: float,
+    size: Size | None,
+    display: Display,
 ) -> list[Answer]:
     """Answer each budget and write `architectures.json`.
 
     Args:
+        budgets: those over the front if there are none.
+        margin: by how much answers may take longer than predicted and hold their budget.
         size: of the networks; None where there is a table only, in a unit that is not known.
     """
     unit = " ms" if size else ""
-    space = space_of_run(run, recipe)
     front = load_calibrated_front(run, space)
-    budgets = list(recipe.budgets) or spread_budgets(front)
-    margin = margin_of(run, recipe)
-    answers = [answer_with_margin(front, space, budget, margin, unit) for budget in sorted(budgets)]
+    asked = sorted(budgets or spread_budgets(front))
+    answers = [answer_with_margin(front, space, budget, margin, unit) for budget in asked]
     if margin:
         display.note(f"  answers leave {margin:.1%} for the prediction's error (--margin)")
     for a in answers:

@@ -16,7 +16,7 @@ from pnag.cost.measure import measure_device
 from pnag.errors import PnagError
 from pnag.files import file_fingerprint, read_json, write_json, writing
 from pnag.run.display import Display
-from pnag.run.recipe import Recipe
+from pnag.run.recipe import LatencyRecipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.size import Size
 from pnag.run.timing import runtime_of, steadiness_of_ladder, steadiness_of_table, time_in_turns
@@ -25,11 +25,13 @@ from pnag.run.trained import load_front
 LADDER = 12
 
 
-def latency_stage(run: RunDirectory, recipe: Recipe, size: Size, display: Display) -> None:
+def latency_stage(
+    run: RunDirectory, latency: LatencyRecipe, size: Size, seed: int, display: Display
+) -> None:
     """Measure this machine, fit the latency model, check it on unseen networks."""
-    runtime = runtime_of(recipe)
+    runtime = runtime_of(latency)
     # without the phone's number: the runtime's identity tells what phone it is
-    settings = recipe.latency.model_dump(exclude={"adb"}) | size.identity() | {"seed": recipe.seed}
+    settings = latency.model_dump(exclude={"adb"}) | size.identity() | {"seed": seed}
     settings |= runtime.identity()
 
     def work() -> None:
@@ -41,10 +43,10 @@ def latency_stage(run: RunDirectory, recipe: Recipe, size: Size, display: Displa
                 run.latency_table,
                 resolution=size.resolution,
                 num_classes=size.num_classes,
-                rounds=recipe.latency.rounds,
-                calibration=recipe.latency.calibration,
-                check=recipe.latency.check,
-                seed=recipe.seed,
+                rounds=latency.rounds,
+                calibration=latency.calibration,
+                check=latency.check,
+                seed=seed,
                 progress=lambda what, done, total: bar.update(done, total, what),
             )
         model = fit_latency_model(table)
@@ -98,7 +100,7 @@ def _change_latency_table(run: RunDirectory, settings: dict[str, Any], display: 
 
 
 def front_calibration_stage(
-    run: RunDirectory, recipe: Recipe, size: Size, display: Display
+    run: RunDirectory, latency: LatencyRecipe, size: Size, seed: int, display: Display
 ) -> None:
     """Time a ladder of the front's networks; correct the predicted latencies by it."""
     inputs = {
@@ -112,10 +114,10 @@ def front_calibration_stage(
         wanted = np.linspace(front.cost[0], front.cost[-1], LADDER)
         rungs = np.unique(np.searchsorted(front.cost, wanted).clip(0, len(front.cost) - 1))
         texts = size.of.space.text(front.tokens[rungs])
-        torch.manual_seed(recipe.seed)
+        torch.manual_seed(seed)
         networks = {text: size.build(text) for text in texts}
         pixels = {text: size.pixels(text) for text in texts}
-        proof = time_in_turns(run, recipe, networks, pixels, "timing the front", display)
+        proof = time_in_turns(run, latency, networks, pixels, "timing the front", display)
         measured = np.array([proof.networks[text].milliseconds for text in texts])
         fitted = fit_front_calibration(front.cost[rungs], measured)
         replace(fitted, unsteady=proof.unsteady, spread=proof.drift).save(run.front_calibration)

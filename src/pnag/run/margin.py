@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pnag.cost.latency_model import error_quantile
 from pnag.files import read_json
-from pnag.run.recipe import Recipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.trained import Answer, answer, answer_at
 from pnag.search.front import Front
@@ -15,15 +14,15 @@ from pnag.space import SearchSpace
 SHARE = 0.9
 
 
-def margin_of(run: RunDirectory, recipe: Recipe) -> float:
+def margin_of(run: RunDirectory, asked: float | None) -> float:
     """By how much answers may take longer than predicted and hold their budget, as a fraction.
 
-    What the recipe says, or else what the latency model's own error is within for 90 % of the
+    What is asked for, or else what the latency model's own error is within for 90 % of the
     networks that it was checked on. 0 where no device was measured.
     """
-    if recipe.margin is not None:
-        return recipe.margin
-    if recipe.table is not None or not run.latency_error.exists():
+    if asked is not None:
+        return asked
+    if run.cost_model != run.latency_model or not run.latency_error.exists():
         return 0.0
     error = read_json(run.latency_error)
     return error_quantile(error["predicted_ms"], error["measured_ms"], SHARE)

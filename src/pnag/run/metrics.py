@@ -91,7 +91,7 @@ def _of_device(run: RunDirectory, recipe: Recipe, proof: dict[str, Any]) -> dict
     return {
         "weights": proof["weights"],
         "latency": read_json(run.latency_error),
-        "margin": margin_of(run, recipe),
+        "margin": margin_of(run, recipe.margin),
         "device": read_json(run.latency_table)["identity"],
         "proof": {k: proof[k] for k in ("speed", "drift", "remeasured", "unsteady")},
         "busy": [timing.warning for timing in timings if timing.warning],

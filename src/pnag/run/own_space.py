@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from pnag.errors import PnagError
+from pnag.families.registry import DEFAULT, family
 from pnag.files import read_json
 from pnag.run.recipe import Recipe, TableRecipe
 from pnag.run.run_directory import RunDirectory
@@ -45,14 +46,14 @@ def refuse_choices(recipe: Recipe, path: Path) -> None:
         )
 
 
-def space_of_table(recipe: Recipe, table: TableRecipe) -> SearchSpace:
+def space_of_table(table: TableRecipe) -> SearchSpace:
     """The space of a table that is about to be read: its family's, or of its columns.
 
     Raises:
         PnagError: for a column of --choices that is not there or cannot be one.
     """
     if not table.choices:
-        return family_of_recipe(recipe).space
+        return family(table.family or DEFAULT).space
     return _space_of(table.path, table.choices)
 
 

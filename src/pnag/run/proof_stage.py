@@ -16,7 +16,7 @@ from pnag.files import file_fingerprint, write_json
 from pnag.run.answer_stage import model_name
 from pnag.run.display import Display
 from pnag.run.published import published_to_time
-from pnag.run.published_networks import file_stem, imagenet_networks, weights_of
+from pnag.run.published_networks import Weights, file_stem, imagenet_networks, imagenet_weights
 from pnag.run.recipe import Recipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.size import Size
@@ -41,7 +41,7 @@ def proof_stage(
     # Their published accuracies say nothing about other images.
     known = () if tuned else KNOWN_NETWORKS
     todays = [] if tuned else published_to_time(run, [a.budget for a in answers], recipe.compare)
-    weights = weights_of(recipe, display)
+    weights: Weights = "fine-tuned" if tuned else imagenet_weights(recipe.published, display)
     inputs = {
         "latency": file_fingerprint(run.latency_table),
         "published": [network.key for network in todays],
@@ -63,7 +63,7 @@ def proof_stage(
         others = {n.name: n for n in known} | {n.key: n for n in todays}
         proof = time_in_turns(
             run,
-            recipe,
+            recipe.latency,
             networks | {name: network.build() for name, network in others.items()},
             pixels | {name: network.resolution for name, network in others.items()},
             "timing the answers",

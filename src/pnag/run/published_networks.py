@@ -12,18 +12,19 @@ from pnag.downloads import fetch
 from pnag.errors import PnagError
 from pnag.families.checkpoints import PUBLISHED, load_published
 from pnag.run.display import Display
-from pnag.run.recipe import Recipe
 from pnag.run.size import Size
 
 WIDTH = 1.0  # of the supernet whose accuracies the shipped predictor knows
 Weights = Literal["fine-tuned", "published", "untrained"]
 
 
-def weights_of(recipe: Recipe, display: Display) -> Weights:
-    """What the answers' networks will have, said to the user."""
-    if recipe.images is not None:
-        return "fine-tuned"
-    if not recipe.published:
+def imagenet_weights(published: bool, display: Display) -> Weights:
+    """What ImageNet answers' networks will have, said to the user.
+
+    Args:
+        published: whether they are to have Once-for-All's, where these can be had.
+    """
+    if not published:
         return "untrained"
     try:
         with display.bar("fetching the published weights") as bar:

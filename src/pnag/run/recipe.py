@@ -25,6 +25,7 @@ from pnag.run.budgets import check_units, read_budget
 from pnag.run.run_directory import answer_name
 from pnag.search.evaluator import EvaluatorSettings
 from pnag.search.front import FrontSettings
+from pnag.search.pnag import PnagSettings
 from pnag.search.policy_gradient import GeneratorSettings
 from pnag.search.predictor import PredictorSettings
 from pnag.search.vector_front import VectorSettings
@@ -245,6 +246,13 @@ def with_images(recipe: Recipe, decided: dict[str, Any]) -> Recipe:
     """The recipe with what was left open about its images decided."""
     assert recipe.images is not None
     return recipe.model_copy(update={"images": recipe.images.model_copy(update=decided)})
+
+
+def search_settings(recipe: Recipe) -> PnagSettings:
+    """What a recipe says of evaluator, generator and fronts."""
+    return PnagSettings(
+        recipe.trained_budgets, recipe.evaluator, recipe.generator, recipe.front, recipe.vectors
+    )
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:

@@ -15,11 +15,13 @@ from pnag.errors import PnagError
 from pnag.files import write_json
 from pnag.run.answer_stage import answer_stage
 from pnag.run.display import Display
-from pnag.run.first_answers import answer_and_search
+from pnag.run.first_answers import first_answers
 from pnag.run.further_costs import counted_costs_stage
 from pnag.run.latency_stages import front_calibration_stage, latency_stage
+from pnag.run.margin import margin_of
 from pnag.run.metrics import collect_metrics
 from pnag.run.named_family import decided_family
+from pnag.run.own_space import space_of_run
 from pnag.run.proof_stage import proof_stage
 from pnag.run.recipe import (
     Recipe,
@@ -27,9 +29,11 @@ from pnag.run.recipe import (
     load_recipe,
     make_recipe,
     save_recipe,
+    search_settings,
     with_images,
 )
 from pnag.run.run_directory import RunDirectory, held_run
+from pnag.run.search_stages import first_front_stage, search_stages
 from pnag.run.size import Size, family_of_recipe
 from pnag.run.table_stages import ask_stage, imagenet_table_stage, user_table_stage
 from pnag.run.timing import runtime_of
@@ -51,7 +55,7 @@ def run_pipeline(
     if _launched("WORLD_SIZE", "SIZE") > 1:
         raise PnagError("`pnag run` is one process; several can share `pnag train`")
     if recipe.table is None:  # now, and not after hours of training, comes what it lacks to measure
-        runtime_of(recipe)
+        runtime_of(recipe.latency)
         display.warn(too_many_threads(recipe.latency.runtime, recipe.latency.threads))
     with held_run(out) as run:
         run.unfinished_by_work = True
@@ -91,12 +95,9 @@ def _run(
     if recipe.images is not None:
         return _from_images(run, recipe, display, ray_address)
     size = Size(max(recipe.resolutions), family_of_recipe(recipe).name)
-    latency_stage(run, recipe, size, display)
-    imagenet_table_stage(run, recipe, size, display)
-    counted_costs_stage(run, size, display)
-    answer_and_search(run, recipe, " ms", display)
-    front_calibration_stage(run, recipe, size, display)
-    answers = answer_stage(run, recipe, size, display)
+    latency_stage(run, recipe.latency, size, recipe.seed, display)
+    imagenet_table_stage(run, size, recipe.architectures, recipe.seed, display)
+    answers = search_and_answer(run, recipe, size, display)
     proof_stage(run, recipe, size, answers, None, display)
     return _finish(run, recipe, size, answers)
 
@@ -105,9 +106,8 @@ def _from_table(
     run: RunDirectory, recipe: Recipe, table: TableRecipe, display: Display
 ) -> dict[str, Any]:
     """All that can be done without images and device."""
-    rounds_done = user_table_stage(run, recipe, table, display)
-    answer_and_search(run, recipe, "", display)
-    metrics = _finish(run, recipe, None, answer_stage(run, recipe, None, display))
+    rounds_done = user_table_stage(run, table, recipe.predictor, recipe.seed, display)
+    metrics = _finish(run, recipe, None, search_and_answer(run, recipe, None, display))
     if rounds_done < recipe.rounds:
         ask_stage(run, recipe, table, rounds_done, display)
     return metrics
@@ -131,12 +131,9 @@ def _from_images(
     size = Size(job.data.preprocessing.resolution, supernet.family, len(job.data.classes))
     recipe = with_images(recipe, decided_family(supernet.family))
     supernet_stage(job, supernet)
-    latency_stage(run, recipe, size, display)
+    latency_stage(run, recipe.latency, size, recipe.seed, display)
     collect_stage(job, collecting, size)
-    counted_costs_stage(run, size, display)
-    answer_and_search(run, recipe, " ms", display)
-    front_calibration_stage(run, recipe, size, display)
-    answers = answer_stage(run, recipe, size, display)
+    answers = search_and_answer(run, recipe, size, display)
     networks = finetune_stage(job, tuning, answers)
     proof_stage(run, recipe, size, answers, networks, display)
     write_weights(job, answers, networks)
@@ -147,6 +144,26 @@ def _from_images(
         "finetune_epochs": tuning.epochs,
     }
     return _finish(run, with_images(recipe, decided), size, answers)
+
+
+def search_and_answer(
+    run: RunDirectory, recipe: Recipe, size: Size | None, display: Display
+) -> list[Answer]:
+    """From a table to the answers: first those of the table alone, then those after the search.
+
+    Args:
+        size: of the networks, which are timed; None where there is a table only.
+    """
+    space, seed, settings = space_of_run(run, recipe), recipe.seed, search_settings(recipe)
+    if size:
+        counted_costs_stage(run, size, display)
+    if first_front_stage(run, space, settings, seed, display):
+        first_answers(run, space, recipe.budgets, " ms" if size else "", display)
+    search_stages(run, space, settings, seed, display)
+    if size:
+        front_calibration_stage(run, recipe.latency, size, seed, display)
+    margin = margin_of(run, recipe.margin)
+    return answer_stage(run, space, recipe.budgets, margin, size, display)
 
 
 def train_only(recipe: Recipe, out: Path, display: Display) -> None:

@@ -13,8 +13,6 @@ import pandas as pd
 from pnag.files import file_fingerprint, read_json, write_json
 from pnag.run.display import Display
 from pnag.run.further_costs import further_costs
-from pnag.run.own_space import space_of_run
-from pnag.run.recipe import Recipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.tables import read_table, write_table
 from pnag.run.trained import (
@@ -46,13 +44,6 @@ from pnag.space import SearchSpace, Tokens
 SEARCH_VERSION = 3
 
 
-def search_settings(recipe: Recipe) -> PnagSettings:
-    """What a recipe says of evaluator, generator and fronts."""
-    return PnagSettings(
-        recipe.trained_budgets, recipe.evaluator, recipe.generator, recipe.front, recipe.vectors
-    )
-
-
 @dataclass(frozen=True)
 class _Table:
     """What a search starts from.
@@ -69,19 +60,19 @@ class _Table:
     inputs: dict[str, Any]
 
     @classmethod
-    def of(cls, run: RunDirectory, recipe: Recipe) -> _Table:
+    def of(cls, run: RunDirectory, space: SearchSpace, trained_budgets: int, seed: int) -> _Table:
         inputs: dict[str, Any] = {
             "table": file_fingerprint(run.table),
             "accuracy": file_fingerprint(run.accuracy_predictor),
             "cost": file_fingerprint(run.cost_model),
-            "trained_budgets": recipe.trained_budgets,
-            "seed": recipe.seed,
+            "trained_budgets": trained_budgets,
+            "seed": seed,
             "version": SEARCH_VERSION,
         }
         further = further_costs(run)
         if further:
             inputs["further"] = {name: file_fingerprint(path) for name, path in further.items()}
-        frame, space = read_table(run.table), space_of_run(run, recipe)
+        frame = read_table(run.table)
         return cls(
             space.encode(frame["arch"]),
             frame["accuracy"].to_numpy(dtype=float),
@@ -91,16 +82,17 @@ class _Table:
         )
 
 
-def first_front_stage(run: RunDirectory, recipe: Recipe, display: Display) -> bool:
+def first_front_stage(
+    run: RunDirectory, space: SearchSpace, settings: PnagSettings, seed: int, display: Display
+) -> bool:
     """A front by a short local search from the table, so that there are answers before f.
 
     Returns:
-        Whether it was made now; not where the recipe wants neither a local search nor the table.
+        Whether it was made now; not where the settings want no local search or not the table.
     """
-    settings = search_settings(recipe)
     if not (settings.front.rounds and settings.front.table):
         return False
-    table = _Table.of(run, recipe)
+    table = _Table.of(run, space, settings.trained_budgets, seed)
 
     def work() -> None:
         with display.bar("finding first answers") as bar:
@@ -110,7 +102,7 @@ def first_front_stage(run: RunDirectory, recipe: Recipe, display: Display) -> bo
                 table.cost,
                 table.labels,
                 settings,
-                seed=recipe.seed,
+                seed=seed,
                 progress=bar.update,
             )
         _write_front(table, front, table.tokens[:0], run.first_front)
@@ -119,24 +111,26 @@ def first_front_stage(run: RunDirectory, recipe: Recipe, display: Display) -> bo
     return run.stage("first front", inputs, [run.first_front], work)
 
 
-def search_stages(run: RunDirectory, recipe: Recipe, display: Display) -> None:
+def search_stages(
+    run: RunDirectory, space: SearchSpace, settings: PnagSettings, seed: int, display: Display
+) -> None:
     """Evaluator, generator and front, from a table and its predictors.
 
     In a run of several costs f takes vectors of budgets, and there is a front of vectors too.
     """
-    settings, table = search_settings(recipe), _Table.of(run, recipe)
+    table = _Table.of(run, space, settings.trained_budgets, seed)
     tokens, accuracy, cost, labels = table.tokens, table.accuracy, table.cost, table.labels
     store = _RunStore(run, settings, table, display)
-    taught, _ = train_and_search(tokens, accuracy, cost, labels, settings, store, recipe.seed)
+    taught, _ = train_and_search(tokens, accuracy, cost, labels, settings, store, seed)
     if cost.ndim == 1:
         run.vector_front.unlink(missing_ok=True)
         return
-    vectors = vectors_to_answer(accuracy, cost, labels, settings, recipe.seed)
+    vectors = vectors_to_answer(accuracy, cost, labels, settings, seed)
     start = tokens if settings.front.table else tokens[:0]
     store.vector_front(
         lambda progress: find_vector_front(
             labels, taught.generator, vectors, start, settings.vectors,
-            seed=recipe.seed, progress=progress,
+            seed=seed, progress=progress,
         )
     )  # fmt: skip
 

@@ -79,7 +79,7 @@ def _find_size(
     accelerator: Accelerator,
     display: Display,
 ) -> None:
-    runtime = runtime_of(recipe)
+    runtime = runtime_of(recipe.latency)
     classes, seed = images.classes, recipe.seed
     with display.bar("looking at the images") as bar:
         split = split_of(images.source, cache=cache, classes=classes, seed=seed, reading=bar.update)

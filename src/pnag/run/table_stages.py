@@ -26,24 +26,27 @@ from pnag.run.trained import (
     save_gaussian_process,
 )
 from pnag.search.gaussian_process import fit_gaussian_process
+from pnag.search.predictor import PredictorSettings
 from pnag.search.rounds import propose
 from pnag.space.choices import ChoiceSpace
 
 
-def imagenet_table_stage(run: RunDirectory, recipe: Recipe, size: Size, display: Display) -> None:
-    """Sample architectures; predict their ImageNet accuracy and their latency here."""
+def imagenet_table_stage(
+    run: RunDirectory, size: Size, architectures: int, seed: int, display: Display
+) -> None:
+    """Sample so many architectures; predict their ImageNet accuracy and their latency here."""
+    space = size.of.space
     inputs = {
         "weights": [file_fingerprint(AT_224), file_fingerprint(AT_OTHERS)],
         "latency": file_fingerprint(run.latency_model),
-        "architectures": recipe.architectures,
-        "resolutions": recipe.resolutions,
-        "seed": recipe.seed,
+        "architectures": architectures,
+        "resolutions": space.resolutions or (size.resolution,),
+        "seed": seed,
     }
 
     def work() -> None:
         write_bytes(run.accuracy_predictor, AT_224.read_bytes())
-        space = size.of.space
-        tokens = space.sample_unique(recipe.architectures, np.random.default_rng(recipe.seed))
+        tokens = space.sample_unique(architectures, np.random.default_rng(seed))
         accuracy, cost = load_labels(run, space).label(tokens)
         write_table(architecture_table(tokens, accuracy, cost, size), run.table)
         display.note(f"[green]✓[/green] table of {len(tokens):,} architectures")
@@ -52,14 +55,18 @@ def imagenet_table_stage(run: RunDirectory, recipe: Recipe, size: Size, display:
 
 
 def user_table_stage(
-    run: RunDirectory, recipe: Recipe, table: TableRecipe, display: Display
+    run: RunDirectory,
+    table: TableRecipe,
+    predictor: PredictorSettings,
+    seed: int,
+    display: Display,
 ) -> int:
     """Check the user's table and fit the two predictors to it and to the rounds filled in.
 
     Returns:
         How many rounds those are.
     """
-    space = space_of_table(recipe, table)
+    space = space_of_table(table)
     further = table.further_costs
     frame, notes = user_table(table.path, table.accuracy, table.cost, space, further)
     for note in notes:
@@ -80,8 +87,8 @@ def user_table_stage(
         "columns": [table.accuracy, table.cost, *further],
         "family": table.family,
         **({"choices": space.as_json()} if isinstance(space, ChoiceSpace) else {}),
-        "predictor": asdict(recipe.predictor),
-        "seed": recipe.seed,
+        "predictor": asdict(predictor),
+        "seed": seed,
     }
 
     def work() -> None:
@@ -90,7 +97,7 @@ def user_table_stage(
         write_table(frame, run.table)
         if isinstance(space, ChoiceSpace):
             write_json(run.choices, space.as_json())
-        labels = fit_labels(space, frame, recipe.predictor, recipe.seed, display, further)
+        labels = fit_labels(space, frame, predictor, seed, display, further)
         labels.cost.save(run.cost_predictor)
         keep_further_costs(run, labels.further)
         save_gaussian_process(labels.accuracy, run.accuracy_predictor)

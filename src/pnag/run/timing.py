@@ -16,7 +16,7 @@ from pnag.cost.runtimes import Runtime, make_runtime
 from pnag.cost.steadiness import why_unsure
 from pnag.files import read_json
 from pnag.run.display import Display
-from pnag.run.recipe import Recipe
+from pnag.run.recipe import LatencyRecipe
 from pnag.run.run_directory import RunDirectory
 
 
@@ -49,19 +49,18 @@ class Steadiness:
             )
 
 
-def runtime_of(recipe: Recipe) -> Runtime:
+def runtime_of(latency: LatencyRecipe) -> Runtime:
     """Where a run's networks are timed.
 
     Raises:
         PnagError: as `make_runtime`.
     """
-    latency = recipe.latency
     return make_runtime(latency.runtime, latency.threads, latency.adb)
 
 
 def time_in_turns(
     run: RunDirectory,
-    recipe: Recipe,
+    latency: LatencyRecipe,
     networks: Mapping[str, nn.Module],
     resolutions: Mapping[str, int],
     what: str,
@@ -73,8 +72,7 @@ def time_in_turns(
     Args:
         resolutions, may_leave_out: as `time_together` takes them. what: for the progress bar.
     """
-    rounds = recipe.latency.rounds
-    total, done = rounds * len(networks), 0
+    total, done = latency.rounds * len(networks), 0
     with display.bar(what) as bar:
 
         def advance(turns: int) -> None:
@@ -83,12 +81,12 @@ def time_in_turns(
             bar.update(done, total)
 
         return time_together(
-            runtime_of(recipe),
+            runtime_of(latency),
             networks,
             LatencyTable.load(run.latency_table),
             resolutions=resolutions,
             may_leave_out=may_leave_out,
-            rounds=rounds,
+            rounds=latency.rounds,
             advance=advance,
         )
 

@@ -9,7 +9,8 @@ from pnag.cost.latency_table import LatencyTable
 from pnag.errors import PnagError
 from pnag.files import expand_home, file_fingerprint, fingerprint, write_bytes, write_json
 from pnag.run.display import Display
-from pnag.run.recipe import Recipe
+from pnag.run.own_space import space_of_run
+from pnag.run.recipe import Recipe, search_settings
 from pnag.run.run_directory import RunDirectory
 from pnag.run.search_stages import search_stages
 from pnag.run.size import Size
@@ -86,5 +87,6 @@ def device_run(
 
     outputs = [cost_file, device.accuracy_predictor, device.table]
     device.stage("table", inputs, outputs, work, display.reused)
-    search_stages(device, recipe, display)
+    space, settings = space_of_run(device, recipe), search_settings(recipe)
+    search_stages(device, space, settings, recipe.seed, display)
     return device

@@ -86,7 +86,7 @@ def generate_for(
 def _answer_one(run: RunDirectory, recipe: Recipe, budget: float, *, greedy: bool) -> Answer:
     """The answer to one budget of the run's own cost; refused if none can hold it."""
     space = space_of_run(run, recipe)
-    front, margin = load_calibrated_front(run, space), margin_of(run, recipe)
+    front, margin = load_calibrated_front(run, space), margin_of(run, recipe.margin)
     answer = answer_with_margin(front, space, budget, margin)
     return most_likely(run, space, budget) if greedy else answer
 

@@ -176,7 +176,7 @@ def open_study(path: Path, device: str, budgets: list[float]) -> Study:
         )
     # Now, and not after all searches, comes what is missing to build and to time the networks.
     check_makers(zoo_networks(device))
-    LatencyTable.load(run.latency_table).check_runtime(runtime_of(recipe).identity())
+    LatencyTable.load(run.latency_table).check_runtime(runtime_of(recipe.latency).identity())
     labels = load_labels(run, SPACE)
     problem = problem_of(read_table(run.table), labels)
     calibration = load_front_calibration(run)

@@ -42,7 +42,8 @@ def time_networks(
         networks: dict[str, nn.Module] = {arch: study.size.build(arch) for arch in archs}
         networks |= {network.key: network.build() for network in zoo}
         what = "timing all networks in turns"
-        proof = time_in_turns(study.run, study.recipe, networks, resolutions, what, display)
+        latency = study.recipe.latency
+        proof = time_in_turns(study.run, latency, networks, resolutions, what, display)
         write_json(file, asdict(proof))
 
     times: dict[str, Any] = study.stage("times", inputs, file, work, display)
