@@ -16,13 +16,14 @@ from pnag.judging.workers import suited_workers
 from pnag.run.image_plans import planned_per_round
 from pnag.run.image_run import ImageRun
 from pnag.run.own_labels import accuracy_error, as_json, tell_errors
+from pnag.run.run_directory import RunDirectory
 from pnag.run.size import Size
 from pnag.run.supernet_stage import trained_supernet
 from pnag.run.tables import architecture_table, write_table
 from pnag.run.trained import save_gaussian_process
 from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.rounds import ask_in_rounds
-from pnag.space import Tokens, sample_shared
+from pnag.space import SearchSpace, Tokens, sample_shared
 from pnag.supernet.plan import CollectingPlan, evaluator_settings
 
 
@@ -37,6 +38,33 @@ def ends_of_resolutions(of: Family) -> Tokens:
     return found
 
 
+def first_asked(run: ImageRun, of: Family, wanted: int) -> Tokens:
+    """(at most `wanted`, T) architectures to judge before there are rounds, sampled at random.
+
+    From trained weights with the ends of all resolutions among them: what the weights were made for
+    is known to be good, and few others are judged.
+    """
+    known = ends_of_resolutions(of)[: wanted if run.adapting else 0]
+    rng = np.random.default_rng(run.recipe.seed)
+    others = sample_shared(of.space, wanted - len(known), rng, shared=run.images.shared)
+    repeated = (others[:, None] == known[None]).all(2).any(1)
+    return np.concatenate([known, others[~repeated]])
+
+
+def _keep_predictor(
+    files: RunDirectory,
+    space: SearchSpace,
+    tokens: Tokens,
+    accuracy: NDArray[np.float64],
+    seed: int,
+) -> None:
+    """Write the predictor of (M, T) judged architectures' accuracies, and its error."""
+    process = fit_gaussian_process(space, tokens, accuracy, seed=seed)
+    save_gaussian_process(process, files.accuracy_predictor)
+    errors = {"accuracy": accuracy_error(process, accuracy, seed)}
+    write_json(files.prediction_errors, as_json(errors))
+
+
 def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
     """Judge sampled subnets, then, in rounds, the most promising ones; fit the predictor."""
     recipe, files = run.recipe, run.run
@@ -48,8 +76,7 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
         "judged": asdict(settings),
     }
     rows_file = files.collected / f"{fingerprint(what)}.csv"
-    inputs = {
-        **what,
+    inputs = what | {
         "latency": file_fingerprint(files.latency_model),
         "architectures": plan.architectures,
         "shared": run.images.shared,
@@ -61,12 +88,7 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
         supernet = trained_supernet(run)
         cost = LatencyModel.load(files.latency_model)
         space, wanted = size.of.space, plan.architectures - recipe.rounds * per_round
-        # What trained weights were made for is known to be good, and few others are judged.
-        known = ends_of_resolutions(size.of)[: wanted if run.adapting else 0]
-        rng = np.random.default_rng(recipe.seed)
-        others = sample_shared(space, wanted - len(known), rng, shared=run.images.shared)
-        repeated = (others[:, None] == known[None]).all(2).any(1)
-        tokens = np.concatenate([known, others[~repeated]])
+        tokens = first_asked(run, size.of, wanted)
 
         def truth(wanted: Tokens, show: Callable[[int, int], None]) -> NDArray[np.float64]:
             rows = collect(
@@ -83,8 +105,7 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
             return accuracy
 
         with run.display.bar("judging subnets") as bar:
-            accuracy = truth(tokens, bar.update)
-        costs = cost.predict(tokens)
+            accuracy, costs = truth(tokens, bar.update), cost.predict(tokens)
         if recipe.rounds:
             with run.display.bar("asking for the most promising") as bar:
                 tokens, accuracy, costs = ask_in_rounds(
@@ -94,10 +115,7 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
                     progress=bar.update,
                 )  # fmt: skip
         write_table(architecture_table(tokens, accuracy, costs, size), files.table)
-        process = fit_gaussian_process(space, tokens, accuracy, seed=recipe.seed)
-        save_gaussian_process(process, files.accuracy_predictor)
-        errors = {"accuracy": accuracy_error(process, accuracy, recipe.seed)}
-        write_json(files.prediction_errors, as_json(errors))
+        _keep_predictor(files, space, tokens, accuracy, recipe.seed)
 
     outputs = [files.table, files.accuracy_predictor, files.prediction_errors]
     run.stage("collecting", inputs, outputs, work)

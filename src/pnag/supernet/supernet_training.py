@@ -106,13 +106,10 @@ def train_supernet(
     per_epoch = steps_per_epoch(data, settings.fit.batch_size)
     torch.manual_seed(seed)
     supernet = family.supernet(len(data.classes), start)
-    teacher: ElasticNetwork | None = None
+    teacher, done = None, 0
     told = [data.identity, settings.identity(), family.name, seed, accelerator.mixed_precision]
-    if start_identity:
-        told.append(start_identity)
-    done = 0
+    told += [start_identity] if start_identity else []
     for number, phase in enumerate(phases):
-        # What comes before a phase and its own settings.
         identity = fingerprint([told, number, asdict(phase), epochs[: number + 1]])
         name = f"{number + 1}-{phase.name.replace(' ', '-')}-{identity}.safetensors"
 
@@ -122,20 +119,23 @@ def train_supernet(
 
         losses = phase_losses(supernet, phase, settings, teacher, seed + number)
         rate = settings.fit.learning_rate * phase.rate
-        fitting = replace(settings.fit, epochs=epochs[number], learning_rate=rate)
+        fit_phase = replace(settings.fit, epochs=epochs[number], learning_rate=rate)
         train = partial(
-            _train_phase, supernet, phase, losses, data, fitting,
-            seed=seed + number, accelerator=accelerator, identity=identity, watch=tell,
-            notice=notice,
+            _train_phase, supernet, phase, losses, data, fit_phase, seed=seed + number,
+            accelerator=accelerator, identity=identity, watch=tell, notice=notice,
         )  # fmt: skip
         trained(supernet, folder / name, identity, accelerator, train)
         done += epochs[number] * per_epoch
-        if number == 0:
-            teacher = copy.deepcopy(supernet)
-            to_device(teacher, accelerator.device)
-            teacher.eval().requires_grad_(False)
+        teacher = teacher or _frozen(supernet, accelerator.device)
     supernet.to(accelerator.device)
     return supernet.eval()
+
+
+def _frozen(supernet: ElasticNetwork, device: torch.device) -> ElasticNetwork:
+    """The supernet as it is now."""
+    teacher = copy.deepcopy(supernet)
+    to_device(teacher, device)
+    return teacher.eval().requires_grad_(False)
 
 
 def _train_phase(
