@@ -177,7 +177,7 @@ def test_a_smaller_batch_is_tried_before_a_narrower_supernet(
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return 0.001
 
-    monkeypatch.setattr(plan, "_supernet_step", step)
+    monkeypatch.setattr(plan, "supernet_step", step)
     families = [ofa(width) for width in WIDTHS]
     gpu = SimpleNamespace(
         device=torch.device("cuda"), num_processes=1, mixed_precision="bf16", is_main_process=True

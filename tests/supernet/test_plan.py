@@ -17,7 +17,7 @@ from pnag.families.ofa_mobilenetv3 import OfaMobileNetV3, ofa
 from pnag.families.registry import family
 from pnag.images.images import ImageData
 from pnag.run.named_family import WIDTHS
-from pnag.supernet import plan
+from pnag.supernet import plan, step_times
 from pnag.supernet.loop import add_gradients, check_parts, make_scaler
 from pnag.supernet.phases import PHASES
 from pnag.supernet.settings import FinetuneSettings, FitSettings, SupernetSettings
@@ -73,7 +73,7 @@ def test_too_wide_for_the_memory_is_too_wide(monkeypatch: pytest.MonkeyPatch) ->
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return 0.001
 
-    monkeypatch.setattr(plan, "_supernet_step", step)
+    monkeypatch.setattr(plan, "supernet_step", step)
     least = 0.5
     settings = SupernetSettings()
     found = plan.plan_supernet(
@@ -91,7 +91,7 @@ def test_widths_that_suit_are_chosen_among(monkeypatch: pytest.MonkeyPatch) -> N
     def step(data: Any, settings: Any, of: OfaMobileNetV3, accelerator: Any) -> float:
         return of.width_mult
 
-    monkeypatch.setattr(plan, "_supernet_step", step)
+    monkeypatch.setattr(plan, "supernet_step", step)
     data, settings = data_of(6400), SupernetSettings()
 
     def width(minutes: float, *widths: float) -> float:
@@ -110,7 +110,7 @@ def test_another_error_is_not_taken_for_want_of_memory(monkeypatch: pytest.Monke
     def step(*_: Any) -> float:
         raise RuntimeError("a shape is wrong")
 
-    monkeypatch.setattr(plan, "_supernet_step", step)
+    monkeypatch.setattr(plan, "supernet_step", step)
     with pytest.raises(RuntimeError, match="shape"):
         plan.plan_supernet(
             data_of(6400), SupernetSettings(), minutes=60, families=FAMILIES, accelerator=CPU
@@ -120,7 +120,7 @@ def test_another_error_is_not_taken_for_want_of_memory(monkeypatch: pytest.Monke
 def test_steps_are_timed_in_parts_and_every_long_phase_as_it_is(
     digits: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "TURNS", 2)
+    monkeypatch.setattr(step_times, "TURNS", 2)
     timed: list[tuple[str, bool]] = []
     parts: list[int] = []
 
@@ -132,8 +132,8 @@ def test_steps_are_timed_in_parts_and_every_long_phase_as_it_is(
         parts.append(args[4])
         return add_gradients(*args)
 
-    monkeypatch.setattr(plan, "phase_losses", losses)
-    monkeypatch.setattr(plan, "add_gradients", gradients)
+    monkeypatch.setattr(step_times, "phase_losses", losses)
+    monkeypatch.setattr(step_times, "add_gradients", gradients)
     fit = FitSettings(batch_size=8, accumulate=2)
     settings = SupernetSettings("progressive", fit=fit)
     plan.plan_supernet(digits, settings, minutes=1, accelerator=CPU, families=[ofa(0.1)])
@@ -161,7 +161,7 @@ def test_few_epochs_of_fine_tuning_are_for_all_answers_together(
     adapting: bool, minutes: float, given: int | None, together: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(plan, "_finetune_step", lambda *_: 0.1)
+    monkeypatch.setattr(plan, "finetune_step", lambda *_: 0.1)
     settings = FinetuneSettings()
     found = plan.plan_finetuning(
         data_of(6400), replace(settings, fit=replace(settings.fit, batch_size=64)), ofa(0.1),

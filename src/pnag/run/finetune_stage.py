@@ -13,9 +13,9 @@ from pnag.families.elastic_network import ElasticNetwork
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.images.images import ImageData
 from pnag.images.joined import with_validation
+from pnag.run.answer_stage import model_name
 from pnag.run.image_run import ImageRun
 from pnag.run.preprocessing import preprocessing_of
-from pnag.run.stages import model_name
 from pnag.run.supernet_stage import trained_supernet
 from pnag.run.trained import Answer
 from pnag.supernet.finetune import (

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pnag.errors import PnagError
 from pnag.families.registry import family
 from pnag.files import read_json, write_json
+from pnag.run.answer_stage import DEFAULT_BUDGETS
 from pnag.run.finished_supernet import (
     Asked,
     finished_plan,
@@ -15,7 +16,6 @@ from pnag.run.finished_supernet import (
     save_plan,
 )
 from pnag.run.image_run import ImageRun
-from pnag.run.stages import DEFAULT_BUDGETS
 from pnag.supernet.plan import (
     VALIDATION,
     CollectingPlan,
