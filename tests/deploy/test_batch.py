@@ -58,10 +58,22 @@ def torchscript(path: Path) -> Run:
     return lambda batch: loaded(torch.from_numpy(batch)).detach().numpy()
 
 
+def mnn(path: Path) -> Run:
+    engine = pytest.importorskip("MNN")
+    network = engine.nn.load_module_from_file(str(path), ["images"], ["logits"])
+
+    def run(batch: np.ndarray[Any, Any]) -> Any:
+        given = engine.expr.const(batch, list(batch.shape), engine.expr.NCHW)
+        return network.forward([given])[0].read()
+
+    return run
+
+
 RUNTIMES = {
     "onnx": (onnx, ".onnx"),
     "openvino": (openvino, ".xml"),
     "torchscript": (torchscript, ".pt"),
+    "mnn": (mnn, ".mnn"),
 }
 
 
@@ -69,8 +81,8 @@ RUNTIMES = {
 @pytest.mark.filterwarnings("ignore")
 def test_any_number_of_images(to: str, tmp_path: Path) -> None:
     load, suffix = RUNTIMES[to]
-    if to == "openvino":
-        pytest.importorskip("openvino")
+    if to in ("openvino", "mnn"):
+        pytest.importorskip({"mnn": "MNN"}.get(to, to))
     path = tmp_path / f"net{suffix}"
     done = call("export", ARCH, "--to", to, "--out", path, *SIZED, "--dynamic-batch")
     assert done.exit_code == 0, done.output

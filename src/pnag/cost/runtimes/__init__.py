@@ -97,6 +97,7 @@ RUNTIMES: dict[str, Entry] = {
         "executorch",
         phone=True,
     ),
+    "mnn": Entry("pnag.cost.runtimes.mnn", "Mnn", "MNN on the CPU", "mnn"),
 }
 DEFAULT = "onnxruntime"
 ELSEWHERE = ("cuda",)  # runs networks on no CPU, as a runtime with another device does

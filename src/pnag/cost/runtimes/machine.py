@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Images = NDArray[np.float32]
 
 
 def cpu_name() -> str:

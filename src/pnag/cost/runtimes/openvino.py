@@ -15,17 +15,15 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import rich
-from numpy.typing import NDArray
 from openvino.passes import ConstantFolding, Manager
 from torch import nn
 
-from pnag.cost.runtimes.machine import random_images
+from pnag.cost.runtimes.machine import Images, random_images
 from pnag.cost.runtimes.onnx_cpu import export_onnx
 from pnag.cost.timing import Call, Open, stopwatch
 from pnag.errors import PnagError
 from pnag.noise import into_log
 
-Images = NDArray[np.float32]
 # For timing: they set the ranges, and a range does not change a time.
 RANDOM_BATCHES = 2
 

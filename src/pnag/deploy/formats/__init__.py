@@ -62,6 +62,7 @@ FORMATS: dict[str, Entry] = {
         "executorch",
         any_batch=False,
     ),
+    "mnn": Entry("pnag.deploy.formats.mnn", ".mnn", "MNN", "mnn"),
     "torchscript": Entry("pnag.deploy.formats.torchscript", ".pt", "TorchScript, traced"),
     "timm": Entry("pnag.deploy.formats.timm", ".safetensors", "weights and how timm builds it"),
 }

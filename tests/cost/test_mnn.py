@@ -1,0 +1,73 @@
+"""MNN on this CPU."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import pnag
+from pnag.cost.runtimes import make_runtime, why_not
+from pnag.errors import PnagError
+
+SHAPE = (1, 3, 48, 48)
+ARCH = "2,2,2,2,2:" + ",".join(["5,3,0,0"] * 5) + ":" + ",".join(["3,4,0,0"] * 5)
+
+
+@pytest.fixture
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return pnag.build(ARCH, 0.25, 10).eval()
+
+
+def test_it_computes_as_torch_and_times_each_run(network: torch.nn.Module) -> None:
+    pytest.importorskip("MNN", reason="needs the extra mnn")
+    from pnag.cost.runtimes.mnn import export_mnn, load_mnn, mnn_images
+
+    runtime = make_runtime("mnn", threads=1)
+    assert runtime.identity()["runtime"] == "mnn" and runtime.identity()["threads"] == 1
+    opened = runtime.prepare(network, SHAPE)
+    first, second = opened(), opened()  # both may be open at once
+    for call in (first, second, first):
+        times = call(3)
+        assert len(times) == 3 and min(times) > 0
+
+    images = torch.randn(SHAPE)
+    with torch.no_grad():
+        expected = network(images).numpy()
+    for fixed in (True, False):
+        module = load_mnn(export_mnn(network, SHAPE), 1, fixed_shape=fixed)
+        actual = np.array(module.forward([mnn_images(images.numpy())])[0].read())
+        assert np.abs(actual - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_the_converter_that_installs_and_reports_is_not_touched(
+    network: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("MNN", reason="needs the extra mnn")
+    from pnag.cost.runtimes.mnn import export_mnn
+
+    monkeypatch.setattr("os.system", lambda command: pytest.fail(command))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *request: pytest.fail(str(request)))
+    assert len(export_mnn(network, SHAPE)) > 1000
+    assert "MNN.tools.utils.log" not in sys.modules
+
+
+def test_a_network_that_it_cannot_convert(
+    network: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("MNN", reason="needs the extra mnn")
+    from pnag.cost.runtimes import mnn
+
+    monkeypatch.setattr(mnn, "export_onnx", lambda network, shape: b"no ONNX")
+    with pytest.raises(PnagError, match=r"cannot convert this network .* take ONNX instead"):
+        mnn.export_mnn(network, SHAPE)
+
+
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pnag.cost.runtimes.mnn", raising=False)
+    for package in ("MNN", "_tools"):
+        monkeypatch.setitem(sys.modules, package, None)
+    assert 'not installed: pip install "pnag[mnn]"' in why_not("mnn")
