@@ -39,7 +39,12 @@ from pnag.supernet.weights import save_described, save_weights
 ARCH = str(Architecture((2,) * 5, (3, 3, 0, 0) * 5, (3, 3, 0, 0) * 5))
 OTHER = str(Architecture((2,) * 5, (5, 3, 0, 0) * 5, (3, 4, 0, 0) * 5))
 ORIENTATION = 0x112  # of EXIF
-PACKAGES = {"openvino": "openvino", "executorch": "executorch.runtime", "mnn": "MNN"}
+PACKAGES = {
+    "openvino": "openvino",
+    "executorch": "executorch.runtime",
+    "mnn": "MNN",
+    "ncnn": "ncnn",
+}
 
 
 def call(*arguments: object) -> Result:

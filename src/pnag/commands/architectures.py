@@ -171,7 +171,9 @@ What = Annotated[
         "directory of a finished run.",
     ),
 ]
-To = Annotated[str, typer.Option(help="Format: onnx, openvino, executorch, mnn, torchscript or timm.")]
+To = Annotated[
+    str, typer.Option(help="Format: onnx, openvino, executorch, mnn, ncnn, torchscript or timm.")
+]
 Out = Annotated[
     Path | None,
     typer.Option(help="File; of a RUN a folder. [default: pnag.SUFFIX; RUN/exports]"),

@@ -98,6 +98,7 @@ RUNTIMES: dict[str, Entry] = {
         phone=True,
     ),
     "mnn": Entry("pnag.cost.runtimes.mnn", "Mnn", "MNN on the CPU", "mnn"),
+    "ncnn": Entry("pnag.cost.runtimes.ncnn", "Ncnn", "ncnn on the CPU", "ncnn"),
 }
 DEFAULT = "onnxruntime"
 ELSEWHERE = ("cuda",)  # runs networks on no CPU, as a runtime with another device does

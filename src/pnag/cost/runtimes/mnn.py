@@ -7,10 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# The converter's native code. The command `mnnconvert` and `MNN.tools` are not used: as soon as
-# they are imported, they run `pip install` in whatever environment `pip` belongs to, and report
-# each conversion to MNN's maker.
-import _tools
 import MNN
 from torch import nn
 
@@ -27,12 +23,18 @@ VERSION: str = MNN.version()
 def export_mnn(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
     """The MNN file of a network in eval mode, float32, by way of ONNX.
 
+    By the converter's native code. The command `mnnconvert` and `MNN.tools` are not used: as soon
+    as they are imported, they run `pip install` in whatever environment `pip` belongs to, and they
+    report each conversion to MNN's maker.
+
     Args:
         input_shape: of the single input, batch first. A negative batch stands for any.
 
     Raises:
         PnagError: if MNN's converter writes none.
     """
+    import _tools  # of MNN; here, as it is MNN that an error must call missing
+
     with tempfile.TemporaryDirectory(prefix="pnag-mnn-") as folder:
         source, target = Path(folder, "model.onnx"), Path(folder, "model.mnn")
         source.write_bytes(export_onnx(network, input_shape))
@@ -41,7 +43,7 @@ def export_mnn(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
         if not target.is_file():  # it returns True all the same
             raise PnagError(
                 f"MNN {VERSION} cannot convert this network (libraries.log has what it wrote); "
-                "take ONNX instead"
+                "take onnx instead"
             )
         return target.read_bytes()
 

@@ -63,6 +63,7 @@ FORMATS: dict[str, Entry] = {
         any_batch=False,
     ),
     "mnn": Entry("pnag.deploy.formats.mnn", ".mnn", "MNN", "mnn"),
+    "ncnn": Entry("pnag.deploy.formats.ncnn", ".param", "ncnn", "ncnn", any_batch=False),
     "torchscript": Entry("pnag.deploy.formats.torchscript", ".pt", "TorchScript, traced"),
     "timm": Entry("pnag.deploy.formats.timm", ".safetensors", "weights and how timm builds it"),
 }
