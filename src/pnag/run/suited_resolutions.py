@@ -21,7 +21,7 @@ MOST = 6  # resolutions; each trains a share of the steps
 # That the largest network could take at a resolution in all of a run's minutes. With fewer, what
 # it learns there in its share of them is worth less than what it loses elsewhere
 # (`benchmarks/README.md`).
-ENOUGH_STEPS = 1000
+ENOUGH_STEPS = 1500
 
 
 def usual_resolutions(own: int, trained_at: int) -> tuple[int, ...]:
