@@ -35,7 +35,12 @@ Runtimes = Annotated[
 ListRuntimes = Annotated[
     bool, typer.Option("--list", help="Show the runtimes, and which can be used here.")
 ]
-Rounds = Annotated[int, typer.Option(min=3, help="Turns of every block and network.")]
+Rounds = Annotated[
+    int,
+    typer.Option(
+        min=3, help="Turns of every block and network; half as many with several resolutions."
+    ),
+]
 Calibration = Annotated[
     int | None, typer.Option(min=3, help="Whole networks to fit to. [default: 48; --quick: 20]")
 ]

@@ -87,6 +87,7 @@ def user_table_stage(
         "columns": [table.accuracy, table.cost, *further],
         "family": table.family,
         **({"choices": space.as_json()} if isinstance(space, ChoiceSpace) else {}),
+        **({"version": 2} if space.resolutions else {}),  # 2: a cost has a scale for each of them
         "predictor": asdict(predictor),
         "seed": seed,
     }
