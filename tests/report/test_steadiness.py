@@ -20,9 +20,10 @@ from matplotlib.collections import LineCollection
 from rich.console import Console
 from typer.testing import CliRunner
 
+from pnag.commands.bodies import measure as body
 from pnag.commands.bodies.report import load_results, save_report
 from pnag.commands.main import app
-from pnag.cost import latency_model, measure
+from pnag.cost import latency_model
 from pnag.cost.front_calibration import FrontCalibration
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.proof import Proof, Timed
@@ -185,9 +186,9 @@ def test_measuring_commands_tell_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     table = LatencyTable(identity, drift=SHAKEN)
     timings = [Timed(5.0, 0.2), Timed(6.1, 0.3)]
     error = latency_model.prediction_error(np.array([5.0, 6.0]), timings)
-    monkeypatch.setattr(measure, "measure_device", lambda *_, **__: table)
-    monkeypatch.setattr(latency_model, "fit_latency_model", lambda *_: None)
-    monkeypatch.setattr(latency_model, "check_latency_model", lambda *_: error)
+    monkeypatch.setattr(body, "measure_device", lambda *_, **__: table)
+    monkeypatch.setattr(body, "fit_latency_model", lambda *_: None)
+    monkeypatch.setattr(body, "check_latency_model", lambda *_: error)
     done = CliRunner().invoke(app, ["measure", "--out", str(path)])
     said = " ".join(done.output.split())
     assert done.exit_code == 0 and "463 disturbed turns had to be kept" in said
