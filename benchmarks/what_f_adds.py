@@ -12,7 +12,7 @@ with a Raspberry Pi 5's milliseconds (`nasbench201`), whose 15,625 networks are 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,15 +79,20 @@ def note10(further: bool) -> Problem:
     return Problem(truth.space, truth.accuracy, costs)
 
 
+def tokens_of_cells(cells: Iterable[str]) -> Tokens:
+    """(N, 6) tokens of NAS-Bench-201's text form."""
+    rows = []
+    for cell in cells:
+        names = [part.rpartition("~")[0] for part in cell.split("|") if "~" in part]
+        rows.append([OPERATIONS.index(name) for name in names])
+    return np.array(rows, np.int8)
+
+
 def nasbench201() -> Problem:
     """All 15,625 cells: CIFAR-100's accuracy after 200 epochs, milliseconds on a Raspberry Pi 5."""
     frame = pd.read_parquet(FACTS / "nasbench201.parquet")
-    rows = []
-    for cell in frame["arch"]:
-        names = [part.rpartition("~")[0] for part in cell.split("|") if "~" in part]
-        rows.append([OPERATIONS.index(name) for name in names])
     place = np.full((5,) * 6, -1)
-    place[tuple(np.array(rows).T)] = np.arange(len(frame))
+    place[tuple(tokens_of_cells(frame["arch"]).T)] = np.arange(len(frame))
     scores = frame["cifar100_200_epochs"].to_numpy(dtype=float) / 100
     prices = frame["pi5_onnx_ms"].to_numpy(dtype=float)
     return Problem(

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pnag
-from pnag.space import ABSENT
+from pnag.space import ABSENT, SearchSpace
+from pnag.space.search_space import Token
 
 SPACE = pnag.SearchSpace()
 GOOD = "2,3,2,4,2:3,5,0,0,7,5,3,0,3,3,0,0,5,5,5,5,7,7,0,0:3,4,0,0,6,6,6,0,3,4,0,0,3,3,3,3,6,4,0,0"
@@ -109,3 +110,14 @@ def test_check_refuses_a_token_that_cannot_exist() -> None:
     tokens[0, 5] = 1  # third layer of a unit of depth 2
     with pytest.raises(ValueError, match=r"unit1\.layer3\.width"):
         SPACE.check(tokens)
+
+
+def test_everything_of_a_small_space_is_listed_once() -> None:
+    small = SearchSpace(
+        (Token("depth", (1, 2, 3)), Token("a", (0, 1), 0, 1), Token("b", (0, 1, 2), 0, 2))
+    )
+    listed = small.everything()
+    assert listed.shape == (small.size, 3) == (1 + 2 + 6, 3) and listed.dtype == np.int8
+    assert len(np.unique(listed, axis=0)) == len(listed)
+    assert ((listed >= 0) == small.exists(listed)).all()
+    assert set(map(bytes, small.sample(200, np.random.default_rng(0)))) == set(map(bytes, listed))

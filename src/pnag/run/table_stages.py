@@ -25,9 +25,8 @@ from pnag.run.trained import (
     load_labels,
     save_gaussian_process,
 )
-from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.predictor import PredictorSettings
-from pnag.search.rounds import propose
+from pnag.search.rounds import propose_once
 from pnag.space.choices import ChoiceSpace
 
 
@@ -136,25 +135,14 @@ def ask_stage(
     if not path.exists():  # what stands there may be half filled in
         frame = read_table(run.table)
         tokens = space.encode(frame["arch"])
+        accuracy, cost = (frame[name].to_numpy(dtype=float) for name in ("accuracy", "cost"))
         noise = load_gaussian_process(run.accuracy_predictor, space).noise
+        front, predicted = load_front(run.front, space), load_labels(run, space).cost.predict
         with display.bar("choosing what to ask for") as bar:
-            process = fit_gaussian_process(
-                space,
-                tokens,
-                frame["accuracy"].to_numpy(),
-                noise=noise,
-                seed=recipe.seed,
-                progress=bar.update,
-            )
-            asked = propose(
-                space,
-                process,
-                tokens,
-                load_front(run.front, space),
-                load_labels(run, space).cost.predict,
-                recipe.per_round,
-                recipe.seed + done,
-            )
+            asked = propose_once(
+                space, tokens, accuracy, cost, front, predicted, recipe.per_round,
+                noise=noise, seed=recipe.seed + done, progress=bar.update,
+            )  # fmt: skip
         asked_for = (table.accuracy, table.cost, *table.further_costs)
         empty = asked_rows(space, asked).assign(**dict.fromkeys(asked_for, ""))
         write_json(run.rounds_table, _asked_for(table))

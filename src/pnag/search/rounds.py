@@ -3,6 +3,9 @@
 A predictor fitted to uniform samples extrapolates where the front lies. A round proposes
 architectures over the whole range of budgets, learns their true accuracy and cost, and adds them to
 the table: the Gaussian process then knows the front's neighbourhood.
+
+Where all architectures of a space can be listed and few are known, `listed_rounds.py` chooses among
+all of them instead.
 """
 
 from __future__ import annotations
@@ -11,15 +14,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pnag.search.front import Floats, Front, FrontSettings, improve, pareto_front
+from pnag.search.front import Floats, Front, FrontSettings, Label, improve, pareto_front
 from pnag.search.gaussian_process import GaussianProcess, fit_gaussian_process
+from pnag.search.listed_rounds import FEW, LISTED, can_list, propose_of_all
 from pnag.space import SearchSpace, Tokens
 
 Ask = Callable[[Tokens], tuple[Floats, Floats]]
-"""Tokens (N, T) to true accuracy (N,) and true cost (N,)."""
+"""Tokens (N, T) to true accuracy (N,) and true cost (N,), or (N, C) of several."""
 
 OPTIMISM = 2.0  # standard deviations added to a prediction: the unknown may be better
 SHORTLIST = 1200  # of the candidates, for the spread is dear
+MUTATION_RATE = 0.04  # of a token; where there are few tokens, one of them on average
 SEARCH = FrontSettings(rounds=25, children=2048, bins=300)
 
 
@@ -44,7 +49,8 @@ def propose(
     """
     rng = np.random.default_rng(seed)
     seen = {row.tobytes() for row in known}
-    mutants = [space.mutate(front.tokens, 0.04, rng) for _ in range(1 + 4 * n // len(front.cost))]
+    rate = max(MUTATION_RATE, 1 / len(space.tokens))
+    mutants = [space.mutate(front.tokens, rate, rng) for _ in range(1 + 4 * n // len(front.cost))]
     candidates = np.unique(np.concatenate([front.tokens, *mutants]), axis=0)
     candidates = candidates[[row.tobytes() not in seen for row in candidates]]
     costs = cost(candidates)
@@ -63,6 +69,34 @@ def propose(
     return proposed
 
 
+def propose_once(
+    space: SearchSpace,
+    tokens: Tokens,
+    accuracy: Floats,
+    cost: Floats,
+    front: Front,
+    cost_predictor: Callable[[Tokens], Floats],
+    n: int,
+    *,
+    noise: float,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> Tokens:
+    """(n, T) what a single round asks for, where a front is known.
+
+    Args:
+        tokens: (M, T), accuracy, cost: (M,): the table. noise: of the accuracy's Gaussian process.
+        progress: told the steps of its fit.
+    """
+    if can_list(space, len(tokens)):
+        progress(1, 1)
+        return propose_of_all(space, tokens, accuracy, cost, cost_predictor, n, seed)
+    process = fit_gaussian_process(
+        space, tokens, accuracy, noise=noise, seed=seed, progress=progress
+    )
+    return propose(space, process, tokens, front, cost_predictor, n, seed)
+
+
 def ask_in_rounds(
     space: SearchSpace,
     tokens: Tokens,
@@ -79,35 +113,60 @@ def ask_in_rounds(
     """A table of N rows, grown by up to `rounds * per_round` rows of truth.
 
     Args:
-        tokens: (N, T), accuracy: (N,), cost: (N,).
-        cost_predictor: (N, T) tokens to predicted cost (N,).
+        tokens: (N, T), accuracy: (N,), cost: (N,); in a space that can be listed (N, C) of several.
+        cost_predictor: (N, T) tokens to predicted cost, of the same shape.
         ask: what tells the truth: a supernet, a device, a person.
 
     Returns:
         tokens, accuracy and cost of the grown table, the new rows last.
 
     Raises:
-        ValueError: if `ask` returns anything but one finite accuracy and cost each.
+        ValueError: if `ask` returns anything but one finite accuracy and cost each, or for several
+            costs where the space cannot be listed.
     """
-    process = fit_gaussian_process(space, tokens, accuracy, seed=seed)
-    start = pareto_front(tokens, accuracy, cost).tokens
+    process: GaussianProcess | None = None
     for done in range(rounds):
-
-        def label(t: Tokens, process: GaussianProcess = process) -> tuple[Floats, Floats]:
-            return process.predict(t), cost_predictor(t)
-
-        costs = (float(cost.min()), float(cost.max()))
-        front = improve(space, start, label, costs, SEARCH, seed=seed + done)
-        asked = propose(space, process, tokens, front, cost_predictor, per_round, seed + done)
-        true_accuracy, true_cost = ask(asked)
-        for name, values in (("accuracies", true_accuracy), ("costs", true_cost)):
-            if np.shape(values) != (len(asked),) or not np.isfinite(values).all():
-                raise ValueError(f"`ask` must return {len(asked)} finite {name}")
+        if can_list(space, len(tokens)):
+            asked = propose_of_all(
+                space, tokens, accuracy, cost, cost_predictor, per_round, seed + done
+            )
+        elif cost.ndim > 1:
+            raise ValueError(
+                f"rounds for several costs need a space of at most {LISTED:,} architectures, of "
+                f"which at most {FEW:,} are known"
+            )
+        else:
+            if process is None:
+                process = fit_gaussian_process(space, tokens, accuracy, seed=seed)
+                start = pareto_front(tokens, accuracy, cost).tokens
+            costs = (float(cost.min()), float(cost.max()))
+            front = improve(
+                space, start, _label(process, cost_predictor), costs, SEARCH, seed=seed + done
+            )
+            asked = propose(space, process, tokens, front, cost_predictor, per_round, seed + done)
+            start = front.tokens
+        if not len(asked):  # all of a small space is known
+            break
+        true_accuracy, true_cost = _checked(ask(asked), len(asked), cost.shape[1:])
         tokens = np.concatenate([tokens, asked])
         accuracy = np.concatenate([accuracy, true_accuracy])
         cost = np.concatenate([cost, true_cost])
-        process = process.extended(asked, true_accuracy)
-        # From the predicted front as well: it may hold what the next fit finds good.
-        start = np.concatenate([pareto_front(tokens, accuracy, cost).tokens, front.tokens])
+        if process is not None:
+            process = process.extended(asked, true_accuracy)
+            # From the predicted front as well: it may hold what the next fit finds good.
+            start = np.concatenate([pareto_front(tokens, accuracy, cost).tokens, start])
         progress(done + 1, rounds)
     return tokens, accuracy, cost
+
+
+def _label(process: GaussianProcess, cost: Callable[[Tokens], Floats]) -> Label:
+    """Predicted accuracy and cost."""
+    return lambda tokens: (process.predict(tokens), cost(tokens))
+
+
+def _checked(told: tuple[Floats, Floats], n: int, costs: tuple[int, ...]) -> tuple[Floats, Floats]:
+    """What `ask` told of n architectures, if it is finite and of the right shapes."""
+    for name, values, shape in (("accuracies", told[0], (n,)), ("costs", told[1], (n, *costs))):
+        if np.shape(values) != shape or not np.isfinite(values).all():
+            raise ValueError(f"`ask` must return {n} finite {name}")
+    return told

@@ -192,6 +192,25 @@ class SearchSpace:
                 return batch[:n]
             batch = np.concatenate([batch, self.sample(n, rng)])
 
+    def everything(self) -> Tokens:
+        """(size, T) every architecture once; only for spaces small enough to list."""
+        rows = np.zeros((1, 0), np.int8)
+        for token in self.tokens:
+            exists = np.full(len(rows), True)
+            if token.parent >= 0:
+                exists = rows[:, token.parent] >= token.needs
+            with_it, without = rows[exists], rows[~exists]
+            choices = np.arange(len(token.choices), dtype=np.int8)
+            chosen = np.tile(choices, len(with_it))
+            absent = np.full(len(without), ABSENT, np.int8)
+            rows = np.concatenate(
+                [
+                    np.column_stack([with_it.repeat(len(choices), axis=0), chosen]),
+                    np.column_stack([without, absent]),
+                ]
+            )
+        return rows
+
     def sample_stretched(self, n: int, rng: np.random.Generator) -> Tokens:
         """(n, T) architectures from the smallest to the largest.
 

@@ -1,0 +1,165 @@
+"""Rounds: what is proposed, and that what is learnt of few evaluations finds the best."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from pnag.search.expected_gain import (
+    best_within,
+    budgets_over,
+    expected_gain,
+    most_together,
+    normal_scores,
+)
+from pnag.search.front import Floats
+from pnag.search.gaussian_process import REACH, GaussianProcess, fit_likeliest
+from pnag.search.rounds import ask_in_rounds
+from pnag.space import SearchSpace, Tokens
+from pnag.space.search_space import Token
+
+CELLS = SearchSpace(tuple(Token(f"edge{i}", tuple(range(5))) for i in range(6)))
+WORTH = np.random.default_rng(5).normal(size=(6, 5))
+TOGETHER = np.random.default_rng(6).normal(size=(6, 5, 5))
+PRICE = np.random.default_rng(7).random((2, 6, 5))
+
+
+def accuracy_of(tokens: Tokens) -> Floats:
+    """Each edge's worth and what it is worth with the next; cells that begin with two 0 fail."""
+    edges = np.arange(6)
+    worth = WORTH[edges, tokens].sum(1)
+    worth += TOGETHER[edges, tokens, np.roll(tokens, -1, axis=1)].sum(1)
+    return np.asarray(np.where((tokens[:, :2] == 0).all(1), 0.01, 0.7 + 0.01 * worth))
+
+
+def costs_of(tokens: Tokens) -> Floats:
+    """(N, 2) sums of the edges' prices."""
+    return np.asarray(PRICE[:, np.arange(6), tokens].sum(2).T)
+
+
+def regret(evaluated: Tokens, costs: Floats, budget: Floats) -> float:
+    """How far the best evaluated within a budget is behind the best of all 15,625."""
+    everything = CELLS.everything()
+    within = (costs_of(everything)[:, : costs.shape[1]] <= budget).all(1)
+    best = accuracy_of(everything)[within].max()
+    return float(best - accuracy_of(evaluated)[(costs <= budget).all(1)].max(initial=0.0))
+
+
+def test_gain_is_the_mean_of_what_draws_improve() -> None:
+    rng = np.random.default_rng(0)
+    means, spreads, costs = np.array([0.2, 1.0]), np.array([1.0, 0.1]), np.array([[1.0], [2.0]])
+    best, budgets = np.array([0.5, 0.9, 1.2]), np.array([[0.5], [1.5], [2.5]])
+    draws = means + spreads * rng.standard_normal((400_000, 2))
+    cheap = np.maximum(draws[:, 0] - 0.9, 0).mean() + np.maximum(draws[:, 0] - 1.2, 0).mean()
+    dear = np.maximum(draws[:, 1] - 1.2, 0).mean()
+    found = expected_gain(means, spreads, costs, best, budgets)
+    assert found == pytest.approx([cheap, dear], abs=5e-3)
+
+
+def test_of_two_that_tell_the_same_only_one_is_asked_for() -> None:
+    covariance = np.array([[1.0, 0.999, 0], [0.999, 1.0, 0], [0, 0, 0.8]])
+    chosen = most_together(
+        np.array([0.5, 0.49, 0.3]), covariance, 0.0, np.zeros((3, 1)),
+        np.zeros(1), np.ones((1, 1)), 2,
+    )  # fmt: skip
+    assert chosen.tolist() == [0, 2]
+
+
+def test_of_a_failure_only_the_rank_matters() -> None:
+    values = np.array([0.9, 0.1, 0.8, 0.7])
+    worse = np.array([0.9, -50.0, 0.8, 0.7])
+    assert normal_scores(values).tolist() == normal_scores(worse).tolist()
+    assert normal_scores(values) == pytest.approx(norm.ppf([7 / 8, 1 / 8, 5 / 8, 3 / 8]))
+
+
+def test_best_within_takes_all_costs_into_account() -> None:
+    values, costs = np.array([1.0, 2.0, 3.0]), np.array([[1.0, 1.0], [1.0, 3.0], [3.0, 1.0]])
+    budgets = np.array([[1.0, 1.0], [2.0, 4.0], [4.0, 2.0], [0.5, 9.0]])
+    assert best_within(values, costs, budgets).tolist() == [1.0, 2.0, 3.0, 1.0]
+    assert budgets_over(costs[:, :1], np.random.default_rng(0))[-1] == 3.0
+
+
+def test_the_likeliest_kernel_is_the_one_the_targets_came_from() -> None:
+    rng = np.random.default_rng(1)
+    tokens = CELLS.sample_unique(300, rng)
+    rough = fit_likeliest(CELLS, tokens, rng.standard_normal((5,) * 6)[tuple(tokens.T)])
+    smooth = fit_likeliest(CELLS, tokens, WORTH[np.arange(6), tokens].sum(1))
+    assert smooth.reach > 1.0 and smooth.noise == 1e-3
+    assert rough.spread(tokens[:9]).min() > 0.5 > smooth.spread(tokens[:9]).max()
+    again = GaussianProcess.from_state(CELLS, smooth.state())
+    assert again.reach == smooth.reach
+    other = CELLS.sample(50, rng)
+    assert (again.predict(other) == smooth.predict(other)).all()
+
+
+def test_a_file_from_before_there_was_a_reach_is_read() -> None:
+    tokens = CELLS.sample_unique(50, np.random.default_rng(2))
+    state = fit_likeliest(CELLS, tokens, accuracy_of(tokens)).state()
+    state["numbers"] = state["numbers"][:3]
+    assert GaussianProcess.from_state(CELLS, state).reach == REACH
+
+
+def test_covariances_go_with_the_spreads() -> None:
+    tokens = CELLS.sample_unique(90, np.random.default_rng(3))
+    process = fit_likeliest(CELLS, tokens[:60], accuracy_of(tokens[:60]))
+    covariance = process.covariance(tokens[60:])
+    spreads = process.spread(tokens[60:])
+    assert np.sqrt(covariance.diagonal()) == pytest.approx(spreads, rel=1e-3)
+    told = process.extended(tokens[60:61], accuracy_of(tokens[60:61])).spread(tokens[61:])
+    column = covariance[1:, 0] / np.sqrt(covariance[0, 0] + process.noise * process.unit**2)
+    assert told**2 == pytest.approx(covariance.diagonal()[1:] - column**2, rel=2e-2)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_evaluations_find_the_best_of_a_small_space(count: int) -> None:
+    start = CELLS.sample_unique(30, np.random.default_rng(4))
+
+    def cost(tokens: Tokens) -> Floats:
+        return costs_of(tokens) if count == 2 else costs_of(tokens)[:, 0]
+
+    tokens, accuracy, costs = ask_in_rounds(
+        CELLS, start, accuracy_of(start), cost(start), cost,
+        lambda asked: (accuracy_of(asked), cost(asked)), rounds=12, per_round=10,
+    )  # fmt: skip
+    assert len(np.unique(tokens, axis=0)) == 150 and (tokens[:30] == start).all()
+    assert accuracy.tolist() == accuracy_of(tokens).tolist() and costs.shape == cost(tokens).shape
+    uniform = CELLS.sample_unique(150, np.random.default_rng(4))
+    every = costs_of(CELLS.everything())[:, :count]
+    gaps, chance = [], []
+    for share in (0.2, 0.4, 0.6, 0.8):
+        budget = np.quantile(every, share, axis=0)
+        gaps.append(regret(tokens, costs_of(tokens)[:, :count], budget))
+        chance.append(regret(uniform, costs_of(uniform)[:, :count], budget))
+    assert max(gaps) <= 0.01 and np.mean(gaps) < np.mean(chance) / 3
+
+
+def test_rounds_end_when_all_is_known() -> None:
+    small = SearchSpace((Token("a", (0, 1, 2)), Token("b", (0, 1))))
+    start = small.sample_unique(4, np.random.default_rng(0))
+
+    def ask(tokens: Tokens) -> tuple[Floats, Floats]:
+        return np.asarray(tokens.sum(1) / 10), 1.0 + tokens[:, 0].astype(float)
+
+    tokens, _, _ = ask_in_rounds(
+        small, start, *ask(start), lambda t: ask(t)[1], ask, rounds=5, per_round=4
+    )
+    assert len(tokens) == len(np.unique(tokens, axis=0)) == 6
+
+
+def test_a_space_of_few_tokens_that_is_too_large_to_list_has_enough_to_ask_for() -> None:
+    eight = SearchSpace(tuple(Token(f"edge{i}", tuple(range(5))) for i in range(8)))
+
+    def ask(tokens: Tokens) -> tuple[Floats, Floats]:
+        return WORTH[0, tokens].sum(1), 1.0 + PRICE[0, 0, tokens].sum(1)
+
+    start = eight.sample_unique(40, np.random.default_rng(0))
+    tokens, _, _ = ask_in_rounds(
+        eight, start, *ask(start), lambda t: ask(t)[1], ask, rounds=4, per_round=25
+    )
+    assert len(tokens) == len(np.unique(tokens, axis=0)) == 140
+    with pytest.raises(ValueError, match="several costs need a space of at most 20,000"):
+        ask_in_rounds(
+            eight, start, ask(start)[0], np.ones((40, 2)), lambda t: np.ones((len(t), 2)),
+            lambda t: (np.zeros(len(t)), np.ones((len(t), 2))), rounds=1, per_round=1,
+        )  # fmt: skip
