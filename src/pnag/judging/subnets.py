@@ -275,6 +275,7 @@ class ElasticEvaluator:
         self.settings, self.rows = self._each[0].settings, self._each[0].rows
         self.images = self._each[0].images
 
+    @kept_memory()  # once for all resolutions
     def correct(self, tokens: Tokens) -> NDArray[np.int64]:
         """See `SubnetEvaluator.correct`."""
         counts = np.zeros(len(tokens), np.int64)

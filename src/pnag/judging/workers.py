@@ -24,6 +24,7 @@ from pnag.judging.subnets import (
     evaluator_bytes,
     make_evaluator,
 )
+from pnag.kept_memory import kept_memory
 from pnag.memory import available_memory
 from pnag.space import Tokens
 from pnag.threads import torch_threads
@@ -115,7 +116,8 @@ def running(job: Job, workers: int | None, ray_address: str | None) -> Iterator[
         with ray_actors(job, _judge, workers, ray_address, job.device.startswith("cuda")) as run:
             yield run
     elif workers is None or workers == 1:
-        yield _here(job)
+        with kept_memory():  # once for all tasks
+            yield _here(job)
     else:
         with _processes(job, workers) as run:
             yield run
