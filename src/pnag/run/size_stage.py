@@ -19,7 +19,7 @@ from pnag.run.suited_size import Choice, SuitedSize, Timer, suited_size
 from pnag.run.timing import runtime_of
 from pnag.supernet.plan import USUAL_BATCH
 from pnag.supernet.processes import from_main
-from pnag.supernet.step_times import largest_step
+from pnag.supernet.step_times import steps_of_largest
 
 
 def size_stage(
@@ -57,13 +57,13 @@ def size_stage(
     if raw is None:
         return None
     size = SuitedSize(**raw | {name: tuple(raw.get(name, ())) for name in ("families", "too_dear")})
-    if size.too_dear and not begun:
-        pixels = " and ".join(map(str, size.too_dear))
-        display.note(
-            f"[yellow]note:[/yellow] {pixels} pixels suit the budgets, but --minutes "
-            f"{images.minutes:g} are too few to train there (--resolutions takes them nevertheless)"
-        )
     if not begun:
+        if size.too_dear:
+            pixels = " and ".join(map(str, size.too_dear))
+            display.warn(
+                f"{pixels} pixels suit the budgets, but --minutes {images.minutes:g} are too few "
+                "to train there (--resolutions takes them nevertheless)"
+            )
         style = "yellow" if size.beyond or size.busy else "default"
         why = "--budgets" if recipe.budgets else "--start, --resolutions"
         display.note(f"[{style}]{size.told}[/{style}] [dim]({why})[/dim]")
@@ -137,10 +137,7 @@ def _size(
         found = suited_resolutions(recipe.budgets, of, start.resolution, timer)
     else:
         found = usual_resolutions(own, start.resolution)
-
-    def step_seconds(resolution: int) -> float:
-        return largest_step(of, timer.num_classes, resolution, USUAL_BATCH, accelerator)
-
+    step_seconds = steps_of_largest(of, timer.num_classes, USUAL_BATCH, accelerator)
     kept = affordable(found, images.minutes, step_seconds)
     too_dear = tuple(pixels for pixels in found if pixels > kept[-1])
     if len(kept) == 1:

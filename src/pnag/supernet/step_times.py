@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pnag.families.base import Family
 from pnag.families.depthwise import with_fast_depthwise
+from pnag.families.elastic_network import ElasticNetwork
 from pnag.images.batches import train_batches
 from pnag.images.feed import Pixels
 from pnag.images.images import ImageData
@@ -54,9 +55,7 @@ def supernet_step(
     data: ImageData, settings: SupernetSettings, family: Family, accelerator: Accelerator
 ) -> float:
     """Seconds of a step, averaged over the phases by their epochs."""
-    model = family.supernet(len(data.classes))
-    to_device(model, accelerator.device)
-    model.train()
+    model = _fresh(family, len(data.classes), accelerator)
     pixels = Pixels(data.train, accelerator.device)  # they take memory while it trains, too
     images, labels = _batch(data, settings.fit, pixels, accelerator)
     if accelerator.device.type == "cuda":
@@ -75,27 +74,29 @@ def supernet_step(
     return float(np.dot([phase.epochs for phase in phases], costs))
 
 
-@kept_memory()
-def largest_step(
-    of: Family, num_classes: int, resolution: int, batch_size: int, accelerator: Accelerator
-) -> float:
-    """Seconds of a step with the largest network at a resolution; needs no images."""
-    supernet = of.supernet(num_classes)
-    to_device(supernet, accelerator.device)
-    supernet.train()
-    shape = batch_size, 3, resolution, resolution
-    images = torch.zeros(shape, device=accelerator.device).to(memory_format=torch.channels_last)
-    labels = torch.zeros(batch_size, dtype=torch.int64, device=accelerator.device)
-    scaler = make_scaler(accelerator)
+def steps_of_largest(
+    family: Family, num_classes: int, batch_size: int, accelerator: Accelerator
+) -> Callable[[int], float]:
+    """What tells the seconds of a step with the largest network, by the resolution.
+
+    It needs no images, and makes the network once.
+    """
+    supernet = _fresh(family, num_classes, accelerator)
+    device = accelerator.device
+    labels = torch.zeros(batch_size, dtype=torch.int64, device=device)
 
     def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
         yield torch.nn.functional.cross_entropy(supernet(images), labels)
 
-    def step(number: int) -> None:
-        add_gradients(losses, images, labels, number, 1, accelerator, scaler)
+    @kept_memory()
+    def seconds(resolution: int) -> float:
+        shape = batch_size, 3, resolution, resolution
+        images = torch.zeros(shape, device=device).to(memory_format=torch.channels_last)
+        step = _stepper(losses, images, labels, 1, accelerator)
+        step(0)  # warms up
+        return _timed(step, 1, device)
 
-    step(0)  # warms up
-    return _timed(step, 1, accelerator.device)
+    return seconds
 
 
 @kept_memory()
@@ -103,8 +104,7 @@ def finetune_step(
     data: ImageData, settings: FinetuneSettings, family: Family, accelerator: Accelerator
 ) -> float:
     """Seconds of a step with a random subnet, at the resolutions that are drawn for steps."""
-    supernet = family.supernet(len(data.classes))
-    to_device(supernet, accelerator.device)
+    supernet = _fresh(family, len(data.classes), accelerator)
     arch = family.sample(1, np.random.default_rng(0))[0]
     network = supernet.subnet(arch).train()
     with_fast_depthwise(network)
@@ -128,11 +128,7 @@ def _step_seconds(
     resolutions: Sequence[int] = (),
 ) -> float:
     """Seconds of a step, on average over the resolutions that are drawn for steps."""
-    scaler = make_scaler(accelerator)
-
-    def step(number: int) -> None:
-        add_gradients(losses, images, labels, number, fit.accumulate, accelerator, scaler)
-
+    step = _stepper(losses, images, labels, fit.accumulate, accelerator)
     if not resolutions:
         return mean_seconds(step, accelerator.device)
     # One step at each, after one that warms up: at the largest it takes many times as long.
@@ -140,6 +136,25 @@ def _step_seconds(
     step(numbers[-1])
     each = [_timed(step, number, accelerator.device) for number in numbers]
     return float(np.dot(step_shares(resolutions), each))
+
+
+def _fresh(family: Family, num_classes: int, accelerator: Accelerator) -> ElasticNetwork:
+    """A supernet to train."""
+    supernet: ElasticNetwork = family.supernet(num_classes)
+    to_device(supernet, accelerator.device)
+    return supernet.train()
+
+
+def _stepper(
+    losses: Losses, images: Tensor, labels: Tensor, parts: int, accelerator: Accelerator
+) -> Callable[[int], None]:
+    """A function that adds up the gradients of a step, by its number."""
+    scaler = make_scaler(accelerator)
+
+    def step(number: int) -> None:
+        add_gradients(losses, images, labels, number, parts, accelerator, scaler)
+
+    return step
 
 
 def _batch(

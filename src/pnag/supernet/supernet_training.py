@@ -110,6 +110,7 @@ def train_supernet(
     told = [data.identity, settings.identity(), family.name, seed, accelerator.mixed_precision]
     told += [start_identity] if start_identity else []
     for number, phase in enumerate(phases):
+        # What comes before a phase and its own settings.
         identity = fingerprint([told, number, asdict(phase), epochs[: number + 1]])
         name = f"{number + 1}-{phase.name.replace(' ', '-')}-{identity}.safetensors"
 
@@ -127,8 +128,7 @@ def train_supernet(
         trained(supernet, folder / name, identity, accelerator, train)
         done += epochs[number] * per_epoch
         teacher = teacher or _frozen(supernet, accelerator.device)
-    supernet.to(accelerator.device)
-    return supernet.eval()
+    return supernet.to(accelerator.device).eval()
 
 
 def _frozen(supernet: ElasticNetwork, device: torch.device) -> ElasticNetwork:
