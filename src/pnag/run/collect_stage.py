@@ -23,7 +23,7 @@ from pnag.run.tables import architecture_table, write_table
 from pnag.run.trained import save_gaussian_process
 from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.rounds import ask_in_rounds
-from pnag.space import SearchSpace, Tokens, sample_shared
+from pnag.space import SearchSpace, Tokens, not_among, sample_shared
 from pnag.supernet.plan import CollectingPlan, evaluator_settings
 
 
@@ -47,8 +47,7 @@ def first_asked(run: ImageRun, of: Family, wanted: int) -> Tokens:
     known = ends_of_resolutions(of)[: wanted if run.adapting else 0]
     rng = np.random.default_rng(run.recipe.seed)
     others = sample_shared(of.space, wanted - len(known), rng, shared=run.images.shared)
-    repeated = (others[:, None] == known[None]).all(2).any(1)
-    return np.concatenate([known, others[~repeated]])
+    return np.concatenate([known, not_among(others, known)])
 
 
 def _keep_predictor(

@@ -21,7 +21,7 @@ from pnag.search.expected_gain import (
 )
 from pnag.search.front import Floats
 from pnag.search.gaussian_process import fit_likeliest
-from pnag.space import SearchSpace, Tokens
+from pnag.space import SearchSpace, Tokens, not_among
 
 LISTED = 20_000  # architectures at most
 FEW = 1000  # rows at most: the factor is of them, and the spread of everything takes their square
@@ -52,9 +52,7 @@ def propose_of_all(
     Returns:
         (n, T), fewer only if the space has no more.
     """
-    seen = {row.tobytes() for row in tokens}
-    candidates = space.everything()
-    candidates = candidates[[row.tobytes() not in seen for row in candidates]]
+    candidates = not_among(space.everything(), tokens)
     if not len(candidates):
         return candidates
     prices, known = _columns(cost(candidates)), _columns(costs)

@@ -183,11 +183,12 @@ class Predictor(nn.Module):
         """(N,) predictions and (N,) spreads."""
         means, spreads = [], []
         for start in range(0, len(tokens), 8192):
-            inputs = self.inputs(tokens[start : start + 8192])
+            some = tokens[start : start + 8192]
+            inputs = self.inputs(some)
             residual = self.members(inputs[:, self.mlp_columns]).double() * self.unit.double()
             base = (inputs @ self.ridge).double() + self.offset.double()
-            mean = self._below_ceiling(base + residual.mean(0), tokens[start : start + 8192])
-            scales = self.scale_of(tokens[start : start + 8192])
+            mean = self._below_ceiling(base + residual.mean(0), some)
+            scales = self.scale_of(some)
             means.append(mean.numpy() * scales)
             spreads.append(residual.std(0).numpy() * scales)
         if not means:

@@ -17,7 +17,7 @@ import numpy as np
 from pnag.search.front import Floats, Front, FrontSettings, Label, improve, pareto_front
 from pnag.search.gaussian_process import GaussianProcess, fit_gaussian_process
 from pnag.search.listed_rounds import FEW, LISTED, can_list, propose_of_all
-from pnag.space import SearchSpace, Tokens
+from pnag.space import SearchSpace, Tokens, not_among
 
 Ask = Callable[[Tokens], tuple[Floats, Floats]]
 """Tokens (N, T) to true accuracy (N,) and true cost (N,), or (N, C) of several."""
@@ -48,11 +48,10 @@ def propose(
         cost: predicted, of (N, T) tokens.
     """
     rng = np.random.default_rng(seed)
-    seen = {row.tobytes() for row in known}
     rate = max(MUTATION_RATE, 1 / len(space.tokens))
     mutants = [space.mutate(front.tokens, rate, rng) for _ in range(1 + 4 * n // len(front.cost))]
     candidates = np.unique(np.concatenate([front.tokens, *mutants]), axis=0)
-    candidates = candidates[[row.tobytes() not in seen for row in candidates]]
+    candidates = not_among(candidates, known)
     costs = cost(candidates)
     gain = process.predict(candidates) - np.interp(costs, front.cost, front.accuracy)
     short = np.argsort(-gain)[: max(SHORTLIST, n)]

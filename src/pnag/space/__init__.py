@@ -6,7 +6,15 @@ from pnag.space.architecture import (
     BaseArchitecture,
     as_architecture,
 )
-from pnag.space.search_space import ABSENT, SearchSpace, Token, Tokens, Unit, tokens_of
+from pnag.space.search_space import (
+    ABSENT,
+    SearchSpace,
+    Token,
+    Tokens,
+    Unit,
+    not_among,
+    tokens_of,
+)
 from pnag.space.sharing import sample_shared
 
 __all__ = [
@@ -19,6 +27,7 @@ __all__ = [
     "Tokens",
     "Unit",
     "as_architecture",
+    "not_among",
     "sample_shared",
     "tokens_of",
 ]

@@ -99,6 +99,12 @@ def mobilenetv3_tokens() -> tuple[Token, ...]:
     return tokens_of(MOBILENETV3_UNITS)
 
 
+def not_among(tokens: Tokens, known: Tokens) -> Tokens:
+    """Those of (N, T) architectures that are none of (M, T) known ones, in their order."""
+    seen = {row.tobytes() for row in known}
+    return tokens[[row.tobytes() not in seen for row in tokens]]
+
+
 @dataclass(frozen=True)
 class SearchSpace:
     """All architectures that a list of tokens can spell; by default the MobileNetV3 space.
