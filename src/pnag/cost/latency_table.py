@@ -100,10 +100,18 @@ class LatencyTable:
         return table
 
 
+def of_each(number: int, space: SearchSpace) -> int:
+    """How many networks, or turns, of each resolution where so many are asked for.
+
+    Half as many where architectures choose among resolutions: what is so at one is nearly so at the
+    next.
+    """
+    return -(-number // 2) if space.resolutions else number
+
+
 def in_all(networks: int, space: SearchSpace) -> int:
-    """How many whole networks are timed where so many are asked for: half of each resolution."""
-    several = len(space.resolutions)
-    return several * -(-networks // 2) if several else networks
+    """How many whole networks are timed where so many are asked for."""
+    return max(1, len(space.resolutions)) * of_each(networks, space)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pnag.cost.latency_table import LatencyTable, differences, in_all
+from pnag.cost.latency_table import LatencyTable, differences, in_all, of_each
 from pnag.cost.runtimes import Runtime, clock_mhz
 from pnag.cost.timing import Open, measure_interleaved
 from pnag.errors import PnagError
@@ -96,9 +96,8 @@ class _Measuring:
         self.runtime, self.family, self.path, self.table = runtime, family, path, table
         self.progress = progress
         self.saved = time.monotonic()
-        self.rounds, self.seed = int(table.identity["rounds"]), int(table.identity["seed"])
-        if family.elastic:
-            self.rounds = -(-self.rounds // 2)
+        self.rounds = of_each(int(table.identity["rounds"]), family.space)
+        self.seed = int(table.identity["seed"])
         self.done = self.total = 0
 
     def complete(self, blocks: set[str], missing: dict[str, list[str]]) -> None:
@@ -124,9 +123,9 @@ class _Measuring:
     def prepared(self, arch: AnyArchitecture) -> Open:
         """A whole network with fresh weights."""
         identity = self.table.identity
-        pixels = self.family.parse(arch).resolution or identity["resolution"]
-        network = self.family.build(arch, identity["num_classes"])
-        return self.runtime.prepare(network, (self.runtime.batch, 3, pixels, pixels))
+        return prepare_network(
+            self.runtime, self.family, arch, identity["resolution"], identity["num_classes"]
+        )
 
     def times(self, parts: dict[str, Open], what: str) -> dict[str, list[float]]:
         """Milliseconds of every turn, by name."""
@@ -170,6 +169,18 @@ def _networks(space: SearchSpace, calibration: int, check: int, seed: int) -> di
         "calibration": stretched[: first[0]] + uniform[: first[1]],
         "check": stretched[first[0] :][: second[0]] + uniform[first[1] :][: second[1]],
     }
+
+
+def prepare_network(
+    runtime: Runtime, family: Family, arch: AnyArchitecture, resolution: int, num_classes: int
+) -> Open:
+    """A whole network with fresh weights.
+
+    Args:
+        resolution: where the family's architectures do not choose theirs.
+    """
+    pixels = family.parse(arch).resolution or resolution
+    return runtime.prepare(family.build(arch, num_classes), (runtime.batch, 3, pixels, pixels))
 
 
 def prepare_blocks(runtime: Runtime, family: Family, resolution: int) -> dict[str, Open]:

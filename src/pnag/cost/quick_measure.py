@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pnag.cost.latency_model import LatencyModel, block_counts
+from pnag.cost.measure import prepare_network
 from pnag.cost.proof import Timed, timed
 from pnag.cost.quick import QuickFit, fit_quick
 from pnag.cost.runtimes import Runtime
@@ -59,8 +60,7 @@ def measure_quickly(
     torch.manual_seed(seed)  # fresh weights; their values do not change a time
 
     def prepared(arch: AnyArchitecture) -> Open:
-        pixels = family.parse(arch).resolution or resolution
-        return runtime.prepare(family.build(arch, num_classes), (runtime.batch, 3, pixels, pixels))
+        return prepare_network(runtime, family, arch, resolution, num_classes)
 
     ready, reference = {text: prepared(text) for text in texts}, prepared(family.middling)
     samples, drift = measure_interleaved(
