@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -37,6 +37,18 @@ class Bar(Protocol):
 
     def update(self, done: int, total: int, detail: str = "") -> None:
         """Show `done` of `total`, with a word on what is going on."""
+
+
+def adding_up(bar: Bar, total: int) -> Callable[[int], None]:
+    """What shows steps on a bar, told how many more of `total` are done."""
+    done = 0
+
+    def advance(steps: int) -> None:
+        nonlocal done
+        done += steps
+        bar.update(done, total)
+
+    return advance
 
 
 class _Rate(ProgressColumn):

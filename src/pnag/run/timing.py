@@ -15,7 +15,7 @@ from pnag.cost.proof import Proof, time_together
 from pnag.cost.runtimes import Runtime, make_runtime
 from pnag.cost.steadiness import why_unsure
 from pnag.files import read_json
-from pnag.run.display import Display
+from pnag.run.display import Display, adding_up
 from pnag.run.recipe import LatencyRecipe
 from pnag.run.run_directory import RunDirectory
 
@@ -72,14 +72,7 @@ def time_in_turns(
     Args:
         resolutions, may_leave_out: as `time_together` takes them. what: for the progress bar.
     """
-    total, done = latency.rounds * len(networks), 0
     with display.bar(what) as bar:
-
-        def advance(turns: int) -> None:
-            nonlocal done
-            done += turns
-            bar.update(done, total)
-
         return time_together(
             runtime_of(latency),
             networks,
@@ -87,7 +80,7 @@ def time_in_turns(
             resolutions=resolutions,
             may_leave_out=may_leave_out,
             rounds=latency.rounds,
-            advance=advance,
+            advance=adding_up(bar, latency.rounds * len(networks)),
         )
 
 

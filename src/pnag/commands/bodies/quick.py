@@ -18,7 +18,7 @@ from pnag.cost.runtimes import make_runtime
 from pnag.cost.steadiness import why_unsure
 from pnag.errors import PnagError
 from pnag.files import check_writable
-from pnag.run.display import Display
+from pnag.run.display import Display, adding_up
 from pnag.run.size import Size
 
 
@@ -51,17 +51,11 @@ def _measure_to_csv(asked: Asked, known: str | None, display: Display) -> dict[s
     models = _known_devices(known, asked.size)
     networks, rounds = asked.calibration or 20, asked.rounds
     family, resolution, num_classes = asked.size.of, asked.size.resolution, asked.size.num_classes
-    total, done = rounds * networks, 0
     with display.bar("measuring quickly") as bar:
-
-        def advance(turns: int) -> None:
-            nonlocal done
-            done += turns
-            bar.update(done, total)
-
         found = measure_quickly(
             runtime, family, models, networks=networks, resolution=resolution,
-            num_classes=num_classes, rounds=rounds, seed=asked.seed, advance=advance,
+            num_classes=num_classes, rounds=rounds, seed=asked.seed,
+            advance=adding_up(bar, rounds * networks),
         )  # fmt: skip
     write_block_csv(asked.out, found.model, resolution=resolution, num_classes=num_classes)
     error = np.abs(found.fit.errors)

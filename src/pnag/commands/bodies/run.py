@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pnag.commands.bodies.asked_recipe import asked_values
+from pnag.commands.bodies.asked_recipe import OF_DEVICE, asked_values
 from pnag.commands.bodies.export_command import found_anywhere
 from pnag.consoles import make_console
 from pnag.errors import PnagError
@@ -61,7 +61,7 @@ def train_asked(given: Mapping[str, Any], out: Path) -> None:
         PnagError: for anything that the user can mend.
     """
     values = asked_values(given)
-    for name in ("runtime", "threads", "adb"):
+    for name in OF_DEVICE:
         if name in given and not values.get("budgets"):
             raise PnagError(f"--{name} is where networks for --budgets run, which are not given")
     train_only(make_recipe(values), out, Display())
