@@ -7,19 +7,15 @@ import sys
 import numpy as np
 import pytest
 import torch
+from small_network import SHAPE, assert_each_run_is_timed, small_network
 
-import pnag
 from pnag.cost.runtimes import make_runtime, why_not
 from pnag.errors import PnagError
-
-SHAPE = (1, 3, 48, 48)
-ARCH = "2,2,2,2,2:" + ",".join(["5,3,0,0"] * 5) + ":" + ",".join(["3,4,0,0"] * 5)
 
 
 @pytest.fixture
 def network() -> torch.nn.Module:
-    torch.manual_seed(0)
-    return pnag.build(ARCH, 0.25, 10).eval()
+    return small_network()
 
 
 def test_it_computes_as_torch_and_times_each_run(network: torch.nn.Module) -> None:
@@ -28,12 +24,7 @@ def test_it_computes_as_torch_and_times_each_run(network: torch.nn.Module) -> No
 
     runtime = make_runtime("mnn", threads=1)
     assert runtime.identity()["runtime"] == "mnn" and runtime.identity()["threads"] == 1
-    opened = runtime.prepare(network, SHAPE)
-    first, second = opened(), opened()  # both may be open at once
-    for call in (first, second, first):
-        times = call(3)
-        assert len(times) == 3 and min(times) > 0
-
+    assert_each_run_is_timed(runtime.prepare(network, SHAPE))
     images = torch.randn(SHAPE)
     with torch.no_grad():
         expected = network(images).numpy()

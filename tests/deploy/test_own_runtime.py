@@ -12,7 +12,13 @@ import torch
 from PIL import Image
 
 import pnag
-from pnag.deploy.export import TOLERANCE, export_checked, write_example, write_preprocessing
+from pnag.deploy.export import (
+    EXAMPLES,
+    TOLERANCE,
+    export_checked,
+    write_example,
+    write_preprocessing,
+)
 from pnag.deploy.formats import FORMATS
 from pnag.run.preprocessing import imagenet_preprocessing
 
@@ -51,3 +57,13 @@ def test_a_fresh_process_needs_the_runtime_alone(to: str, tmp_path: Path) -> Non
         expected = network(torch.from_numpy(told["images"])).numpy()
     assert np.abs(told["logits"] - expected).max() <= TOLERANCE * np.abs(expected).max()
     assert done.stdout.split()[-1] == how["classes"][int(expected.argmax())]
+
+
+def test_all_examples_read_an_image_alike() -> None:
+    """Each is a program of its own that a user takes along, so they share no code."""
+    readings = set()
+    for to in FORMATS:
+        program = (EXAMPLES / f"load_{to}.py").read_text("utf-8")
+        first, last = program.index("model, how ="), program.index("images = ((pixels")
+        readings.add(program[first : program.index("\n", last)])
+    assert len(readings) == 1
