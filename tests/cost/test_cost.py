@@ -56,6 +56,17 @@ def test_the_model_recovers_made_up_times() -> None:
     assert truth.predict(tokens) == pytest.approx(np.array(one_by_one))
 
 
+def test_no_network_is_predicted_to_take_less_than_nothing() -> None:
+    table, _ = made_up_table()
+    rng = np.random.default_rng(3)
+    wild = list(table.calibration)[:3]
+    times = {text: [t / 2.0] for text, t in zip(wild, (0.4, 9.0, 30.0), strict=True)}
+    table.calibration = times  # of a machine that did something else meanwhile
+    model = fit_latency_model(table)
+    assert (model.blocks > 0).all() and model.fixed >= 0
+    assert (model.predict(SPACE.sample(1000, rng)) > 0).all()
+
+
 def test_drift_of_the_machine_is_taken_out_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, calls = [0.0], [0]
 

@@ -29,6 +29,7 @@ from pnag.space import Tokens
 PLACE_DEVIATION = 0.1
 OWN_DEVIATION = 0.03
 NETWORK_NOISE = 0.008  # relative error of one whole network's time
+LEAST_SHARE = 0.1  # of what a block costs alone, that it costs in a network
 
 Floats = NDArray[np.float64]
 
@@ -133,11 +134,26 @@ def fit_latency_model(table: LatencyTable) -> LatencyModel:
             np.full(len(blocks), OWN_DEVIATION**2),
         ]
     )
-    covariance = (design * variances) @ design.T + NETWORK_NOISE**2 * np.eye(len(times))
     rest = 1 - counts @ alone / times
-    unknowns = variances * (design.T @ np.linalg.solve(covariance, rest))
+    unknowns = _most_likely(design, variances, rest, several)
+    inside = np.maximum(alone + effects @ unknowns[several:], LEAST_SHARE * alone)
     fixed = unknowns[:several] if of.elastic else float(unknowns[0])
-    return LatencyModel(fixed, alone + effects @ unknowns[several:], of)
+    return LatencyModel(fixed, inside, of)
+
+
+def _most_likely(design: Floats, variances: Floats, rest: Floats, positive: int) -> Floats:
+    """(U,) the unknowns' most likely values, none of the first `positive` below 0.
+
+    A busy machine's times can say that stem and head take less than none, and small networks too.
+    """
+    variances = variances.copy()
+    while True:
+        covariance = (design * variances) @ design.T + NETWORK_NOISE**2 * np.eye(len(rest))
+        unknowns: Floats = variances * (design.T @ np.linalg.solve(covariance, rest))
+        below = unknowns[:positive] < 0
+        if not below.any():
+            return unknowns + 0.0  # not -0
+        variances[:positive][below] = 0.0
 
 
 def block_counts(ids: NDArray[np.int64], blocks: int) -> Floats:
