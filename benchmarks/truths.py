@@ -254,6 +254,7 @@ def report(results: dict[str, Any]) -> str:
     runs = [run for of in results.values() for by in of.values() for run in by.values()]
     console.print("\n".join(sorted({run["machine"] for run in runs})) + "\n")
     for problem, by_method in results.items():
+        by_method = {name: by_method[name] for name in METHODS if name in by_method}
         for total in TOTALS:
             title = f"{problem}, {total} evaluations: median regret (points), budgets growing"
             table = Table(title=title, title_justify="left")

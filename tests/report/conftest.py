@@ -14,13 +14,17 @@ from pnag.commands.bodies.report import load_results, save_report
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the runs `cpu`, `slower`, `gpu`, `mine` (images) and `own` (a table)."""
+    """A folder with the runs `cpu`, `slower`, `gpu`, `mine` (images), `own` and `several` (tables).
+
+    `several` has three costs.
+    """
     folder = tmp_path_factory.mktemp("runs")
     for name, scale in (("cpu", 1.0), ("slower", 1.4), ("gpu", 0.1)):
         make_run(folder / name, "imagenet", scale=scale)
     make_run(folder / "mine", "images")
     make_run(folder / "own", "table")
-    for name in ("cpu", "mine", "own"):
+    make_run(folder / "several", "table", further=True)
+    for name in ("cpu", "mine", "own", "several"):
         save_report(load_results(folder / name))
     return folder
 

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,13 +19,14 @@ from pnag.commands.bodies.report import load_results, save_report
 from pnag.report.markup import embedded
 from pnag.run.margin import answer_with_margin
 from pnag.run.run_directory import RunDirectory
-from pnag.run.trained import load_calibrated_front
+from pnag.run.tables import read_table
+from pnag.run.trained import answer, load_calibrated_front
 
 SPACE = pnag.SearchSpace()
 RIGHT, END = ("ArrowRight", 39), ("End", 35)
 
 
-@pytest.mark.parametrize("name", ["cpu", "mine", "own"])
+@pytest.mark.parametrize("name", ["cpu", "mine", "own", "several"])
 def test_one_file_without_addresses(runs: Path, name: str) -> None:
     path = runs / name / "report.html"
     page = path.read_text()
@@ -33,7 +35,7 @@ def test_one_file_without_addresses(runs: Path, name: str) -> None:
     assert set(outside) <= {"http://www.w3.org/2000/svg"}
     assert "$" not in re.sub(r"<script.*?</script>", "", page, flags=re.S)  # all filled in
     assert page.count("<script") == 2 and page.count("</script>") == 2
-    if name != "own":
+    if name in ("cpu", "mine"):
         assert "A &lt;processor&gt; &amp; more" in page and "<processor>" not in page
 
 
@@ -47,6 +49,27 @@ def test_the_command_in_its_footer_can_be_given_anywhere(
     assert command is not None
     words = shlex.split(html.unescape(command[1]))
     assert words == ["pnag", "generate", str(tmp_path / "my own"), "--budget", "B"]
+
+
+def data_of(page: Path) -> dict[str, Any]:
+    """What the page's script gets."""
+    found = re.search('<script[^>]*id="data"[^>]*>(.*?)</script>', page.read_text(), re.S)
+    assert found is not None
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def test_the_best_for_vectors_of_budgets_come_best_first(runs: Path) -> None:
+    vectors = data_of(runs / "several" / "report.html")["vectors"]
+    known = read_table(RunDirectory(runs / "several").vector_front)
+    known = known.sort_values("accuracy", ascending=False, kind="stable")
+    assert vectors["arch"] == known["arch"].tolist()
+    assert vectors["cost"] == known["cost"].tolist() and vectors["from"] == known["from"].tolist()
+    assert list(vectors["further"]) == ["params", "joules"]
+    for name, costs in vectors["further"].items():
+        assert costs == known[name].tolist()
+    assert "vectors" not in data_of(runs / "own" / "report.html")
+    assert 'id="further"' not in (runs / "own" / "report.html").read_text().replace("'", '"')
 
 
 def test_data_cannot_end_its_script() -> None:
@@ -64,10 +87,10 @@ def shown(browser: Chromium) -> dict[str, str]:
     return dict(pairs) | {"command": command}
 
 
-def type_budget(browser: Chromium, budget: float) -> None:
+def type_budget(browser: Chromium, budget: float, field: str = "budget") -> None:
     browser.run(
         "(field => { field.value = " + repr(float(budget)) + "; field.dispatchEvent("
-        "new Event('input')); })(document.getElementById('budget'))"
+        f"new Event('input')); }})(document.getElementById('{field}'))"
     )
 
 
@@ -142,6 +165,50 @@ def test_any_budget_gets_the_answer_of_generate(runs: Path, browser: Chromium) -
     assert shown(browser)["Parameters"] == "–"
     type_budget(browser, front.cost[-1] * 2)
     assert "no larger one" in browser.run("document.getElementById('note').textContent")
+
+
+def test_each_cost_has_a_slider_and_the_answer_is_within_all(runs: Path, browser: Chromium) -> None:
+    browser.errors.clear()
+    browser.open(runs / "several" / "report.html", width=375)
+    assert browser.run("document.documentElement.scrollWidth") <= 375
+    known = read_table(RunDirectory(runs / "several").vector_front)
+    front = load_calibrated_front(RunDirectory(runs / "several"), SPACE)
+    middle = float(known["cost"].median())
+    type_budget(browser, middle)  # nothing else is limited: as in a run of one cost
+    assert shown(browser)["command"].split()[2] == answer(front, SPACE, middle).arch
+    for shares in ((0.4, 0.9, 0.9), (0.7, 0.5, 0.6), (0.9, 0.3, 0.8)):
+        cost, params, joules = (
+            float(known[name].quantile(share))
+            for name, share in zip(("cost", "params", "joules"), shares, strict=True)
+        )
+        type_budget(browser, cost)
+        type_budget(browser, params, "budget-0")
+        type_budget(browser, joules, "budget-1")
+        within = known[
+            (known["cost"] <= cost) & (known["params"] <= params) & (known["joules"] <= joules)
+        ]
+        best = within.loc[within["accuracy"].idxmax()]
+        now = shown(browser)
+        assert (now["command"].split()[2], now["Found by"]) == (best["arch"], best["from"])
+    browser.run("document.getElementById('slider-1').focus()")
+    browser.press("Home", 36)
+    type_budget(browser, float(known["params"].min()), "budget-0")
+    note = browser.run("document.getElementById('note').textContent")
+    assert note.startswith("Nothing known is within") and "params and" in note
+    assert shown(browser)["Parameters"] == "–"
+    assert browser.errors == []
+
+
+def test_the_charts_picker_begins_at_the_answer_with_the_margin(
+    runs: Path, browser: Chromium
+) -> None:
+    browser.open(runs / "cpu" / "report.html", width=1280)
+    metrics = load_results(runs / "cpu").metrics
+    front = load_calibrated_front(RunDirectory(runs / "cpu"), SPACE)
+    budget = metrics["answers"][len(metrics["answers"]) // 2]["budget"]
+    expected = answer_with_margin(front, SPACE, budget, metrics["margin"]).arch
+    command = browser.run("document.querySelector('#point-numbers code').textContent")
+    assert command.split()[2] == expected != answer(front, SPACE, budget).arch
 
 
 def test_points_of_the_front_by_keyboard_and_pointer(runs: Path, browser: Chromium) -> None:

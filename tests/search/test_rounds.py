@@ -61,9 +61,26 @@ def test_of_two_that_tell_the_same_only_one_is_asked_for() -> None:
     covariance = np.array([[1.0, 0.999, 0], [0.999, 1.0, 0], [0, 0, 0.8]])
     chosen = most_together(
         np.array([0.5, 0.49, 0.3]), covariance, 0.0, np.zeros((3, 1)),
-        np.zeros(1), np.ones((1, 1)), 2,
+        np.zeros(1), np.ones((1, 1)), 2, np.random.default_rng(0),
     )  # fmt: skip
     assert chosen.tolist() == [0, 2]
+
+
+def test_what_is_good_for_few_budgets_is_asked_for_too() -> None:
+    """The first two are good for one of 40 budgets; all others serve every budget."""
+    means, costs = np.r_[0.3, 0.3, np.ones(40)], np.r_[1.0, 1.0, np.full(40, 2.0)][:, None]
+    budgets = np.r_[1.0, np.full(39, 2.0)][:, None]
+    asked = [
+        set(
+            most_together(
+                means, 0.01 * np.eye(42), 0.0, costs, np.zeros(40), budgets, 10,
+                np.random.default_rng(seed),
+            ).tolist()
+        )
+        for seed in range(40)
+    ]  # fmt: skip
+    cheap = sum(bool(chosen & {0, 1}) for chosen in asked)
+    assert 0 < cheap < 20 and all(len(chosen) == 10 for chosen in asked)
 
 
 def test_of_a_failure_only_the_rank_matters() -> None:

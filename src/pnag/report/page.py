@@ -32,6 +32,7 @@ def write_report(results: Results) -> str:
         unit=escape(metrics["unit"]),
         cost_name=cost_name_of(metrics),
         meaning=_meaning(results),
+        further=_further(results),
         answers=_answers(metrics),
         known=best_of_all_sections(metrics) + (_known(metrics) if metrics.get("known") else ""),
         latency=_latency(metrics) if "latency" in metrics else "",
@@ -97,7 +98,7 @@ def front_columns(front: pd.DataFrame, family: Family) -> dict[str, list[Any]]:
         "params": front["params"].tolist(),
         "macs": front["macs"].tolist(),
         "drawing": drawings(family, front["arch"]),
-    }
+    } | ({"from": front["from"].tolist()} if "from" in front else {})
 
 
 def accuracy_axis(metrics: dict[str, Any]) -> str:
@@ -151,6 +152,13 @@ def _data(results: Results) -> dict[str, Any]:
         }
         if error.get("measured_spread"):  # runs of before did not keep it
             data["latency"]["spread"] = short(error["measured_spread"])
+    if results.vectors is not None:
+        best_first = results.vectors.sort_values("accuracy", ascending=False, kind="stable")
+        columns = {
+            name: [values[row] for row in best_first.index]
+            for name, values in results.further.items()
+        }
+        data["vectors"] = front_columns(best_first, family) | {"further": columns}
     if own:
         data["supernet"] = results.log("supernet")["rows"]
     return data
@@ -166,6 +174,18 @@ def _meaning(results: Results) -> str:
             "classes, as the command exports it."
         )
     return text
+
+
+def _further(results: Results) -> str:
+    """Where the further budgets go, as HTML; nothing in a run of one cost."""
+    if results.vectors is None:
+        return ""
+    return (
+        "<div id='further' role='group' aria-label='Further budgets'></div><p class='muted'>The "
+        f"best within all budgets of the {len(results.vectors):,} architectures that are the best "
+        "for some budgets; <code>pnag generate</code> with several <code>--budget</code> searches "
+        "a little further.</p>"
+    )
 
 
 def _answers(metrics: dict[str, Any]) -> str:

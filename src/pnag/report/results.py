@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,10 @@ class Results:
         path: its directory. metrics: what `metrics.json` holds.
         sampled: columns `arch`, `accuracy` and `cost` of the table.
         front: `arch`, `accuracy`, `cost`, `params` and `macs`, by growing cost: the answer to any
-            budget is the last row within it. Costs in both are corrected by the timed ladder.
+            budget is the last row within it. `from` tells where each comes from, if that is known.
+            Costs in both are corrected by the timed ladder.
+        vectors: the same columns and `from`, of the best for many vectors of budgets; None in a run
+            of one cost. further: (N,) each further cost of theirs, by its name.
         export_options: of `pnag export`, for its networks. family: of its architectures.
     """
 
@@ -30,6 +33,8 @@ class Results:
     front: pd.DataFrame
     export_options: str
     family: Family
+    vectors: pd.DataFrame | None = None
+    further: dict[str, list[float]] = field(default_factory=dict)
 
     def log(self, name: str) -> dict[str, Any]:
         """What a stage has written of its training into the run's logs."""

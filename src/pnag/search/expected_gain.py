@@ -68,11 +68,13 @@ def most_together(
     best: Floats,
     budgets: Floats,
     n: int,
+    rng: np.random.Generator,
 ) -> NDArray[np.int64]:
     """Indices of n architectures that are worth most together, one after the other.
 
-    Each is believed to be what it is predicted to be when the next one is chosen: it raises the
-    best that is known, and what it tells of others lowers their spread.
+    Every other one is for a single budget, drawn at random: what is good for few budgets only would
+    else hardly be asked for. Each is believed to be what it is predicted to be when the next one is
+    chosen: it raises the best that is known, and what it tells of others lowers their spread.
 
     Args:
         means: (N,), covariance: (N, N) of the belief. noise: variance of a truth's noise.
@@ -81,9 +83,10 @@ def most_together(
     covariance, best = covariance.copy(), best.copy()
     free = np.full(len(means), True)
     chosen = []
-    for _ in range(min(n, len(means))):
+    for number in range(min(n, len(means))):
         spreads = np.sqrt(np.maximum(covariance.diagonal(), 0))
-        gain = expected_gain(means, spreads, costs, best, budgets)
+        some = slice(None) if number % 2 else rng.integers(0, len(budgets), 1)
+        gain = expected_gain(means, spreads, costs, best[some], budgets[some])
         one = int(np.where(free, gain, -1.0).argmax())
         chosen.append(one)
         free[one] = False

@@ -25,7 +25,7 @@ from pnag.space import SearchSpace, Tokens, not_among
 
 LISTED = 20_000  # architectures at most
 FEW = 1000  # rows at most: the factor is of them, and the spread of everything takes their square
-SHORTLIST = 600  # of the candidates, for what one tells about another
+SHORTLIST = 1500  # of the candidates, for what one tells about another
 OPTIMISM = 1.5  # times the spread that is believed: the unknown may be better
 
 
@@ -58,14 +58,15 @@ def propose_of_all(
     prices, known = _columns(cost(candidates)), _columns(costs)
     scores = normal_scores(accuracy)
     process = fit_likeliest(space, tokens, scores)
-    budgets = budgets_over(np.concatenate([known, prices]), np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    budgets = budgets_over(np.concatenate([known, prices]), rng)
     best = best_within(scores, known, budgets)
     means, spreads = process.predict(candidates), OPTIMISM * process.spread(candidates)
     gain = expected_gain(means, spreads, prices, best, budgets)
     short = (-gain).argsort(kind="stable")[: max(SHORTLIST, n)]
     covariance = OPTIMISM**2 * process.covariance(candidates[short])
     noise = OPTIMISM**2 * process.noise * process.unit**2
-    chosen = most_together(means[short], covariance, noise, prices[short], best, budgets, n)
+    chosen = most_together(means[short], covariance, noise, prices[short], best, budgets, n, rng)
     proposed: Tokens = candidates[short[chosen]]
     return proposed
 

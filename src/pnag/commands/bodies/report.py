@@ -5,18 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from pnag.commands.bodies.export_command import export_options
 from pnag.errors import PnagError
 from pnag.families import Family
 from pnag.files import read_json, write_text
 from pnag.report.page import write_report
 from pnag.report.results import Results
+from pnag.run.further_costs import further_costs
 from pnag.run.own_space import refuse_choices
 from pnag.run.recipe import load_recipe, make_recipe
 from pnag.run.run_directory import RunDirectory, finished_run
 from pnag.run.size import Size, family_of_recipe
 from pnag.run.tables import architecture_table, read_table
-from pnag.run.trained import load_calibrated_front, load_front_calibration
+from pnag.run.trained import (
+    load_calibrated_front,
+    load_front_calibration,
+    load_vector_front,
+)
+from pnag.search.sources import SOURCES
 
 
 def load_results(path: Path) -> Results:
@@ -46,7 +54,26 @@ def results_of(run: RunDirectory, metrics: dict[str, Any]) -> Results:
     size = size_measured(metrics, of)
     front = load_calibrated_front(run, size.of.space)
     rows = architecture_table(front.tokens, front.accuracy, front.cost, size)
-    return Results(run.path, metrics, sampled, rows, export_options(run.path, {}), size.of)
+    if front.source is not None:
+        rows = rows.assign(**{"from": [SOURCES[place] for place in front.source]})
+    vectors, further = vectors_of(run, size)
+    return Results(
+        run.path, metrics, sampled, rows, export_options(run.path, {}), size.of, vectors, further
+    )
+
+
+def vectors_of(run: RunDirectory, size: Size) -> tuple[pd.DataFrame | None, dict[str, list[float]]]:
+    """The best for many vectors of budgets, and their further costs; None of a run of one cost."""
+    names = list(further_costs(run))
+    if not names:
+        return None, {}
+    known, calibration = load_vector_front(run, size.of.space), load_front_calibration(run)
+    own, *others = known.costs.T
+    own = calibration(own) if calibration else own
+    rows = architecture_table(known.tokens, known.accuracy, own, size)
+    sources = [SOURCES[place] for place in known.source]
+    further = {name: costs.tolist() for name, costs in zip(names, others, strict=True)}
+    return rows.assign(**{"from": sources}), further
 
 
 def size_measured(metrics: dict[str, Any], of: Family) -> Size:

@@ -2,6 +2,7 @@
 
 /**
  * Fill `host` with a card; `about` says how to show a row {arch, accuracy, cost, params, macs, drawing}.
+ * With `about.sources` it also says what found a row, its `from`.
  * A row without `drawing` has no picture and no command; its `exportOptions` go before the card's.
  * `place` is where the picture goes. Returns a function that shows a row, or nothing for null.
  */
@@ -11,6 +12,7 @@ function networkCard(host, place, about) {
     [about.costName, (r) => `${showCost(r.cost)} ${about.unit}${showSpread(r.spread)}`],
     ["Parameters", (r) => showMillions(r.params)],
     ["MAdds", (r) => showMillions(r.macs)],
+    ...(about.sources ? [["Found by", (r) => r.from ?? "–"]] : []),
   ].map(([name, text]) => {
     const value = el("dd");
     return { value, text, element: el("div", {}, el("dt", {}, name), value) };
@@ -41,6 +43,7 @@ function rowsOf(columns) {
     params: columns.params[i],
     macs: columns.macs[i],
     drawing: columns.drawing[i],
+    from: columns.from?.[i],
   }));
 }
 

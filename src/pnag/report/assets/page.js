@@ -3,40 +3,99 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const FRONT = rowsOf(DATA.front);
 const SCALE = DATA.percent ? 100 : 1;
+const ABOVE = 1 + DATA.margin; // a prediction, by what it may be off
+const SOURCED = { ...DATA, sources: FRONT.some((row) => row.from) || Boolean(DATA.vectors) };
 let chartBudget = () => {}; // moves the chart's line, once there is a chart
 
+/** Index of the front's answer to a budget, -1 for none; the cheapest may use up the margin. */
+function answerTo(budget) {
+  const index = bestWithin(FRONT, budget / ABOVE);
+  return index < 0 && FRONT[0].cost <= budget ? 0 : index;
+}
+
+/**
+ * A slider for each further cost, at first where it limits nothing. Calls `moved` with each move.
+ * Returns {answer, text}: answer(budget) is the best row within all budgets, null for none, and
+ * undefined while no further cost is limited; text() says the further budgets.
+ */
+function furtherBudgets(moved) {
+  if (!DATA.vectors) return { answer: () => undefined, text: () => "" };
+  const rows = rowsOf(DATA.vectors); // best first
+  const costs = Object.entries(DATA.vectors.further).map(([name, values], i) => {
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const slider = el("input", { type: "range", id: `slider-${i}`, "aria-label": `Budget of ${name}` });
+    const field = el("input", { type: "number", id: `budget-${i}`, inputmode: "decimal" });
+    const said = el("span", {}, "no limit");
+    byId("further").append(el("div", { class: "further" },
+      el("div", { class: "budget" }, el("label", { for: `budget-${i}` }, name), field, said),
+      slider,
+      el("div", { class: "ends" }, el("span", {}, showCost(low)), el("span", {}, showCost(high)))));
+    const cost = { name, values, limit: Infinity };
+    const control = budgetControl(slider, field, [low, high], name, (budget) => {
+      cost.limit = budget >= high ? Infinity : budget;
+      said.textContent = cost.limit === Infinity ? "no limit" : "";
+      moved();
+    });
+    return Object.assign(cost, { start: () => control.set(control.high) });
+  });
+  const limited = () => costs.filter((cost) => cost.limit < Infinity);
+  const within = (budget) => {
+    const limits = limited();
+    return rows.find((row, i) => row.cost * ABOVE <= budget
+      && limits.every((cost) => cost.values[i] <= cost.limit));
+  };
+  return {
+    answer: (budget) => (limited().length ? within(budget) ?? null : undefined),
+    text: () => limited().map((cost) => `${showCost(cost.limit)} ${cost.name}`).join(" and "),
+    start: () => costs.forEach((cost) => cost.start()),
+  };
+}
+
 function explore() {
-  const show = networkCard(byId("numbers"), byId("picture"), DATA);
+  const show = networkCard(byId("numbers"), byId("picture"), SOURCED);
   const note = byId("note");
   const [cheapest, dearest] = [FRONT[0], FRONT[FRONT.length - 1]];
-  const above = 1 + DATA.margin; // a prediction, by what it may be off
   const unit = DATA.unit;
+  let asked = 0;
+  const further = furtherBudgets(() => { if (asked) update(asked); });
   const update = (budget) => {
-    let index = bestWithin(FRONT, budget / above);
+    asked = budget;
+    chartBudget(budget);
     note.textContent = "";
-    if (index < 0 && cheapest.cost <= budget) {
-      index = 0;
+    const answer = further.answer(budget);
+    if (answer !== undefined) {
+      if (!answer) {
+        note.textContent = `Nothing known is within ${showCost(budget)} ${unit} and `
+          + `${further.text()}.`;
+      }
+      show(answer);
+      return;
+    }
+    const index = answerTo(budget);
+    if (index === 0 && cheapest.cost * ABOVE > budget) {
       note.textContent = `Less than ${(100 * DATA.margin).toFixed(1)}% above the cheapest `
         + "architecture's cost, which is how far the prediction may be off.";
     } else if (index < 0) {
       note.textContent = `No architecture has a cost within ${showCost(budget)} ${unit}: `
         + `the cheapest costs ${showCost(cheapest.cost)} ${unit}.`;
-    } else if (budget > dearest.cost * above * 1.02) {
+    } else if (budget > dearest.cost * ABOVE * 1.02) {
       note.textContent = `More than the best architecture costs (${showCost(dearest.cost)} `
         + `${unit}); no larger one is predicted to be better.`;
     }
     show(FRONT[index] || null);
-    chartBudget(budget);
   };
   const control = budgetControl(
-    byId("slider"), byId("budget"), [cheapest.cost * above, dearest.cost * above], unit,
+    byId("slider"), byId("budget"), [cheapest.cost * ABOVE, dearest.cost * ABOVE], unit,
     update,
   );
   byId("lowest").textContent = `${showCost(control.low)} ${unit}`;
   byId("highest").textContent = `${showCost(control.high)} ${unit}`;
   drawLegend(byId("legend"), DATA.legend);
   const middle = DATA.answers[Math.floor(DATA.answers.length / 2)].budget;
-  return () => control.set(Math.min(middle, control.high));
+  return () => {
+    further.start?.();
+    control.set(Math.min(middle, control.high));
+  };
 }
 
 function accuracyOverCost() {
@@ -45,7 +104,7 @@ function accuracyOverCost() {
   const tested = DATA.answers.filter((a) => a.test_top1 !== undefined)
     .map((a) => [a.measured_ms ?? a.cost, a.test_top1 * SCALE]);
   const host = byId("chart");
-  const show = networkCard(byId("point-numbers"), byId("point-picture"), DATA);
+  const show = networkCard(byId("point-numbers"), byId("point-picture"), SOURCED);
   const picker = chartPicker(host, FRONT.map((row) => [row.cost, row.accuracy * SCALE]), {
     say: (i) => `${showAccuracy(FRONT[i].accuracy, DATA.percent)} at ${showCost(FRONT[i].cost)} `
       + DATA.unit,
@@ -91,7 +150,8 @@ function accuracyOverCost() {
     ],
     after: observe,
   });
-  picker.choose(bestWithin(FRONT, DATA.answers[Math.floor(DATA.answers.length / 2)].budget));
+  const middle = DATA.answers[Math.floor(DATA.answers.length / 2)].budget;
+  picker.choose(Math.max(0, answerTo(middle)));
 }
 
 function gallery() {
