@@ -103,10 +103,15 @@ def _write(converted: Converted, path: Path) -> None:
     named, *others = converted.files
     if others:  # an old one must not lie beside the others of this network
         with writing(path, "choose another place with --out"):
-            path.unlink(missing_ok=True)
+            _place(path, named, named).unlink(missing_ok=True)
     for suffix in (*others, named):
-        target = path if suffix == named else path.with_suffix(suffix)
-        write_bytes(target, converted.files[suffix])
+        write_bytes(_place(path, suffix, named), converted.files[suffix])
+
+
+def _place(path: Path, suffix: str, named: str) -> Path:
+    """Where a file of a format goes: beside the named one, or in a folder of that name."""
+    own, _, inside = suffix.partition("/")
+    return (path if own == named.partition("/")[0] else path.with_suffix(own)) / inside
 
 
 def write_preprocessing(path: Path, preprocessing: dict[str, Any]) -> Path:

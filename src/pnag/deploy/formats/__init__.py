@@ -23,7 +23,8 @@ class Converted:
     """A network in a format.
 
     Attributes:
-        files: content by suffix; the first is the one that is loaded and that is named.
+        files: content by suffix; the first is the one that is loaded and that is named. One in a
+            folder has its place there behind the folder's suffix: `.mlpackage/Manifest.json`.
         run: the logits of images of the shape it was converted for, from these very bytes in the
             format's own runtime.
     """
@@ -60,6 +61,13 @@ FORMATS: dict[str, Entry] = {
         ".pte",
         "ExecuTorch with XNNPACK",
         "executorch",
+        any_batch=False,
+    ),
+    "coreml": Entry(
+        "pnag.deploy.formats.coreml",
+        ".mlpackage",
+        "Core ML, for Apple's devices (a folder)",
+        "coreml",
         any_batch=False,
     ),
     "mnn": Entry("pnag.deploy.formats.mnn", ".mnn", "MNN", "mnn"),
