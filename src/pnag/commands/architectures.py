@@ -172,7 +172,10 @@ What = Annotated[
     ),
 ]
 To = Annotated[
-    str, typer.Option(help="Format: onnx, openvino, executorch, coreml, mnn, ncnn, torchscript or timm.")
+    str,
+    typer.Option(
+        help="Format: onnx, openvino, executorch, coreml, mnn, ncnn, torchscript or timm."
+    ),
 ]
 Out = Annotated[
     Path | None,

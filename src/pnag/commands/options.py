@@ -321,7 +321,9 @@ Batch = Annotated[
 ]
 DynamicBatch = Annotated[
     bool,
-    typer.Option("--dynamic-batch", help="Any number of images at a time (not executorch, coreml, ncnn)."),
+    typer.Option(
+        "--dynamic-batch", help="Any number of images at a time (not executorch, coreml, ncnn)."
+    ),
 ]
 RecipeFile = Annotated[
     Path | None, typer.Option("--recipe", help="YAML with any of recipe.yaml's options.")

@@ -29,7 +29,7 @@ def run_program(program: Any, images: Tensor) -> Tensor:
         PnagError: if an operation is not one of `OPERATIONS`.
     """
     function = program.functions["main"]
-    known: dict[str, Tensor] = {name: images for name in function.inputs}
+    known: dict[str, Tensor] = dict.fromkeys(function.inputs, images)
 
     def value(of: Any) -> Any:
         if isinstance(of, list | tuple):
@@ -108,19 +108,48 @@ def _batch_norm(given: Inputs) -> Tensor:
 def _layer_norm(given: Inputs) -> Tensor:
     x, axes = given["x"], given["axes"]
     spread, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
-    x = (x - mean) / torch.sqrt(spread + given["epsilon"])
-    return x * given.get("gamma", 1.0) + given.get("beta", 0.0)
+    scaled = (x - mean) / torch.sqrt(spread + given["epsilon"])
+    shifted: Tensor = scaled * given.get("gamma", 1.0) + given.get("beta", 0.0)
+    return shifted
 
 
 def _matmul(given: Inputs) -> Tensor:
-    x, y = given["x"], given["y"]
-    x = x.transpose(-1, -2) if given.get("transpose_x") else x
-    return x @ (y.transpose(-1, -2) if given.get("transpose_y") else y)
+    x: Tensor = given["x"].transpose(-1, -2) if given.get("transpose_x") else given["x"]
+    y: Tensor = given["y"].transpose(-1, -2) if given.get("transpose_y") else given["y"]
+    return x @ y
 
 
 def _reshape(given: Inputs) -> Tensor:
-    x = given["x"]
+    x: Tensor = given["x"]
     return x.reshape([x.shape[n] if size == 0 else size for n, size in enumerate(given["shape"])])
+
+
+def _slice(given: Inputs) -> Tensor:
+    x: Tensor = given["x"]
+    none = [False] * x.ndim
+    free = zip(given.get("begin_mask", none), given.get("end_mask", none), strict=True)
+    ends = zip(given["begin"], given["end"], given.get("stride", [1] * x.ndim), free, strict=True)
+    squeezed = given.get("squeeze_mask", none)
+    return x[
+        tuple(
+            begin if alone else slice(None if start else begin, None if to_end else end, step)
+            for (begin, end, step, (start, to_end)), alone in zip(ends, squeezed, strict=True)
+        )
+    ]
+
+
+def _pad(given: Inputs) -> Tensor:
+    pairs = list(zip(given["pad"][::2], given["pad"][1::2], strict=True))
+    sides = [side for pair in reversed(pairs) for side in pair]
+    if given.get("mode", "constant") == "constant":
+        return F.pad(given["x"], sides, value=float(given.get("constant_val", 0.0)))
+    return F.pad(given["x"], sides, mode=given["mode"])
+
+
+def _upsample(given: Inputs) -> Tensor:
+    scale = (float(given["scale_factor_height"]), float(given["scale_factor_width"]))
+    corners = bool(given.get("align_corners", True))
+    return F.interpolate(given["x"], scale_factor=scale, mode="bilinear", align_corners=corners)
 
 
 def _gelu(given: Inputs) -> Tensor:
@@ -157,6 +186,9 @@ OPERATIONS: dict[str, Callable[[Inputs], Any]] = {
     "softmax": lambda given: given["x"].softmax(given["axis"]),
     "reshape": _reshape,
     "transpose": lambda given: given["x"].permute(given["perm"]),
+    "slice_by_index": _slice,
+    "pad": _pad,
+    "upsample_bilinear": _upsample,
     "expand_dims": lambda given: _expanded(given["x"], given["axes"]),
     "squeeze": lambda given: given["x"].squeeze(tuple(given["axes"])),
     "concat": lambda given: torch.cat(given["values"], given["axis"]),

@@ -16,6 +16,7 @@ from torch import nn
 
 from pnag.deploy.core_ml_program import run_program
 from pnag.deploy.formats import Converted, Images, Logits
+from pnag.errors import PnagError
 from pnag.noise import into_log
 
 SUFFIX = ".mlpackage"
@@ -24,18 +25,29 @@ WEIGHTS = "Data/com.apple.CoreML/weights"
 
 @into_log()
 def convert(network: nn.Module, input_shape: tuple[int, ...]) -> Converted:
-    """A folder; its input is called `images`, its output `logits`, both in 32 bits."""
+    """A folder; its input is called `images`, its output `logits`, both in 32 bits.
+
+    Raises:
+        PnagError: if coremltools cannot convert the network. Some with attention it cannot.
+    """
     with torch.no_grad():
         traced = torch.jit.trace(network.eval(), torch.zeros(input_shape))
     with tempfile.TemporaryDirectory(prefix="pnag-coreml-") as folder:
         package = Path(folder, f"model{SUFFIX}")
-        coremltools.convert(
-            traced,
-            inputs=[coremltools.TensorType(name="images", shape=input_shape)],
-            outputs=[coremltools.TensorType(name="logits")],
-            minimum_deployment_target=coremltools.target.iOS15,
-            compute_precision=coremltools.precision.FLOAT32,
-        ).save(str(package))
+        try:
+            model = coremltools.convert(
+                traced,
+                inputs=[coremltools.TensorType(name="images", shape=input_shape)],
+                outputs=[coremltools.TensorType(name="logits")],
+                minimum_deployment_target=coremltools.target.iOS15,
+                compute_precision=coremltools.precision.FLOAT32,
+            )
+        except Exception as error:  # it has no kind of its own
+            raise PnagError(
+                f"coremltools {coremltools.__version__} cannot convert this network ({error}); "
+                "take onnx instead"
+            ) from error
+        model.save(str(package))
         program = read_program(package)
         # The manifest, which Core ML looks for first, is written last.
         named = "Manifest.json"
