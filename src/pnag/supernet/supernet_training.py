@@ -21,6 +21,7 @@ from pnag.files import fingerprint
 from pnag.images.batches import steps_per_epoch
 from pnag.images.images import ImageData
 from pnag.images.resolutions import at_resolution, resolution_of_step
+from pnag.supernet.first_classifier import solve_classifier
 from pnag.supernet.loop import Losses, Step, fit, to_device
 from pnag.supernet.phases import PHASES, Phase
 from pnag.supernet.settings import FitSettings, SupernetSettings
@@ -123,7 +124,8 @@ def train_supernet(
         fit_phase = replace(settings.fit, epochs=epochs[number], learning_rate=rate)
         train = partial(
             _train_phase, supernet, phase, losses, data, fit_phase, seed=seed + number,
-            accelerator=accelerator, identity=identity, watch=tell, notice=notice,
+            label_smoothing=settings.label_smoothing, accelerator=accelerator, identity=identity,
+            watch=tell, notice=notice,
         )  # fmt: skip
         trained(supernet, folder / name, identity, accelerator, train)
         done += epochs[number] * per_epoch
@@ -147,11 +149,14 @@ def _train_phase(
     checkpoint: Path,
     *,
     seed: int,
+    label_smoothing: float,
     accelerator: Accelerator,
     identity: str,
     watch: Callable[[Step], None],
     notice: Callable[[str], None],
 ) -> None:
+    if phase.solve:
+        solve_classifier(supernet, data, label_smoothing, accelerator)
     if phase.sort:
         supernet.sort_channels(widths_of(supernet.family)[-phase.sort :])
     fit(
@@ -189,7 +194,8 @@ def phase_losses(
 
     def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
         rng = np.random.default_rng([seed, step])
-        images = at_resolution(images, resolution_of_step(space.resolutions, seed, step))
+        if not phase.greatest:
+            images = at_resolution(images, resolution_of_step(space.resolutions, seed, step))
         drawn = [phase.sample(space, rng) for _ in range(phase.random)]
         if phase.sandwich:
             # In place: the largest learns from the labels, all others from what it says now.
