@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,18 +13,13 @@ from pnag.families.elastic_network import ElasticNetwork
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.images.images import ImageData
 from pnag.images.joined import with_validation
+from pnag.judging.recalibrate import recalibrate
 from pnag.run.answer_stage import model_name
 from pnag.run.image_run import ImageRun
 from pnag.run.preprocessing import preprocessing_of
-from pnag.run.supernet_stage import trained_supernet
+from pnag.run.supernet_stage import trained_supernet, trained_teacher
 from pnag.run.trained import Answer
-from pnag.supernet.finetune import (
-    finetune,
-    finetune_identity,
-    finetune_together,
-    judge,
-    measured_subnet,
-)
+from pnag.supernet.finetune import MEASURED, finetune, finetune_identity, judge
 from pnag.supernet.loop import Step
 from pnag.supernet.plan import FinetuningPlan
 from pnag.supernet.settings import FinetuneSettings
@@ -39,53 +34,62 @@ def finetune_stage(
 ) -> dict[str, nn.Module]:
     """Fine-tune the answers' networks, judge them on the test part.
 
+    From trained weights they are taught by the largest network at the greatest resolution, so all
+    take the images at that.
+
     Returns:
         The networks, on the CPU, by architecture.
     """
+    settings, teacher = run.finetune_settings(plan), trained_teacher(run)
+    files, supernet = run.run, trained_supernet(run)
     archs = list(dict.fromkeys(a.arch for a in answers))
-    data = {arch: run.tuning_data_of(arch) for arch in archs}
-    return (_together if plan.together else _one_by_one)(run, run.finetune_settings(plan), data)
-
-
-def _identity(
-    run: ImageRun, settings: FinetuneSettings, archs: Sequence[str], data: ImageData
-) -> str:
-    supernet = file_fingerprint(run.run.supernet)
-    told = ",".join(archs)
-    return finetune_identity(supernet, told, data, settings, run.recipe.seed, run.accelerator)
-
-
-def _together(
-    run: ImageRun, settings: FinetuneSettings, data: Mapping[str, ImageData]
-) -> dict[str, nn.Module]:
-    """All in one training of the weights that they share."""
-    supernet, files = trained_supernet(run), run.run
-    joined = with_validation(run.data, run.cache)
-    identity = _identity(run, settings, ["together", *sorted(data)], joined)
-    if run.ray_address:
-        run.notice("the answers are fine-tuned together, in one training: not on the cluster")
-    with run.display.bar("fine-tuning") as bar:
-        finetune_together(
-            supernet,
-            sorted(data),
-            joined,
-            settings,
-            files.finetuned,
-            identity=identity,
-            seed=run.recipe.seed,
-            accelerator=run.accelerator,
-            watch=lambda step: bar.update(step.done, step.total, f"loss {step.loss:.3f}"),
-            notice=run.notice,
+    whole = with_validation(run.data, run.cache) if teacher else None
+    data = {arch: whole or run.tuning_data_of(arch) for arch in archs}
+    begun_with = file_fingerprint(files.supernet)
+    if teacher:
+        begun_with += file_fingerprint(files.largest)
+    tuned = [
+        Tuned(
+            arch,
+            finetune_identity(
+                begun_with, arch, data[arch], settings, run.recipe.seed, run.accelerator
+            ),
         )
-    device, known = run.accelerator.device, _judged(run)
+        for arch in archs
+    ]
+    device = run.accelerator.device
+    share = shares(len(tuned), settings, run.data, supernet.family, device.type == "cuda")
+    if run.ray_address or share.workers > 1:
+        _tune_at_once(run, supernet, teacher, tuned, data, settings, share)
+    known = _judged(run)
     networks: dict[str, nn.Module] = {}
     judged: dict[str, Any] = {}
-    with run.display.bar("judging the answers") as bar:
-        for number, arch in enumerate(data, 1):
-            network = measured_subnet(supernet, arch, data[arch], device)
-            judged[arch] = _judge(known, arch, network, data[arch], identity, device)
+    with run.display.bar("fine-tuning") as bar, torch_threads(share.threads):
+        for number, (arch, identity) in enumerate(tuned):
+
+            def watch(step: Step, number: int = number) -> None:
+                text = f"network {number + 1} of {len(tuned)}, loss {step.loss:.3f}"
+                bar.update(number * step.total + step.done, len(tuned) * step.total, text)
+
+            network = finetune(
+                supernet,
+                arch,
+                data[arch],
+                settings,
+                files.finetuned,
+                identity=identity,
+                seed=run.recipe.seed,
+                accelerator=run.accelerator,
+                teacher=teacher,
+                watch=watch,
+                notice=run.notice,
+            )
+            own = run.data_of(arch)
+            if teacher:  # it was trained on images that were scaled, not decoded at its resolution
+                recalibrate(network, own, images=MEASURED, device=device)
+            judged[arch] = _judge(known, arch, network, own, identity, device)
             networks[arch] = network.cpu()
-            bar.update(number, len(data))
+        bar.update(len(tuned), len(tuned))
     write_json(files.judged, judged)
     return networks
 
@@ -109,55 +113,19 @@ def _judge(
     return asdict(judge(network, data, "test", device)) | {"weights": identity}
 
 
-def _one_by_one(
-    run: ImageRun, settings: FinetuneSettings, data: Mapping[str, ImageData]
-) -> dict[str, nn.Module]:
-    """Each by itself, or several at a time, from the supernet's weights."""
-    files, supernet = run.run, trained_supernet(run)
-    tuned = [Tuned(arch, _identity(run, settings, [arch], data[arch])) for arch in data]
-    device = run.accelerator.device
-    share = shares(len(tuned), settings, run.data, supernet.family, device.type == "cuda")
-    if run.ray_address or share.workers > 1:
-        _tune_at_once(run, supernet, tuned, data, settings, share)
-    known = _judged(run)
-    networks: dict[str, nn.Module] = {}
-    judged: dict[str, Any] = {}
-    with run.display.bar("fine-tuning") as bar, torch_threads(share.threads):
-        for number, (arch, identity) in enumerate(tuned):
-
-            def watch(step: Step, number: int = number) -> None:
-                text = f"network {number + 1} of {len(tuned)}, loss {step.loss:.3f}"
-                bar.update(number * step.total + step.done, len(tuned) * step.total, text)
-
-            network = finetune(
-                supernet,
-                arch,
-                data[arch],
-                settings,
-                files.finetuned,
-                identity=identity,
-                seed=run.recipe.seed,
-                accelerator=run.accelerator,
-                watch=watch,
-                notice=run.notice,
-            )
-            judged[arch] = _judge(known, arch, network, data[arch], identity, device)
-            networks[arch] = network.cpu()
-        bar.update(len(tuned), len(tuned))
-    write_json(files.judged, judged)
-    return networks
-
-
 def _tune_at_once(
     run: ImageRun,
     supernet: ElasticNetwork,
+    teacher: ElasticNetwork | None,
     tuned: list[Tuned],
     data: Mapping[str, ImageData],
     settings: FinetuneSettings,
     share: Shares,
 ) -> None:
     """Put the weights of all answers into the run's folder, from where `finetune` takes them."""
-    how: dict[str, Any] = {"seed": run.recipe.seed, "accelerator": run.accelerator}
+    how: dict[str, Any] = {
+        "seed": run.recipe.seed, "accelerator": run.accelerator, "teacher": teacher
+    }  # fmt: skip
     folder = run.run.finetuned
     if run.ray_address:
         with run.display.bar("fine-tuning on the cluster") as bar:

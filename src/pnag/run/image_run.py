@@ -35,6 +35,7 @@ from pnag.supernet.precision import MIXED, training_precision
 from pnag.supernet.processes import from_main
 from pnag.supernet.settings import (
     ADAPTING,
+    ADAPTING_DISTILLATION,
     ADAPTING_ONE,
     FinetuneFit,
     FinetuneSettings,
@@ -108,7 +109,8 @@ class ImageRun:
         settings = self.recipe.finetune
         if self.start.weights is None or settings.fit != FinetuneFit():
             return settings
-        return replace(settings, fit=ADAPTING_ONE)
+        distillation = settings.distillation or ADAPTING_DISTILLATION
+        return replace(settings, fit=ADAPTING_ONE, distillation=distillation)
 
     @property
     def cache(self) -> Path:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -21,13 +20,14 @@ from pnag.images.parts import PartName
 from pnag.images.resolutions import at_resolution
 from pnag.judging.recalibrate import recalibrate
 from pnag.kept_memory import kept_memory
-from pnag.space import AnyArchitecture
+from pnag.space import AnyArchitecture, BaseArchitecture
 from pnag.supernet.loop import Losses, Step, fit, to_device
-from pnag.supernet.settings import FinetuneSettings
-from pnag.supernet.weights import trained
+from pnag.supernet.settings import FinetuneFit, FinetuneSettings
+from pnag.supernet.weights import save_weights, trained
 
 EVAL_BATCH = 250
 MEASURED = 2000  # images that an answer's batch norms are measured on
+TEACHING = 1 / 3  # of a training step's time: a pass without a backward one
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,20 @@ def finetune(
     identity: str,
     seed: int,
     accelerator: Accelerator,
+    teacher: ElasticNetwork | None = None,
     watch: Callable[[Step], None] = lambda step: None,
     notice: Callable[[str], None] = lambda text: None,
 ) -> nn.Module:
     """Train the network of an architecture on from the supernet's weights.
 
+    With a teacher that serves one resolution, smaller images take as many more epochs as make the
+    time the same (`same_time`), and the teacher's own network stays as it is.
+
     Args:
         supernet: on the accelerator's device.
+        data: at the architecture's resolution; the teacher's if there is one.
+        teacher: a supernet whose largest network is the teacher, at the resolution of `data`, in
+            place of this one's; it is begun with where the architecture is of the same layers.
         folder: gets `<identity>.safetensors`, from which a finished network is taken again, and the
             checkpoint of one under way.
         identity: from `finetune_identity`.
@@ -85,69 +92,35 @@ def finetune(
     Raises:
         PnagError: if the loss is no longer a number, or a file is damaged.
     """
-    network: nn.Module = supernet.subnet(arch)
+    chosen, pixels = supernet.family.parse(arch), data.preprocessing.resolution
+    wanted = chosen.resolution or pixels
+    whole = teacher is not None and _layers(chosen) == _layers(supernet.family.largest)
+    network: nn.Module = (teacher if teacher and whole else supernet).subnet(arch)
     with_fast_depthwise(network)
+    if teacher is not None:
+        settings = replace(settings, fit=same_time(settings.fit, wanted, pixels))
 
     def make_losses() -> Losses:
-        teacher = None
+        taught_by = None
         if settings.distillation:
-            teacher = largest_network(supernet, data, accelerator.device)
+            taught_by = largest_network(teacher or supernet, data, accelerator.device)
 
         def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
-            logits = network(images)
+            logits = network(at_resolution(images, wanted))
             loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
-            if teacher is not None:
+            if taught_by is not None:
                 with torch.no_grad():
-                    target = teacher(images).float().softmax(1)
+                    target = taught_by(images).float().softmax(1)
                 loss = loss + settings.distillation * F.cross_entropy(logits, target)
             yield loss
 
         return losses
 
+    if whole and wanted == pixels:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_weights(network, folder / f"{identity}.safetensors", identity)
     return _train_or_take(
         network, make_losses, data, settings, folder,
-        identity=identity, seed=seed, accelerator=accelerator, watch=watch, notice=notice,
-    )  # fmt: skip
-
-
-def finetune_together(
-    supernet: ElasticNetwork,
-    archs: Sequence[str],
-    data: ImageData,
-    settings: FinetuneSettings,
-    folder: Path,
-    *,
-    identity: str,
-    seed: int,
-    accelerator: Accelerator,
-    watch: Callable[[Step], None] = lambda step: None,
-    notice: Callable[[str], None] = lambda text: None,
-) -> None:
-    """Train the supernet on, in place, on the answers alone: one of them in each step.
-
-    For few epochs: answers share most of their weights, so what one learns helps all. Each gets the
-    same time, as resolutions do in `resolution_of_step`.
-
-    Args:
-        supernet: on the accelerator's device. data: at the largest resolution of all.
-        folder, identity: as in `finetune`.
-
-    Raises:
-        PnagError: if the loss is no longer a number, or a file is damaged.
-    """
-    family = supernet.family
-    chosen = [family.parse(arch) for arch in archs]
-    pixels = [arch.resolution or data.preprocessing.resolution for arch in chosen]
-    inverse = [1 / family.count(a, r).macs for a, r in zip(chosen, pixels, strict=True)]
-    shares = np.array(inverse) / np.sum(inverse)
-
-    def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
-        number = np.random.default_rng([seed, step]).choice(len(chosen), p=shares)
-        logits = supernet(at_resolution(images, pixels[number]), chosen[number])
-        yield F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
-
-    _train_or_take(
-        supernet, lambda: losses, data, settings, folder,
         identity=identity, seed=seed, accelerator=accelerator, watch=watch, notice=notice,
     )  # fmt: skip
 
@@ -190,18 +163,18 @@ def _train_or_take(
     return module.eval()
 
 
-def measured_subnet(
-    supernet: ElasticNetwork, arch: str, data: ImageData, device: torch.device
-) -> nn.Module:
-    """The plain network of an architecture, in eval mode, its batch norms measured anew.
+def same_time(fit: FinetuneFit, pixels: int, most: int) -> FinetuneFit:
+    """As many epochs at a resolution as take the time of `fit.epochs` at the greatest.
 
-    Args:
-        data: at the architecture's resolution.
+    A step's time is of the pixels that are learnt from, and of a teacher's that sees the greatest.
     """
-    network: nn.Module = supernet.subnet(arch)
-    to_device(network, device)
-    recalibrate(network, data, images=MEASURED, device=device)
-    return network
+    cost = ((pixels / most) ** 2 + TEACHING) / (1 + TEACHING)
+    return replace(fit, epochs=max(1, round(fit.epochs / cost)))
+
+
+def _layers(arch: BaseArchitecture) -> BaseArchitecture:
+    """The architecture without its resolution."""
+    return replace(arch, resolution=0)
 
 
 def largest_network(supernet: ElasticNetwork, data: ImageData, device: torch.device) -> nn.Module:

@@ -75,12 +75,11 @@ def _solved(
 def discriminants(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """Linear discriminants of (N, F) features and (N,) labels: (classes, F) and (classes,).
 
-    A class without images gets zeros. All classes are equally likely beforehand.
+    Each class has images; all are equally likely beforehand.
     """
-    counts = torch.bincount(labels, minlength=classes).clamp(min=1)[:, None]
-    means = torch.zeros(classes, features.shape[1]).index_add_(0, labels, features) / counts
+    means = torch.stack([features[labels == number].mean(0) for number in range(classes)])
     rest = features - means[labels]
     covariance = rest.T @ rest / len(features)
-    covariance += SHRINKAGE * covariance.diagonal().mean() * torch.eye(features.shape[1])
+    covariance += SHRINKAGE * covariance.diagonal().mean() * torch.eye(len(covariance))
     weight = torch.linalg.solve(covariance, means.T).T
     return weight, -0.5 * (weight * means).sum(1)

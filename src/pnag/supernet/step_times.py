@@ -101,18 +101,29 @@ def steps_of_largest(
 
 @kept_memory()
 def finetune_step(
-    data: ImageData, settings: FinetuneSettings, family: Family, accelerator: Accelerator
+    data: ImageData,
+    settings: FinetuneSettings,
+    family: Family,
+    accelerator: Accelerator,
+    at_greatest: bool,
 ) -> float:
-    """Seconds of a step with a random subnet, at the resolutions that are drawn for steps."""
+    """Seconds of a step with a random subnet, and the teacher's part in it.
+
+    Args:
+        at_greatest: at the greatest resolution, rather than at those that are drawn for steps.
+    """
     supernet = _fresh(family, len(data.classes), accelerator)
     arch = family.sample(1, np.random.default_rng(0))[0]
     network = supernet.subnet(arch).train()
     with_fast_depthwise(network)
     pixels = Pixels(data.train, accelerator.device)
     images, labels = _batch(data, settings.fit, pixels, accelerator)
-    drawn = family.space.resolutions
+    drawn = () if at_greatest else family.space.resolutions
 
     def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
+        if settings.distillation:
+            with torch.no_grad():
+                supernet(images)
         images = at_resolution(images, resolution_of_step(drawn, 0, step))
         yield torch.nn.functional.cross_entropy(network(images), labels)
 

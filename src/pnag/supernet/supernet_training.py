@@ -82,6 +82,7 @@ def train_supernet(
     accelerator: Accelerator,
     watch: Callable[[Progress], None] = lambda progress: None,
     notice: Callable[[str], None] = lambda text: None,
+    learned: Callable[[ElasticNetwork], None] = lambda teacher: None,
 ) -> ElasticNetwork:
     """Train all phases that are not done yet.
 
@@ -92,6 +93,7 @@ def train_supernet(
             it depends on, so that another recipe never overwrites hours of training.
         watch: told of every step that is made now, on the main process only.
         notice: told what a user should know, on the main process only.
+        learned: given the supernet as it is after the first phase, whose largest network teaches.
         accelerator: a phase that was stopped needs as many processes as it was begun with; what
             is finished may be used by any.
 
@@ -129,7 +131,9 @@ def train_supernet(
         )  # fmt: skip
         trained(supernet, folder / name, identity, accelerator, train)
         done += epochs[number] * per_epoch
-        teacher = teacher or _frozen(supernet, accelerator.device)
+        if teacher is None:
+            teacher = _frozen(supernet, accelerator.device)
+            learned(teacher)
     return supernet.to(accelerator.device).eval()
 
 
