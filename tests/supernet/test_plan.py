@@ -148,7 +148,7 @@ def test_steps_are_timed_in_parts_and_every_long_phase_as_it_is(
     assert set(parts) == {2}
 
 
-@pytest.mark.parametrize(("adapting", "minutes", "given"), [(True, 200, None), (True, 2, 3)])
+@pytest.mark.parametrize(("adapting", "minutes", "given"), [(True, 100, None), (True, 2, 3)])
 def test_the_minutes_of_fine_tuning_are_shared_by_the_answers(
     adapting: bool, minutes: float, given: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
