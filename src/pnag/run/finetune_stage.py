@@ -45,18 +45,7 @@ def finetune_stage(
     archs = list(dict.fromkeys(a.arch for a in answers))
     whole = with_validation(run.data, run.cache) if teacher else None
     data = {arch: whole or run.tuning_data_of(arch) for arch in archs}
-    begun_with = file_fingerprint(files.supernet)
-    if teacher:
-        begun_with += file_fingerprint(files.largest)
-    tuned = [
-        Tuned(
-            arch,
-            finetune_identity(
-                begun_with, arch, data[arch], settings, run.recipe.seed, run.accelerator
-            ),
-        )
-        for arch in archs
-    ]
+    tuned = _with_identities(run, settings, data, teacher is not None)
     device = run.accelerator.device
     share = shares(len(tuned), settings, run.data, supernet.family, device.type == "cuda")
     if run.ray_address or share.workers > 1:
@@ -92,6 +81,19 @@ def finetune_stage(
         bar.update(len(tuned), len(tuned))
     write_json(files.judged, judged)
     return networks
+
+
+def _with_identities(
+    run: ImageRun, settings: FinetuneSettings, data: Mapping[str, ImageData], taught: bool
+) -> list[Tuned]:
+    """The answers, with hashes of all that their weights depend on."""
+    weights = [run.run.supernet, *([run.run.largest] if taught else [])]
+    begun_with = "".join(map(file_fingerprint, weights))
+    seed, accelerator = run.recipe.seed, run.accelerator
+    return [
+        Tuned(arch, finetune_identity(begun_with, arch, images, settings, seed, accelerator))
+        for arch, images in data.items()
+    ]
 
 
 def _judged(run: ImageRun) -> dict[str, Any]:

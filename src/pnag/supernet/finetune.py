@@ -23,7 +23,7 @@ from pnag.kept_memory import kept_memory
 from pnag.space import AnyArchitecture, BaseArchitecture
 from pnag.supernet.loop import Losses, Step, fit, to_device
 from pnag.supernet.settings import FinetuneFit, FinetuneSettings
-from pnag.supernet.weights import save_weights, trained
+from pnag.supernet.weights import trained
 
 EVAL_BATCH = 250
 MEASURED = 2000  # images that an answer's batch norms are measured on
@@ -94,73 +94,45 @@ def finetune(
     """
     chosen, pixels = supernet.family.parse(arch), data.preprocessing.resolution
     wanted = chosen.resolution or pixels
-    whole = teacher is not None and _layers(chosen) == _layers(supernet.family.largest)
-    network: nn.Module = (teacher if teacher and whole else supernet).subnet(arch)
-    with_fast_depthwise(network)
+    source, how = supernet, settings.fit
     if teacher is not None:
-        settings = replace(settings, fit=same_time(settings.fit, wanted, pixels))
+        whole = _layers(chosen) == _layers(supernet.family.largest)
+        source, how = teacher if whole else supernet, same_time(how, wanted, pixels)
+    network: nn.Module = source.subnet(arch)
+    with_fast_depthwise(network)
 
-    def make_losses() -> Losses:
+    def train(checkpoint: Path) -> None:
+        if source is teacher and wanted == pixels:
+            return  # it has learnt from these images already, and nothing could teach it more
         taught_by = None
         if settings.distillation:
             taught_by = largest_network(teacher or supernet, data, accelerator.device)
-
-        def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
-            logits = network(at_resolution(images, wanted))
-            loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
-            if taught_by is not None:
-                with torch.no_grad():
-                    target = taught_by(images).float().softmax(1)
-                loss = loss + settings.distillation * F.cross_entropy(logits, target)
-            yield loss
-
-        return losses
-
-    if whole and wanted == pixels:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_weights(network, folder / f"{identity}.safetensors", identity)
-    return _train_or_take(
-        network, make_losses, data, settings, folder,
-        identity=identity, seed=seed, accelerator=accelerator, watch=watch, notice=notice,
-    )  # fmt: skip
-
-
-def _train_or_take(
-    module: nn.Module,
-    make_losses: Callable[[], Losses],
-    data: ImageData,
-    settings: FinetuneSettings,
-    folder: Path,
-    *,
-    identity: str,
-    seed: int,
-    accelerator: Accelerator,
-    watch: Callable[[Step], None],
-    notice: Callable[[str], None],
-) -> nn.Module:
-    """The module, trained in place or with the weights of its file in `folder`, in eval mode.
-
-    Args:
-        make_losses: asked only if it is trained: a teacher takes a while to prepare.
-    """
-
-    def train(checkpoint: Path) -> None:
         fit(
-            module,
-            make_losses(),
-            data,
-            settings.fit,
-            seed=seed,
-            accelerator=accelerator,
-            checkpoint=checkpoint,
-            identity=identity,
-            watch=watch,
-            notice=notice,
-        )
+            network, _losses(network, wanted, taught_by, settings), data, how,
+            seed=seed, accelerator=accelerator, checkpoint=checkpoint, identity=identity,
+            watch=watch, notice=notice,
+        )  # fmt: skip
 
-    trained(module, folder / f"{identity}.safetensors", identity, accelerator, train)
-    to_device(module, accelerator.device)
-    return module.eval()
+    trained(network, folder / f"{identity}.safetensors", identity, accelerator, train)
+    to_device(network, accelerator.device)
+    return network.eval()
+
+
+def _losses(
+    network: nn.Module, resolution: int, teacher: nn.Module | None, settings: FinetuneSettings
+) -> Losses:
+    """What each step minimises: the network sees its resolution, the teacher the images' own."""
+
+    def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
+        logits = network(at_resolution(images, resolution))
+        loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+        if teacher is not None:
+            with torch.no_grad():
+                target = teacher(images).float().softmax(1)
+            loss = loss + settings.distillation * F.cross_entropy(logits, target)
+        yield loss
+
+    return losses
 
 
 def same_time(fit: FinetuneFit, pixels: int, most: int) -> FinetuneFit:

@@ -24,7 +24,7 @@ from pnag.images.resolutions import at_resolution, resolution_of_step
 from pnag.supernet.first_classifier import solve_classifier
 from pnag.supernet.loop import Losses, Step, fit, to_device
 from pnag.supernet.phases import PHASES, Phase
-from pnag.supernet.settings import FitSettings, SupernetSettings
+from pnag.supernet.settings import SupernetSettings
 from pnag.supernet.weights import trained
 
 LONG = 0.15  # share of the epochs
@@ -91,8 +91,8 @@ def train_supernet(
         start: a file of weights to begin with, and an identity of its content; fresh ones if None.
         folder: gets a file of weights for each phase, named after it and after a hash of all that
             it depends on, so that another recipe never overwrites hours of training.
-        watch: told of every step that is made now, on the main process only.
-        notice: told what a user should know, on the main process only.
+        watch, notice: told of every step that is made now, and what a user should know, on the main
+            process only.
         learned: given the supernet as it is after the first phase, whose largest network teaches.
         accelerator: a phase that was stopped needs as many processes as it was begun with; what
             is finished may be used by any.
@@ -107,6 +107,7 @@ def train_supernet(
     """
     phases, epochs = PHASES[settings.method], epochs_of(settings)
     per_epoch = steps_per_epoch(data, settings.fit.batch_size)
+    total = sum(epochs) * per_epoch
     torch.manual_seed(seed)
     supernet = family.supernet(len(data.classes), start)
     teacher, done = None, 0
@@ -118,29 +119,26 @@ def train_supernet(
         name = f"{number + 1}-{phase.name.replace(' ', '-')}-{identity}.safetensors"
 
         def tell(step: Step, phase: Phase = phase, at: int = done) -> None:
-            total = sum(epochs) * per_epoch
             watch(Progress(phase, at + step.done, total, step.loss, step.ends_epoch, supernet))
 
         losses = phase_losses(supernet, phase, settings, teacher, seed + number)
-        rate = settings.fit.learning_rate * phase.rate
-        fit_phase = replace(settings.fit, epochs=epochs[number], learning_rate=rate)
         train = partial(
-            _train_phase, supernet, phase, losses, data, fit_phase, seed=seed + number,
-            label_smoothing=settings.label_smoothing, accelerator=accelerator, identity=identity,
-            watch=tell, notice=notice,
+            _train_phase, supernet, phase, losses, data, settings, epochs[number], notice=notice,
+            seed=seed + number, accelerator=accelerator, identity=identity, watch=tell,
         )  # fmt: skip
         trained(supernet, folder / name, identity, accelerator, train)
         done += epochs[number] * per_epoch
-        if teacher is None:
-            teacher = _frozen(supernet, accelerator.device)
-            learned(teacher)
+        teacher = teacher or _frozen(supernet, accelerator.device, learned)
     return supernet.to(accelerator.device).eval()
 
 
-def _frozen(supernet: ElasticNetwork, device: torch.device) -> ElasticNetwork:
-    """The supernet as it is now."""
+def _frozen(
+    supernet: ElasticNetwork, device: torch.device, learned: Callable[[ElasticNetwork], None]
+) -> ElasticNetwork:
+    """The supernet as it is now, of which `learned` is told."""
     teacher = copy.deepcopy(supernet)
     to_device(teacher, device)
+    learned(teacher)
     return teacher.eval().requires_grad_(False)
 
 
@@ -149,25 +147,26 @@ def _train_phase(
     phase: Phase,
     losses: Losses,
     data: ImageData,
-    settings: FitSettings,
+    settings: SupernetSettings,
+    epochs: int,
     checkpoint: Path,
     *,
     seed: int,
-    label_smoothing: float,
     accelerator: Accelerator,
     identity: str,
     watch: Callable[[Step], None],
     notice: Callable[[str], None],
 ) -> None:
     if phase.solve:
-        solve_classifier(supernet, data, label_smoothing, accelerator)
+        solve_classifier(supernet, data, settings.label_smoothing, accelerator)
     if phase.sort:
         supernet.sort_channels(widths_of(supernet.family)[-phase.sort :])
+    rate = settings.fit.learning_rate * phase.rate
     fit(
         supernet,
         losses,
         data,
-        settings,
+        replace(settings.fit, epochs=epochs, learning_rate=rate),
         seed=seed,
         accelerator=accelerator,
         checkpoint=checkpoint,
