@@ -19,8 +19,9 @@ function svgEl(tag, attributes = {}, ...children) {
   return node;
 }
 
-const showCost = (value) => String(Number(value.toPrecision(4)));
 const showMillions = (value) => `${Number((value / 1e6).toPrecision(3))}M`;
+const showCost = (value) => // counts of parameters and multiply-adds are long
+  value >= 1e5 ? showMillions(value) : String(Number(value.toPrecision(4)));
 const showAccuracy = (value, percent) =>
   percent ? `${(100 * value).toFixed(2)}%` : String(Number(value.toPrecision(5)));
 
