@@ -12,13 +12,14 @@ from pnag.cost.latency_model import LatencyModel
 from pnag.families.base import Family
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.judging.collect import collect
+from pnag.judging.subnets import Settings, make_evaluator
 from pnag.judging.workers import suited_workers
 from pnag.run.image_plans import planned_per_round
 from pnag.run.image_run import ImageRun
 from pnag.run.own_labels import accuracy_error, as_json, tell_errors
 from pnag.run.run_directory import RunDirectory
 from pnag.run.size import Size
-from pnag.run.supernet_stage import trained_supernet
+from pnag.run.supernet_stage import trained_supernet, trained_teacher
 from pnag.run.tables import architecture_table, write_table
 from pnag.run.trained import save_gaussian_process
 from pnag.search.gaussian_process import fit_gaussian_process
@@ -50,6 +51,21 @@ def first_asked(run: ImageRun, of: Family, wanted: int) -> Tokens:
     return np.concatenate([known, not_among(others, known)])
 
 
+def accuracies_of_teacher(run: ImageRun, of: Family, settings: Settings) -> dict[bytes, float]:
+    """What the largest network is worth at each resolution before others shared its weights.
+
+    Answers with all of its layers begin with those weights (`finetune_stage`). By tokens; empty
+    where there is no teacher.
+    """
+    teacher = trained_teacher(run)
+    if teacher is None:
+        return {}
+    ends = ends_of_resolutions(of)
+    whole = ends[len(ends) // 2 :]
+    found = make_evaluator(teacher, run.data, settings).accuracies(whole)
+    return {row.tobytes(): float(a) for row, a in zip(whole, found, strict=True)}
+
+
 def _keep_predictor(
     files: RunDirectory,
     space: SearchSpace,
@@ -75,6 +91,8 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
         "judged": asdict(settings),
     }
     rows_file = files.collected / f"{fingerprint(what)}.csv"
+    if run.adapting and files.largest.exists():
+        what["teacher"] = file_fingerprint(files.largest)
     inputs = what | {
         "latency": file_fingerprint(files.latency_model),
         "architectures": plan.architectures,
@@ -88,6 +106,7 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
         cost = LatencyModel.load(files.latency_model)
         space, wanted = size.of.space, plan.architectures - recipe.rounds * per_round
         tokens = first_asked(run, size.of, wanted)
+        teachers = accuracies_of_teacher(run, size.of, settings)
 
         def truth(wanted: Tokens, show: Callable[[int, int], None]) -> NDArray[np.float64]:
             rows = collect(
@@ -101,7 +120,8 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
                 progress=show,
             )
             accuracy: NDArray[np.float64] = rows["accuracy"].to_numpy()
-            return accuracy
+            pairs = zip(accuracy, wanted, strict=True)
+            return np.array([max(a, teachers.get(row.tobytes(), a)) for a, row in pairs])
 
         with run.display.bar("judging subnets") as bar:
             accuracy, costs = truth(tokens, bar.update), cost.predict(tokens)

@@ -284,7 +284,7 @@ def plan_finetuning(
     epoch = step * steps_per_epoch(data, settings.fit.batch_size)
     epoch *= 1 + len(data.validation) / len(data.train)  # on both (`joined.with_validation`)
     affordable = share_of("fine-tuning", adapting) * minutes * 60 / epoch
-    tuning = epochs or int(np.clip(affordable / answers, *TUNING_EPOCHS))
+    tuning = epochs or int(np.clip(round(affordable / answers), *TUNING_EPOCHS))
     return FinetuningPlan(tuning, round(answers * tuning * epoch / 60, 2))
 
 
