@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from pnag.families import family
 from pnag.families.elastic_network import ElasticNetwork
 from pnag.images.images import ImageData, load_images
+from pnag.judging.subnets import Settings
+from pnag.run import collect_stage
 from pnag.supernet import finetune as tuning
 from pnag.supernet.finetune import finetune, largest_network, same_time
 from pnag.supernet.first_classifier import discriminants, solve_classifier
@@ -136,6 +139,23 @@ def test_a_teacher_keeps_its_network_and_teaches_at_its_resolution(
     begun.clear()
     tune(smallest, "small")
     assert begun[0] is supernet
+
+
+def test_whole_networks_are_worth_what_their_teacher_is(
+    images: ImageData, supernet: ElasticNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    solve_classifier(supernet, images, 0.1, Accelerator(cpu=True))
+    monkeypatch.setattr(collect_stage, "trained_teacher", lambda run: supernet)
+    run: Any = SimpleNamespace(data=images)
+    of = supernet.family
+    known = collect_stage.accuracies_of_teacher(run, of, Settings(512, 5000, "float32"))
+    tokens = collect_stage.ends_of_resolutions(of)  # the smallest at 32 and 48, then the largest
+    assert list(known) == [row.tobytes() for row in tokens[2:]]
+    cpu = torch.device("cpu")
+    judged = tuning.judge(largest_network(supernet, images, cpu), images, "validation", cpu)
+    assert known[tokens[3].tobytes()] == pytest.approx(judged.top1, abs=0.01)
+    found = collect_stage.at_least(np.array([0.1, 0.2, 0.99, 0.0]), tokens, known)
+    assert found.tolist() == [0.1, 0.2, 0.99, known[tokens[3].tobytes()]]
 
 
 def _recording(subnet: Any, sources: list[Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 import numpy as np
@@ -66,6 +66,14 @@ def accuracies_of_teacher(run: ImageRun, of: Family, settings: Settings) -> dict
     return {row.tobytes(): float(a) for row, a in zip(whole, found, strict=True)}
 
 
+def at_least(
+    accuracy: NDArray[np.float64], tokens: Tokens, known: Mapping[bytes, float]
+) -> NDArray[np.float64]:
+    """(N,) accuracies of (N, T) architectures, or what is `known` of them where that is more."""
+    pairs = zip(accuracy, tokens, strict=True)
+    return np.array([max(a, known.get(row.tobytes(), a)) for a, row in pairs])
+
+
 def _keep_predictor(
     files: RunDirectory,
     space: SearchSpace,
@@ -120,8 +128,7 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
                 progress=show,
             )
             accuracy: NDArray[np.float64] = rows["accuracy"].to_numpy()
-            pairs = zip(accuracy, wanted, strict=True)
-            return np.array([max(a, teachers.get(row.tobytes(), a)) for a, row in pairs])
+            return at_least(accuracy, wanted, teachers)
 
         with run.display.bar("judging subnets") as bar:
             accuracy, costs = truth(tokens, bar.update), cost.predict(tokens)
