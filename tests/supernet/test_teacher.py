@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,8 @@ from torch import Tensor, nn
 from pnag.families import family
 from pnag.families.elastic_network import ElasticNetwork
 from pnag.images.images import ImageData, load_images
-from pnag.judging.subnets import Settings
 from pnag.run import collect_stage
+from pnag.run.finetune_stage import whole_networks
 from pnag.supernet import finetune as tuning
 from pnag.supernet.finetune import finetune, largest_network, same_time
 from pnag.supernet.first_classifier import discriminants, solve_classifier
@@ -141,21 +140,18 @@ def test_a_teacher_keeps_its_network_and_teaches_at_its_resolution(
     assert begun[0] is supernet
 
 
-def test_whole_networks_are_worth_what_their_teacher_is(
-    images: ImageData, supernet: ElasticNetwork, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    solve_classifier(supernet, images, 0.1, Accelerator(cpu=True))
-    monkeypatch.setattr(collect_stage, "trained_teacher", lambda run: supernet)
-    run: Any = SimpleNamespace(data=images)
-    of = supernet.family
-    known = collect_stage.accuracies_of_teacher(run, of, Settings(512, 5000, "float32"))
-    tokens = collect_stage.ends_of_resolutions(of)  # the smallest at 32 and 48, then the largest
-    assert list(known) == [row.tobytes() for row in tokens[2:]]
-    cpu = torch.device("cpu")
-    judged = tuning.judge(largest_network(supernet, images, cpu), images, "validation", cpu)
-    assert known[tokens[3].tobytes()] == pytest.approx(judged.top1, abs=0.01)
-    found = collect_stage.at_least(np.array([0.1, 0.2, 0.99, 0.0]), tokens, known)
-    assert found.tolist() == [0.1, 0.2, 0.99, known[tokens[3].tobytes()]]
+def test_what_is_known_takes_the_place_of_the_supernets_accuracy(supernet: ElasticNetwork) -> None:
+    space = supernet.family.space
+    tokens = space.sample(3, np.random.default_rng(0))
+    found = collect_stage.with_known(
+        np.array([0.1, 0.2, 0.9]), tokens, {tokens[0].tobytes(): 0.5, tokens[2].tobytes(): 0.6}
+    )
+    assert found.tolist() == [0.5, 0.2, 0.6]
+    whole = whole_networks(supernet.family)
+    assert [text.rpartition("@")[2] for text in whole] == ["32", "48"]
+    assert {text.rpartition("@")[0] for text in whole} == {
+        str(supernet.family.largest).rpartition("@")[0]
+    }
 
 
 def _recording(subnet: Any, sources: list[Any]) -> Any:

@@ -12,8 +12,8 @@ from pnag.cost.latency_model import LatencyModel
 from pnag.families.base import Family
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.judging.collect import collect
-from pnag.judging.subnets import Settings, make_evaluator
 from pnag.judging.workers import suited_workers
+from pnag.run.finetune_stage import tune, whole_networks
 from pnag.run.image_plans import planned_per_round
 from pnag.run.image_run import ImageRun
 from pnag.run.own_labels import accuracy_error, as_json, tell_errors
@@ -25,7 +25,10 @@ from pnag.run.trained import save_gaussian_process
 from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.rounds import ask_in_rounds
 from pnag.space import SearchSpace, Tokens, not_among, sample_shared
+from pnag.supernet.finetune import judge
+from pnag.supernet.loop import to_device
 from pnag.supernet.plan import CollectingPlan, evaluator_settings
+from pnag.supernet.settings import FinetuneSettings
 
 
 def ends_of_resolutions(of: Family) -> Tokens:
@@ -51,27 +54,36 @@ def first_asked(run: ImageRun, of: Family, wanted: int) -> Tokens:
     return np.concatenate([known, not_among(others, known)])
 
 
-def accuracies_of_teacher(run: ImageRun, of: Family, settings: Settings) -> dict[bytes, float]:
-    """What the largest network is worth at each resolution before others shared its weights.
+def accuracies_of_whole(
+    run: ImageRun, of: Family, settings: FinetuneSettings
+) -> dict[bytes, float]:
+    """What the largest network is worth at each resolution once it has been tuned there.
 
-    Answers with all of its layers begin with those weights (`finetune_stage`). By tokens; empty
-    where there is no teacher.
+    From trained weights and in few epochs, fewer pixels cost less accuracy than fewer layers or
+    channels do, and tuning brings more than the order of the supernet's subnets foretells. So these
+    are tuned before answers are chosen, on the train part alone. By tokens; empty where there is no
+    teacher.
     """
     teacher = trained_teacher(run)
     if teacher is None:
         return {}
-    ends = ends_of_resolutions(of)
-    whole = ends[len(ends) // 2 :]
-    found = make_evaluator(teacher, run.data, settings).accuracies(whole)
-    return {row.tobytes(): float(a) for row, a in zip(whole, found, strict=True)}
+    archs = whole_networks(of)
+    data = dict.fromkeys(archs, run.data)
+    networks = tune(run, settings, teacher, data, "tuning the largest at each resolution")
+    device = run.accelerator.device
+    known = {}
+    for row, (arch, network) in zip(of.space.encode(archs), networks.items(), strict=True):
+        to_device(network, device)
+        known[row.tobytes()] = judge(network, run.data_of(arch), "validation", device).top1
+    return known
 
 
-def at_least(
+def with_known(
     accuracy: NDArray[np.float64], tokens: Tokens, known: Mapping[bytes, float]
 ) -> NDArray[np.float64]:
-    """(N,) accuracies of (N, T) architectures, or what is `known` of them where that is more."""
+    """(N,) accuracies of (N, T) architectures, or what is `known` of them instead."""
     pairs = zip(accuracy, tokens, strict=True)
-    return np.array([max(a, known.get(row.tobytes(), a)) for a, row in pairs])
+    return np.array([known.get(row.tobytes(), a) for a, row in pairs])
 
 
 def _keep_predictor(
@@ -88,8 +100,14 @@ def _keep_predictor(
     write_json(files.prediction_errors, as_json(errors))
 
 
-def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
-    """Judge sampled subnets, then, in rounds, the most promising ones; fit the predictor."""
+def collect_stage(
+    run: ImageRun, plan: CollectingPlan, size: Size, tuning: FinetuneSettings
+) -> None:
+    """Judge sampled subnets, then, in rounds, the most promising ones; fit the predictor.
+
+    Args:
+        tuning: of the largest network at each resolution, if it starts from trained weights.
+    """
     recipe, files = run.recipe, run.run
     per_round = planned_per_round(run, plan)
     settings = evaluator_settings(run.accelerator.device, precision=plan.precision)
@@ -100,7 +118,7 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
     }
     rows_file = files.collected / f"{fingerprint(what)}.csv"
     if run.adapting and files.largest.exists():
-        what["teacher"] = file_fingerprint(files.largest)
+        what |= {"teacher": file_fingerprint(files.largest), "tuning": asdict(tuning)}
     inputs = what | {
         "latency": file_fingerprint(files.latency_model),
         "architectures": plan.architectures,
@@ -114,7 +132,7 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
         cost = LatencyModel.load(files.latency_model)
         space, wanted = size.of.space, plan.architectures - recipe.rounds * per_round
         tokens = first_asked(run, size.of, wanted)
-        teachers = accuracies_of_teacher(run, size.of, settings)
+        known = accuracies_of_whole(run, size.of, tuning)
 
         def truth(wanted: Tokens, show: Callable[[int, int], None]) -> NDArray[np.float64]:
             rows = collect(
@@ -128,7 +146,7 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
                 progress=show,
             )
             accuracy: NDArray[np.float64] = rows["accuracy"].to_numpy()
-            return at_least(accuracy, wanted, teachers)
+            return with_known(accuracy, wanted, known)
 
         with run.display.bar("judging subnets") as bar:
             accuracy, costs = truth(tokens, bar.update), cost.predict(tokens)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from pnag.families.base import Family
 from pnag.families.elastic_network import ElasticNetwork
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.images.images import ImageData
@@ -20,7 +21,7 @@ from pnag.run.preprocessing import preprocessing_of
 from pnag.run.supernet_stage import trained_supernet, trained_teacher
 from pnag.run.trained import Answer
 from pnag.supernet.finetune import MEASURED, finetune, finetune_identity, judge
-from pnag.supernet.loop import Step
+from pnag.supernet.loop import Step, to_device
 from pnag.supernet.plan import FinetuningPlan
 from pnag.supernet.settings import FinetuneSettings
 from pnag.supernet.side_by_side import Answer as Tuned
@@ -34,26 +35,61 @@ def finetune_stage(
 ) -> dict[str, nn.Module]:
     """Fine-tune the answers' networks, judge them on the test part.
 
-    From trained weights they are taught by the largest network at the greatest resolution, so all
-    take the images at that.
-
     Returns:
         The networks, on the CPU, by architecture.
     """
     settings, teacher = run.finetune_settings(plan), trained_teacher(run)
-    files, supernet = run.run, trained_supernet(run)
     archs = list(dict.fromkeys(a.arch for a in answers))
-    whole = with_validation(run.data, run.cache) if teacher else None
-    data = {arch: whole or run.tuning_data_of(arch) for arch in archs}
+    if teacher:
+        whole = whole_networks(teacher.family)  # trained before they were chosen among
+        images = with_validation(run.data, run.cache)
+        data = {arch: run.data if arch in whole else images for arch in archs}
+    else:
+        data = {arch: run.tuning_data_of(arch) for arch in archs}
+    networks = tune(run, settings, teacher, data, "fine-tuning")
+    known, device = _judged(run), run.accelerator.device
+    identities = {t.arch: t.identity for t in _with_identities(run, settings, data, bool(teacher))}
+    judged: dict[str, Any] = {}
+    with run.display.bar("judging the answers") as bar:
+        for number, (arch, network) in enumerate(networks.items(), 1):
+            to_device(network, device)
+            own = run.data_of(arch)
+            judged[arch] = _judge(known, arch, network, own, identities[arch], device)
+            networks[arch] = network.cpu()
+            bar.update(number, len(networks))
+    write_json(run.run.judged, judged)
+    return networks
+
+
+def whole_networks(of: Family) -> list[str]:
+    """The family's largest architecture at each of its resolutions."""
+    largest = of.largest
+    pixels = of.space.resolutions or (0,)
+    return [str(replace(largest, resolution=each)) for each in pixels]
+
+
+def tune(
+    run: ImageRun,
+    settings: FinetuneSettings,
+    teacher: ElasticNetwork | None,
+    data: Mapping[str, ImageData],
+    title: str,
+) -> dict[str, nn.Module]:
+    """Networks by architecture, on the CPU: trained here, or before.
+
+    Args:
+        teacher: sees the images at the greatest resolution, so all are at that.
+        data: images to train on, by architecture.
+        title: of the bar.
+    """
+    supernet, files = trained_supernet(run), run.run
     tuned = _with_identities(run, settings, data, teacher is not None)
     device = run.accelerator.device
     share = shares(len(tuned), settings, run.data, supernet.family, device.type == "cuda")
     if run.ray_address or share.workers > 1:
         _tune_at_once(run, supernet, teacher, tuned, data, settings, share)
-    known = _judged(run)
     networks: dict[str, nn.Module] = {}
-    judged: dict[str, Any] = {}
-    with run.display.bar("fine-tuning") as bar, torch_threads(share.threads):
+    with run.display.bar(title) as bar, torch_threads(share.threads):
         for number, (arch, identity) in enumerate(tuned):
 
             def watch(step: Step, number: int = number) -> None:
@@ -73,13 +109,10 @@ def finetune_stage(
                 watch=watch,
                 notice=run.notice,
             )
-            own = run.data_of(arch)
             if teacher:  # it was trained on images that were scaled, not decoded at its resolution
-                recalibrate(network, own, images=MEASURED, device=device)
-            judged[arch] = _judge(known, arch, network, own, identity, device)
+                recalibrate(network, run.data_of(arch), images=MEASURED, device=device)
             networks[arch] = network.cpu()
         bar.update(len(tuned), len(tuned))
-    write_json(files.judged, judged)
     return networks
 
 
