@@ -135,18 +135,12 @@ def collect_stage(
         known = accuracies_of_whole(run, size.of, tuning)
 
         def truth(wanted: Tokens, show: Callable[[int, int], None]) -> NDArray[np.float64]:
+            workers = None if run.ray_address else suited_workers(supernet, run.data, settings)
             rows = collect(
-                supernet,
-                run.data,
-                wanted,
-                rows_file,
-                settings=settings,
-                workers=None if run.ray_address else suited_workers(supernet, run.data, settings),
-                ray_address=run.ray_address,
-                progress=show,
-            )
-            accuracy: NDArray[np.float64] = rows["accuracy"].to_numpy()
-            return with_known(accuracy, wanted, known)
+                supernet, run.data, wanted, rows_file, settings=settings, workers=workers,
+                ray_address=run.ray_address, progress=show,
+            )  # fmt: skip
+            return with_known(rows["accuracy"].to_numpy(), wanted, known)
 
         with run.display.bar("judging subnets") as bar:
             accuracy, costs = truth(tokens, bar.update), cost.predict(tokens)
@@ -163,9 +157,5 @@ def collect_stage(
 
     outputs = [files.table, files.accuracy_predictor, files.prediction_errors]
     run.stage("collecting", inputs, outputs, work)
-    tell_errors(
-        read_json(files.prediction_errors),
-        {"accuracy": "top-1"},
-        run.display,
-        "give more --minutes or judge more --architectures",
-    )
+    remedy = "give more --minutes or judge more --architectures"
+    tell_errors(read_json(files.prediction_errors), {"accuracy": "top-1"}, run.display, remedy)
