@@ -231,7 +231,7 @@ def test_the_table_is_drawn_in_groups_or_each_by_itself(
     monkeypatch.setattr(collect_stage, "collect", collect)
     with pytest.raises(KeyboardInterrupt):
         collect_stage.collect_stage(
-            run, CollectingPlan(16, "float32", 1.0), Size(16, of_width(0.1), 10), run.tuning
+            run, CollectingPlan(16, "float32", 1.0), Size(16, of_width(0.1), 10)
         )
     assert len(np.unique(drawn[0][:, :18], axis=0)) == groups  # the first two units
 

@@ -148,17 +148,29 @@ def test_steps_are_timed_in_parts_and_every_long_phase_as_it_is(
     assert set(parts) == {2}
 
 
-@pytest.mark.parametrize(("adapting", "minutes", "given"), [(True, 100, None), (True, 2, 3)])
-def test_the_minutes_of_fine_tuning_are_shared_by_the_answers(
-    adapting: bool, minutes: float, given: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(
+    ("adapting", "minutes", "given", "together"),
+    [
+        (True, 2, None, True),
+        (True, 2000, None, False),
+        (True, 2, 3, False),
+        (False, 2, None, False),
+    ],
+)
+def test_few_epochs_of_fine_tuning_are_for_all_answers_together(
+    adapting: bool, minutes: float, given: int | None, together: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     monkeypatch.setattr(plan, "finetune_step", lambda *_: 0.1)
     settings = FinetuneSettings()
     found = plan.plan_finetuning(
         data_of(6400), replace(settings, fit=replace(settings.fit, batch_size=64)), ofa(0.1),
         minutes=minutes, answers=5, accelerator=CPU, epochs=given, adapting=adapting,
     )  # fmt: skip
+    assert found.together == together
     epoch = 0.1 * 100 * (1 + len(data_of(6400).validation) / 6400) / 60
-    assert found.minutes == pytest.approx(5 * found.epochs * epoch, abs=0.02)
-    share = plan.share_of("fine-tuning", adapting) * minutes
-    assert found.epochs == given or abs(found.minutes - share) <= 5 * epoch / 2 + 0.02
+    networks = 1 if together else 5
+    assert found.minutes == pytest.approx(networks * found.epochs * epoch, abs=0.02)
+    if given is None and not (minutes < 10 and not together):
+        share = plan.share_of("fine-tuning", adapting) * minutes
+        assert found.minutes <= share < found.minutes + networks * epoch or found.epochs == 75

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import nn
 
-from pnag.families.base import Family
 from pnag.families.elastic_network import ElasticNetwork
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.images.images import ImageData
 from pnag.images.joined import with_validation
-from pnag.judging.recalibrate import recalibrate
 from pnag.run.answer_stage import model_name
 from pnag.run.image_run import ImageRun
 from pnag.run.preprocessing import preprocessing_of
-from pnag.run.supernet_stage import trained_supernet, trained_teacher
+from pnag.run.supernet_stage import trained_supernet
 from pnag.run.trained import Answer
-from pnag.supernet.finetune import MEASURED, finetune, finetune_identity, judge
-from pnag.supernet.loop import Step, to_device
+from pnag.supernet.finetune import (
+    finetune,
+    finetune_identity,
+    finetune_together,
+    judge,
+    measured_subnet,
+)
+from pnag.supernet.loop import Step
 from pnag.supernet.plan import FinetuningPlan
 from pnag.supernet.settings import FinetuneSettings
 from pnag.supernet.side_by_side import Answer as Tuned
@@ -38,95 +42,52 @@ def finetune_stage(
     Returns:
         The networks, on the CPU, by architecture.
     """
-    settings, teacher = run.finetune_settings(plan), trained_teacher(run)
     archs = list(dict.fromkeys(a.arch for a in answers))
-    if teacher:
-        whole = whole_networks(teacher.family)  # trained before they were chosen among
-        images = with_validation(run.data, run.cache)
-        data = {arch: run.data if arch in whole else images for arch in archs}
-    else:
-        data = {arch: run.tuning_data_of(arch) for arch in archs}
-    networks = tune(run, settings, teacher, data, "fine-tuning")
-    known, device = _judged(run), run.accelerator.device
-    identities = {t.arch: t.identity for t in _with_identities(run, settings, data, bool(teacher))}
+    data = {arch: run.tuning_data_of(arch) for arch in archs}
+    return (_together if plan.together else _one_by_one)(run, run.finetune_settings(plan), data)
+
+
+def _identity(
+    run: ImageRun, settings: FinetuneSettings, archs: Sequence[str], data: ImageData
+) -> str:
+    supernet = file_fingerprint(run.run.supernet)
+    told = ",".join(archs)
+    return finetune_identity(supernet, told, data, settings, run.recipe.seed, run.accelerator)
+
+
+def _together(
+    run: ImageRun, settings: FinetuneSettings, data: Mapping[str, ImageData]
+) -> dict[str, nn.Module]:
+    """All in one training of the weights that they share."""
+    supernet, files = trained_supernet(run), run.run
+    joined = with_validation(run.data, run.cache)
+    identity = _identity(run, settings, ["together", *sorted(data)], joined)
+    if run.ray_address:
+        run.notice("the answers are fine-tuned together, in one training: not on the cluster")
+    with run.display.bar("fine-tuning") as bar:
+        finetune_together(
+            supernet,
+            sorted(data),
+            joined,
+            settings,
+            files.finetuned,
+            identity=identity,
+            seed=run.recipe.seed,
+            accelerator=run.accelerator,
+            watch=lambda step: bar.update(step.done, step.total, f"loss {step.loss:.3f}"),
+            notice=run.notice,
+        )
+    device, known = run.accelerator.device, _judged(run)
+    networks: dict[str, nn.Module] = {}
     judged: dict[str, Any] = {}
     with run.display.bar("judging the answers") as bar:
-        for number, (arch, network) in enumerate(networks.items(), 1):
-            to_device(network, device)
-            own = run.data_of(arch)
-            judged[arch] = _judge(known, arch, network, own, identities[arch], device)
+        for number, arch in enumerate(data, 1):
+            network = measured_subnet(supernet, arch, data[arch], device)
+            judged[arch] = _judge(known, arch, network, data[arch], identity, device)
             networks[arch] = network.cpu()
-            bar.update(number, len(networks))
-    write_json(run.run.judged, judged)
+            bar.update(number, len(data))
+    write_json(files.judged, judged)
     return networks
-
-
-def whole_networks(of: Family) -> list[str]:
-    """The family's largest architecture at each of its resolutions."""
-    largest = of.largest
-    pixels = of.space.resolutions or (0,)
-    return [str(replace(largest, resolution=each)) for each in pixels]
-
-
-def tune(
-    run: ImageRun,
-    settings: FinetuneSettings,
-    teacher: ElasticNetwork | None,
-    data: Mapping[str, ImageData],
-    title: str,
-) -> dict[str, nn.Module]:
-    """Networks by architecture, on the CPU: trained here, or before.
-
-    Args:
-        teacher: sees the images at the greatest resolution, so all are at that.
-        data: images to train on, by architecture.
-        title: of the bar.
-    """
-    supernet, files = trained_supernet(run), run.run
-    tuned = _with_identities(run, settings, data, teacher is not None)
-    device = run.accelerator.device
-    share = shares(len(tuned), settings, run.data, supernet.family, device.type == "cuda")
-    if run.ray_address or share.workers > 1:
-        _tune_at_once(run, supernet, teacher, tuned, data, settings, share)
-    networks: dict[str, nn.Module] = {}
-    with run.display.bar(title) as bar, torch_threads(share.threads):
-        for number, (arch, identity) in enumerate(tuned):
-
-            def watch(step: Step, number: int = number) -> None:
-                text = f"network {number + 1} of {len(tuned)}, loss {step.loss:.3f}"
-                bar.update(number * step.total + step.done, len(tuned) * step.total, text)
-
-            network = finetune(
-                supernet,
-                arch,
-                data[arch],
-                settings,
-                files.finetuned,
-                identity=identity,
-                seed=run.recipe.seed,
-                accelerator=run.accelerator,
-                teacher=teacher,
-                watch=watch,
-                notice=run.notice,
-            )
-            if teacher:  # it was trained on images that were scaled, not decoded at its resolution
-                recalibrate(network, run.data_of(arch), images=MEASURED, device=device)
-            networks[arch] = network.cpu()
-        bar.update(len(tuned), len(tuned))
-    return networks
-
-
-def _with_identities(
-    run: ImageRun, settings: FinetuneSettings, data: Mapping[str, ImageData], taught: bool
-) -> list[Tuned]:
-    """The answers, with hashes of all that their weights depend on."""
-    weights = [run.run.supernet, *([run.run.largest] if taught else [])]
-    begun_with = "".join(map(file_fingerprint, weights))
-    seed, accelerator = run.recipe.seed, run.accelerator
-    return [
-        Tuned(arch, finetune_identity(begun_with, arch, images, settings, seed, accelerator))
-        for arch, images in data.items()
-    ]
 
 
 def _judged(run: ImageRun) -> dict[str, Any]:
@@ -148,19 +109,55 @@ def _judge(
     return asdict(judge(network, data, "test", device)) | {"weights": identity}
 
 
+def _one_by_one(
+    run: ImageRun, settings: FinetuneSettings, data: Mapping[str, ImageData]
+) -> dict[str, nn.Module]:
+    """Each by itself, or several at a time, from the supernet's weights."""
+    files, supernet = run.run, trained_supernet(run)
+    tuned = [Tuned(arch, _identity(run, settings, [arch], data[arch])) for arch in data]
+    device = run.accelerator.device
+    share = shares(len(tuned), settings, run.data, supernet.family, device.type == "cuda")
+    if run.ray_address or share.workers > 1:
+        _tune_at_once(run, supernet, tuned, data, settings, share)
+    known = _judged(run)
+    networks: dict[str, nn.Module] = {}
+    judged: dict[str, Any] = {}
+    with run.display.bar("fine-tuning") as bar, torch_threads(share.threads):
+        for number, (arch, identity) in enumerate(tuned):
+
+            def watch(step: Step, number: int = number) -> None:
+                text = f"network {number + 1} of {len(tuned)}, loss {step.loss:.3f}"
+                bar.update(number * step.total + step.done, len(tuned) * step.total, text)
+
+            network = finetune(
+                supernet,
+                arch,
+                data[arch],
+                settings,
+                files.finetuned,
+                identity=identity,
+                seed=run.recipe.seed,
+                accelerator=run.accelerator,
+                watch=watch,
+                notice=run.notice,
+            )
+            judged[arch] = _judge(known, arch, network, data[arch], identity, device)
+            networks[arch] = network.cpu()
+        bar.update(len(tuned), len(tuned))
+    write_json(files.judged, judged)
+    return networks
+
+
 def _tune_at_once(
     run: ImageRun,
     supernet: ElasticNetwork,
-    teacher: ElasticNetwork | None,
     tuned: list[Tuned],
     data: Mapping[str, ImageData],
     settings: FinetuneSettings,
     share: Shares,
 ) -> None:
     """Put the weights of all answers into the run's folder, from where `finetune` takes them."""
-    how: dict[str, Any] = {
-        "seed": run.recipe.seed, "accelerator": run.accelerator, "teacher": teacher
-    }  # fmt: skip
+    how: dict[str, Any] = {"seed": run.recipe.seed, "accelerator": run.accelerator}
     folder = run.run.finetuned
     if run.ray_address:
         with run.display.bar("fine-tuning on the cluster") as bar:

@@ -193,8 +193,9 @@ def plan_finetuning_stage(run: ImageRun, supernet: SupernetPlan) -> FinetuningPl
 
     run.stage("plan of the fine-tuning", inputs, [run.run.finetuning_plan], work)
     plan = FinetuningPlan(**read_json(run.run.finetuning_plan))
+    whom = "all answers together" if plan.together else f"each of {answers} answer(s)"
     run.display.note(
-        f"{plan.epochs} epoch(s) of fine-tuning for each of {answers} answer(s): about "
-        f"{plan.minutes:.3g} min [dim](--finetune-epochs)[/dim]"
+        f"{plan.epochs} epoch(s) of fine-tuning for {whom}: about {plan.minutes:.3g} min "
+        "[dim](--finetune-epochs)[/dim]"
     )
     return plan

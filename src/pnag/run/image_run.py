@@ -35,7 +35,6 @@ from pnag.supernet.precision import MIXED, training_precision
 from pnag.supernet.processes import from_main
 from pnag.supernet.settings import (
     ADAPTING,
-    ADAPTING_DISTILLATION,
     ADAPTING_ONE,
     FinetuneFit,
     FinetuneSettings,
@@ -109,8 +108,7 @@ class ImageRun:
         settings = self.recipe.finetune
         if self.start.weights is None or settings.fit != FinetuneFit():
             return settings
-        distillation = settings.distillation or ADAPTING_DISTILLATION
-        return replace(settings, fit=ADAPTING_ONE, distillation=distillation)
+        return replace(settings, fit=ADAPTING_ONE)
 
     @property
     def cache(self) -> Path:

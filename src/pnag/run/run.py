@@ -132,7 +132,7 @@ def _from_images(
     recipe = with_images(recipe, decided_family(supernet.family))
     supernet_stage(job, supernet)
     latency_stage(run, recipe.latency, size, recipe.seed, display)
-    collect_stage(job, collecting, size, job.finetune_settings(tuning))
+    collect_stage(job, collecting, size)
     answers = search_and_answer(run, recipe, size, display)
     networks = finetune_stage(job, tuning, answers)
     proof_stage(run, recipe, size, answers, networks, display)

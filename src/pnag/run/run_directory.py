@@ -99,7 +99,6 @@ class RunDirectory:
     collecting_plan = property(lambda self: self.path / "plan" / "collecting.json")
     finetuning_plan = property(lambda self: self.path / "plan" / "fine-tuning.json")
     supernet = property(lambda self: self.path / "supernet.safetensors")
-    largest = property(lambda self: self.path / "largest.safetensors")
     supernet_phases = property(lambda self: self.path / "supernet")
     supernet_curve = property(lambda self: self.path / "logs" / "supernet.json")
     collected = property(lambda self: self.path / "collected")

@@ -60,10 +60,6 @@ def supernet_stage(run: ImageRun, plan: SupernetPlan) -> None:
         "start": run.start.identity,
     }
 
-    def keep(teacher: ElasticNetwork) -> None:
-        """For the fine-tuning: what the largest network was before others shared its weights."""
-        save_described(teacher, run.run.largest, about_supernet(run, plan))
-
     def work() -> None:
         with run.display.bar("training the supernet") as bar:
             watch = _Watch(run, inputs, bar.update) if main else None
@@ -85,7 +81,6 @@ def supernet_stage(run: ImageRun, plan: SupernetPlan) -> None:
                     accelerator=run.accelerator,
                     watch=watch or (lambda progress: None),
                     notice=run.notice,
-                    learned=keep if main and run.adapting else lambda teacher: None,
                 )
         if watch:
             steps = plan.epochs * steps_per_epoch(run.data, plan.batch_size)
@@ -174,15 +169,6 @@ def top1_of_three(supernet: ElasticNetwork, run: ImageRun) -> dict[str, float]:
         "largest": float(largest),
         "random": float(np.median(others)),
     }
-
-
-def trained_teacher(run: ImageRun) -> ElasticNetwork | None:
-    """The supernet after its first phase; None if it was trained elsewhere or from nothing."""
-    if not run.adapting or not run.run.largest.exists():
-        return None
-    teacher = load_checkpoint(run.run.largest)
-    to_device(teacher, run.accelerator.device)
-    return teacher.eval()
 
 
 def trained_supernet(run: ImageRun) -> ElasticNetwork:

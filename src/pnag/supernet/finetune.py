@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -20,14 +21,13 @@ from pnag.images.parts import PartName
 from pnag.images.resolutions import at_resolution
 from pnag.judging.recalibrate import recalibrate
 from pnag.kept_memory import kept_memory
-from pnag.space import AnyArchitecture, BaseArchitecture
+from pnag.space import AnyArchitecture
 from pnag.supernet.loop import Losses, Step, fit, to_device
-from pnag.supernet.settings import FinetuneFit, FinetuneSettings
+from pnag.supernet.settings import FinetuneSettings
 from pnag.supernet.weights import trained
 
 EVAL_BATCH = 250
 MEASURED = 2000  # images that an answer's batch norms are measured on
-TEACHING = 1 / 3  # of a training step's time: a pass without a backward one
 
 
 @dataclass(frozen=True)
@@ -68,20 +68,13 @@ def finetune(
     identity: str,
     seed: int,
     accelerator: Accelerator,
-    teacher: ElasticNetwork | None = None,
     watch: Callable[[Step], None] = lambda step: None,
     notice: Callable[[str], None] = lambda text: None,
 ) -> nn.Module:
     """Train the network of an architecture on from the supernet's weights.
 
-    With a teacher that serves one resolution, smaller images take as many more epochs as make the
-    time the same (`same_time`), and the teacher's own network stays as it is.
-
     Args:
         supernet: on the accelerator's device.
-        data: at the architecture's resolution; the teacher's if there is one.
-        teacher: a supernet whose largest network is the teacher, at the resolution of `data`, in
-            place of this one's; it is begun with where the architecture is of the same layers.
         folder: gets `<identity>.safetensors`, from which a finished network is taken again, and the
             checkpoint of one under way.
         identity: from `finetune_identity`.
@@ -92,61 +85,123 @@ def finetune(
     Raises:
         PnagError: if the loss is no longer a number, or a file is damaged.
     """
-    chosen, pixels = supernet.family.parse(arch), data.preprocessing.resolution
-    wanted = chosen.resolution or pixels
-    source, how = supernet, settings.fit
-    if teacher is not None:
-        whole = _layers(chosen) == _layers(supernet.family.largest)
-        source, how = teacher if whole else supernet, same_time(how, wanted, pixels)
-    network: nn.Module = source.subnet(arch)
+    network: nn.Module = supernet.subnet(arch)
     with_fast_depthwise(network)
 
-    def train(checkpoint: Path) -> None:
-        if source is teacher and wanted == pixels:
-            return  # it has learnt from these images already, and nothing could teach it more
-        taught_by = None
+    def make_losses() -> Losses:
+        teacher = None
         if settings.distillation:
-            taught_by = largest_network(teacher or supernet, data, accelerator.device)
-        fit(
-            network, _losses(network, wanted, taught_by, settings), data, how,
-            seed=seed, accelerator=accelerator, checkpoint=checkpoint, identity=identity,
-            watch=watch, notice=notice,
-        )  # fmt: skip
+            teacher = largest_network(supernet, data, accelerator.device)
 
-    trained(network, folder / f"{identity}.safetensors", identity, accelerator, train)
-    to_device(network, accelerator.device)
-    return network.eval()
+        def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
+            logits = network(images)
+            loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+            if teacher is not None:
+                with torch.no_grad():
+                    target = teacher(images).float().softmax(1)
+                loss = loss + settings.distillation * F.cross_entropy(logits, target)
+            yield loss
+
+        return losses
+
+    return _train_or_take(
+        network, make_losses, data, settings, folder,
+        identity=identity, seed=seed, accelerator=accelerator, watch=watch, notice=notice,
+    )  # fmt: skip
 
 
-def _losses(
-    network: nn.Module, resolution: int, teacher: nn.Module | None, settings: FinetuneSettings
-) -> Losses:
-    """What each step minimises: the network sees its resolution, the teacher the images' own."""
+def finetune_together(
+    supernet: ElasticNetwork,
+    archs: Sequence[str],
+    data: ImageData,
+    settings: FinetuneSettings,
+    folder: Path,
+    *,
+    identity: str,
+    seed: int,
+    accelerator: Accelerator,
+    watch: Callable[[Step], None] = lambda step: None,
+    notice: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Train the supernet on, in place, on the answers alone: one of them in each step.
+
+    For few epochs: answers share most of their weights, so what one learns helps all. Each gets the
+    same time, as resolutions do in `resolution_of_step`.
+
+    Args:
+        supernet: on the accelerator's device. data: at the largest resolution of all.
+        folder, identity: as in `finetune`.
+
+    Raises:
+        PnagError: if the loss is no longer a number, or a file is damaged.
+    """
+    family = supernet.family
+    chosen = [family.parse(arch) for arch in archs]
+    pixels = [arch.resolution or data.preprocessing.resolution for arch in chosen]
+    inverse = [1 / family.count(a, r).macs for a, r in zip(chosen, pixels, strict=True)]
+    shares = np.array(inverse) / np.sum(inverse)
 
     def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
-        logits = network(at_resolution(images, resolution))
-        loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
-        if teacher is not None:
-            with torch.no_grad():
-                target = teacher(images).float().softmax(1)
-            loss = loss + settings.distillation * F.cross_entropy(logits, target)
-        yield loss
+        number = np.random.default_rng([seed, step]).choice(len(chosen), p=shares)
+        logits = supernet(at_resolution(images, pixels[number]), chosen[number])
+        yield F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
 
-    return losses
+    _train_or_take(
+        supernet, lambda: losses, data, settings, folder,
+        identity=identity, seed=seed, accelerator=accelerator, watch=watch, notice=notice,
+    )  # fmt: skip
 
 
-def same_time(fit: FinetuneFit, pixels: int, most: int) -> FinetuneFit:
-    """As many epochs at a resolution as take the time of `fit.epochs` at the greatest.
+def _train_or_take(
+    module: nn.Module,
+    make_losses: Callable[[], Losses],
+    data: ImageData,
+    settings: FinetuneSettings,
+    folder: Path,
+    *,
+    identity: str,
+    seed: int,
+    accelerator: Accelerator,
+    watch: Callable[[Step], None],
+    notice: Callable[[str], None],
+) -> nn.Module:
+    """The module, trained in place or with the weights of its file in `folder`, in eval mode.
 
-    A step's time is of the pixels that are learnt from, and of a teacher's that sees the greatest.
+    Args:
+        make_losses: asked only if it is trained: a teacher takes a while to prepare.
     """
-    cost = ((pixels / most) ** 2 + TEACHING) / (1 + TEACHING)
-    return replace(fit, epochs=max(1, round(fit.epochs / cost)))
+
+    def train(checkpoint: Path) -> None:
+        fit(
+            module,
+            make_losses(),
+            data,
+            settings.fit,
+            seed=seed,
+            accelerator=accelerator,
+            checkpoint=checkpoint,
+            identity=identity,
+            watch=watch,
+            notice=notice,
+        )
+
+    trained(module, folder / f"{identity}.safetensors", identity, accelerator, train)
+    to_device(module, accelerator.device)
+    return module.eval()
 
 
-def _layers(arch: BaseArchitecture) -> BaseArchitecture:
-    """The architecture without its resolution."""
-    return replace(arch, resolution=0)
+def measured_subnet(
+    supernet: ElasticNetwork, arch: str, data: ImageData, device: torch.device
+) -> nn.Module:
+    """The plain network of an architecture, in eval mode, its batch norms measured anew.
+
+    Args:
+        data: at the architecture's resolution.
+    """
+    network: nn.Module = supernet.subnet(arch)
+    to_device(network, device)
+    recalibrate(network, data, images=MEASURED, device=device)
+    return network
 
 
 def largest_network(supernet: ElasticNetwork, data: ImageData, device: torch.device) -> nn.Module:

@@ -8,9 +8,8 @@ Once-for-All these are five runs that are started by hand; here they are the pha
 trains the largest, the smallest and some random networks, taught by the largest as it is then.
 
 **Transfer** (after Neural Architecture Transfer, https://arxiv.org/abs/2005.05859), from trained
-weights: the largest network learns the new classes at the greatest resolution, its channels are
-sorted by importance, then the sandwich rule teaches the smaller ones. Shares and rates:
-`benchmarks/README.md`.
+weights: the largest network learns the new classes, its channels are sorted by importance, then the
+sandwich rule teaches the smaller ones. Shares and rates: `benchmarks/README.md`.
 """
 
 from __future__ import annotations
@@ -35,9 +34,6 @@ class Phase:
         epochs: share of all epochs. rate: of the recipe's learning rate.
         random: networks drawn for each step; without any it is the largest one.
         sandwich: whether the largest and the smallest network join them at each step.
-        greatest: whether all steps are at the greatest resolution: weights that serve several serve
-            each of them less, and what few steps learn there suffices for others to learn from.
-        solve: whether the classifier is solved for first.
         sort: how many of the greatest widths are trained so far, if channels are to be sorted by
             importance first.
     """
@@ -51,8 +47,6 @@ class Phase:
     random: int = 1
     sandwich: bool = False
     sort: int = 0
-    greatest: bool = False
-    solve: bool = False
 
     def _least(self, space: SearchSpace) -> Any:
         """(T,) the least index of each token that the phase may take."""
@@ -88,7 +82,7 @@ PHASES: dict[Method, tuple[Phase, ...]] = {
     ),
     "sandwich": (Phase("sandwich", 1.0, 1.0, None, None, None, random=2, sandwich=True),),
     "transfer": (
-        Phase("largest", 0.8, 1.0, random=0, greatest=True, solve=True),
-        Phase("all", 0.2, 0.5, None, None, None, random=1, sandwich=True, sort=1),
+        Phase("largest", 0.7, 1.0, random=0),
+        Phase("all", 0.3, 0.5, None, None, None, random=1, sandwich=True, sort=1),
     ),
 }

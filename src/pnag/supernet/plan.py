@@ -34,11 +34,12 @@ ENOUGH_EPOCHS = 40  # to prefer a wider supernet
 EPOCHS = (6, 200)  # least and most of the supernet
 ADAPTING_EPOCHS = (2, 60)  # from trained weights
 TUNING_EPOCHS = (1, 75)  # the paper's 75 (section E) at most
+ALONE = 8  # epochs that make it worth to fine-tune each answer by itself
 # Of the minutes; the rest is for timing.
 SHARES = {"supernet": 0.6, "collecting": 0.15, "fine-tuning": 0.2}
 # From trained weights choices differ less, and a step for the answers is worth more than one for
 # all subnets.
-ADAPTING_SHARES = {"supernet": 0.5, "collecting": 0.08, "fine-tuning": 0.4}
+ADAPTING_SHARES = {"supernet": 0.45, "collecting": 0.1, "fine-tuning": 0.35}
 ARCHITECTURES = (200, 4000)  # least and most to collect
 ADAPTING_LEAST = 60  # from trained weights, whose subnets at large resolutions take seconds each
 # Images that a subnet is judged on. All are judged on the same ones, whose chance no number of
@@ -88,13 +89,13 @@ class FinetuningPlan:
     """How long to fine-tune the answers.
 
     Attributes:
-        epochs: of each answer; of a teacher's run of one at the greatest resolution, others take
-            as many as make the time the same.
+        epochs: of each answer, or of all `together`, one of them in each step.
         minutes: that all should take.
     """
 
     epochs: int
     minutes: float
+    together: bool = False
 
 
 def share_of(stage: str, adapting: bool) -> float:
@@ -272,20 +273,24 @@ def plan_finetuning(
         settings: with a batch that suits. minutes: for the whole run.
         answers: networks that will be fine-tuned in that time.
         epochs: of each answer, if the user has decided that already.
-        adapting: whether the supernet started from trained weights.
+        adapting: whether the supernet started from trained weights: with fewer than `ALONE` epochs
+            for each, its answers are fine-tuned together.
 
     Raises:
         PnagError: if the memory does not suffice.
     """
     check_parts(settings.fit, accelerator)
-    step = if_memory_suffices(lambda: finetune_step(data, settings, family, accelerator, adapting))
+    step = if_memory_suffices(lambda: finetune_step(data, settings, family, accelerator))
     if step is None:
         raise _too_little_memory("fine-tuning", "finetune", settings.fit)
     epoch = step * steps_per_epoch(data, settings.fit.batch_size)
     epoch *= 1 + len(data.validation) / len(data.train)  # on both (`joined.with_validation`)
     affordable = share_of("fine-tuning", adapting) * minutes * 60 / epoch
-    tuning = epochs or int(np.clip(round(affordable / answers), *TUNING_EPOCHS))
-    return FinetuningPlan(tuning, round(answers * tuning * epoch / 60, 2))
+    alone = epochs or settings.distillation or affordable >= ALONE * answers
+    together = adapting and not alone
+    tuning = epochs or int(np.clip(affordable / (1 if together else answers), *TUNING_EPOCHS))
+    networks = 1 if together else answers
+    return FinetuningPlan(tuning, round(networks * tuning * epoch / 60, 2), together)
 
 
 def _too_little_memory(what: str, section: str, fit: FitSettings) -> PnagError:

@@ -101,11 +101,13 @@ class FinetuneFit(FitSettings):
 
 # From trained weights, where the recipe leaves both as they are: AdamW learns new classes in fewer
 # steps than SGD does, and what is known already fits few images too soon (`benchmarks/README.md`).
-# In so few epochs colours and erased parts cost more than they bring.
-ADAPTING = FitSettings(optimizer="adamw", learning_rate=2e-3, warmup=0.1, weight_decay=0.05)
-# Beside the labels, what the largest network says: it knows more than so few images tell.
-ADAPTING_DISTILLATION = 4.0
-ADAPTING_ONE = FinetuneFit(optimizer="adamw", learning_rate=1e-3, warmup=0.1, weight_decay=0.05)
+_VARIED = Augmentation(colour=0.3, erase=0.3)
+ADAPTING = FitSettings(
+    optimizer="adamw", learning_rate=2e-3, warmup=0.1, weight_decay=0.05, augment=_VARIED
+)
+ADAPTING_ONE = FinetuneFit(
+    optimizer="adamw", learning_rate=1e-3, warmup=0.1, weight_decay=0.05, augment=_VARIED
+)
 
 
 @dataclass(frozen=True)

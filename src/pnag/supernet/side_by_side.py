@@ -56,14 +56,12 @@ class Tuning:
     """What a process needs to fine-tune; pickles to weights and names of files.
 
     Attributes:
-        weights, teacher: of the supernet, and of one whose largest network teaches.
-        data: images by architecture, as `finetune` takes them.
+        data: images by architecture, at its resolution.
     """
 
     family: str
     num_classes: int
     weights: bytes
-    teacher: bytes | None
     data: Mapping[str, ImageData]
     settings: FinetuneSettings
     folder: Path
@@ -98,7 +96,6 @@ def finetune_side_by_side(
     seed: int,
     accelerator: Accelerator,
     share: Shares,
-    teacher: ElasticNetwork | None = None,
     watch: Callable[[int, int, float], None] = lambda done, total, loss: None,
 ) -> None:
     """Fine-tune answers in processes of their own; `finetune` then finds the weights in `folder`.
@@ -110,7 +107,7 @@ def finetune_side_by_side(
     Raises:
         PnagError: as `finetune`, or if a process is killed that worked alone.
     """
-    job = _tuning(supernet, teacher, data, settings, folder, seed, accelerator, share.threads)
+    job = _tuning(supernet, data, settings, folder, seed, accelerator, share.threads)
     progress = folder / "progress"
     progress.mkdir(parents=True, exist_ok=True)
     pool = Pool(
@@ -155,7 +152,6 @@ def finetune_on_ray(
     seed: int,
     accelerator: Accelerator,
     address: str,
-    teacher: ElasticNetwork | None = None,
     watch: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """The same on a Ray cluster, an actor of one thread for each answer as long as there is room.
@@ -170,7 +166,7 @@ def finetune_on_ray(
         PnagError: as `ray_cluster.ray_actors`.
     """
     missing = [answer for answer in answers if not _weights(folder, answer).exists()]
-    job = _tuning(supernet, teacher, data, settings, folder, seed, accelerator, threads=1)
+    job = _tuning(supernet, data, settings, folder, seed, accelerator, threads=1)
     watch(len(answers) - len(missing), len(answers))
     if not missing:
         return
@@ -186,7 +182,6 @@ def _weights(folder: Path, answer: Answer) -> Path:
 
 def _tuning(
     supernet: ElasticNetwork,
-    teacher: ElasticNetwork | None,
     data: Mapping[str, ImageData],
     settings: FinetuneSettings,
     folder: Path,
@@ -194,17 +189,12 @@ def _tuning(
     accelerator: Accelerator,
     threads: int,
 ) -> Tuning:
+    state = {name: value.cpu().contiguous() for name, value in supernet.state_dict().items()}
     cuda = accelerator.device.type == "cuda"
     return Tuning(
-        supernet.family.name, supernet.num_classes, _bytes_of(supernet),
-        None if teacher is None else _bytes_of(teacher), data, settings, folder, seed, cuda,
+        supernet.family.name, supernet.num_classes, save(state), data, settings, folder, seed, cuda,
         str(accelerator.mixed_precision), threads,
     )  # fmt: skip
-
-
-def _bytes_of(supernet: ElasticNetwork) -> bytes:
-    state = {name: value.cpu().contiguous() for name, value in supernet.state_dict().items()}
-    return save(state)
 
 
 # In a process of its own
@@ -217,14 +207,10 @@ class _Tuner:
         torch.set_num_threads(job.threads)
         self._job = job
         self._accelerator = Accelerator(cpu=not job.cuda, mixed_precision=job.mixed_precision)
-        self._supernet = self._loaded(job.weights)
-        self._teacher = None if job.teacher is None else self._loaded(job.teacher)
-
-    def _loaded(self, weights: bytes) -> ElasticNetwork:
         with torch.device("meta"):
-            supernet: ElasticNetwork = family(self._job.family).supernet(self._job.num_classes)
-        supernet.load_state_dict(load(weights), assign=True)
-        return supernet.to(self._accelerator.device).eval()
+            self._supernet = family(job.family).supernet(job.num_classes)
+        self._supernet.load_state_dict(load(job.weights), assign=True)
+        self._supernet.to(self._accelerator.device).eval()
 
     def __call__(self, answer: Answer, watch: Callable[[Step], None] = lambda step: None) -> None:
         job = self._job
@@ -237,7 +223,6 @@ class _Tuner:
             identity=answer.identity,
             seed=job.seed,
             accelerator=self._accelerator,
-            teacher=self._teacher,
             watch=watch,
         )
 

@@ -68,7 +68,7 @@ def supernet_step(
             costs.append(costs[-1])  # it draws as the one before, or a little less
             continue
         losses = phase_losses(model, phase, settings, teacher if number else None, seed=0)
-        drawn = () if phase.greatest else family.space.resolutions
+        drawn = family.space.resolutions
         costs.append(_step_seconds(losses, images, labels, settings.fit, accelerator, drawn))
         model.zero_grad()
     return float(np.dot([phase.epochs for phase in phases], costs))
@@ -101,29 +101,18 @@ def steps_of_largest(
 
 @kept_memory()
 def finetune_step(
-    data: ImageData,
-    settings: FinetuneSettings,
-    family: Family,
-    accelerator: Accelerator,
-    at_greatest: bool,
+    data: ImageData, settings: FinetuneSettings, family: Family, accelerator: Accelerator
 ) -> float:
-    """Seconds of a step with a random subnet, and the teacher's part in it.
-
-    Args:
-        at_greatest: at the greatest resolution, rather than at those that are drawn for steps.
-    """
+    """Seconds of a step with a random subnet, at the resolutions that are drawn for steps."""
     supernet = _fresh(family, len(data.classes), accelerator)
     arch = family.sample(1, np.random.default_rng(0))[0]
     network = supernet.subnet(arch).train()
     with_fast_depthwise(network)
     pixels = Pixels(data.train, accelerator.device)
     images, labels = _batch(data, settings.fit, pixels, accelerator)
-    drawn = () if at_greatest else family.space.resolutions
+    drawn = family.space.resolutions
 
     def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
-        if settings.distillation:
-            with torch.no_grad():
-                supernet(images)
         images = at_resolution(images, resolution_of_step(drawn, 0, step))
         yield torch.nn.functional.cross_entropy(network(images), labels)
 

@@ -21,10 +21,9 @@ from pnag.files import fingerprint
 from pnag.images.batches import steps_per_epoch
 from pnag.images.images import ImageData
 from pnag.images.resolutions import at_resolution, resolution_of_step
-from pnag.supernet.first_classifier import solve_classifier
 from pnag.supernet.loop import Losses, Step, fit, to_device
 from pnag.supernet.phases import PHASES, Phase
-from pnag.supernet.settings import SupernetSettings
+from pnag.supernet.settings import FitSettings, SupernetSettings
 from pnag.supernet.weights import trained
 
 LONG = 0.15  # share of the epochs
@@ -82,7 +81,6 @@ def train_supernet(
     accelerator: Accelerator,
     watch: Callable[[Progress], None] = lambda progress: None,
     notice: Callable[[str], None] = lambda text: None,
-    learned: Callable[[ElasticNetwork], None] = lambda teacher: None,
 ) -> ElasticNetwork:
     """Train all phases that are not done yet.
 
@@ -91,9 +89,8 @@ def train_supernet(
         start: a file of weights to begin with, and an identity of its content; fresh ones if None.
         folder: gets a file of weights for each phase, named after it and after a hash of all that
             it depends on, so that another recipe never overwrites hours of training.
-        watch, notice: told of every step that is made now, and what a user should know, on the main
-            process only.
-        learned: given the supernet as it is after the first phase, whose largest network teaches.
+        watch: told of every step that is made now, on the main process only.
+        notice: told what a user should know, on the main process only.
         accelerator: a phase that was stopped needs as many processes as it was begun with; what
             is finished may be used by any.
 
@@ -107,7 +104,6 @@ def train_supernet(
     """
     phases, epochs = PHASES[settings.method], epochs_of(settings)
     per_epoch = steps_per_epoch(data, settings.fit.batch_size)
-    total = sum(epochs) * per_epoch
     torch.manual_seed(seed)
     supernet = family.supernet(len(data.classes), start)
     teacher, done = None, 0
@@ -119,26 +115,26 @@ def train_supernet(
         name = f"{number + 1}-{phase.name.replace(' ', '-')}-{identity}.safetensors"
 
         def tell(step: Step, phase: Phase = phase, at: int = done) -> None:
+            total = sum(epochs) * per_epoch
             watch(Progress(phase, at + step.done, total, step.loss, step.ends_epoch, supernet))
 
         losses = phase_losses(supernet, phase, settings, teacher, seed + number)
+        rate = settings.fit.learning_rate * phase.rate
+        fit_phase = replace(settings.fit, epochs=epochs[number], learning_rate=rate)
         train = partial(
-            _train_phase, supernet, phase, losses, data, settings, epochs[number], notice=notice,
-            seed=seed + number, accelerator=accelerator, identity=identity, watch=tell,
+            _train_phase, supernet, phase, losses, data, fit_phase, seed=seed + number,
+            accelerator=accelerator, identity=identity, watch=tell, notice=notice,
         )  # fmt: skip
         trained(supernet, folder / name, identity, accelerator, train)
         done += epochs[number] * per_epoch
-        teacher = teacher or _frozen(supernet, accelerator.device, learned)
+        teacher = teacher or _frozen(supernet, accelerator.device)
     return supernet.to(accelerator.device).eval()
 
 
-def _frozen(
-    supernet: ElasticNetwork, device: torch.device, learned: Callable[[ElasticNetwork], None]
-) -> ElasticNetwork:
-    """The supernet as it is now, of which `learned` is told."""
+def _frozen(supernet: ElasticNetwork, device: torch.device) -> ElasticNetwork:
+    """The supernet as it is now."""
     teacher = copy.deepcopy(supernet)
     to_device(teacher, device)
-    learned(teacher)
     return teacher.eval().requires_grad_(False)
 
 
@@ -147,8 +143,7 @@ def _train_phase(
     phase: Phase,
     losses: Losses,
     data: ImageData,
-    settings: SupernetSettings,
-    epochs: int,
+    settings: FitSettings,
     checkpoint: Path,
     *,
     seed: int,
@@ -157,16 +152,13 @@ def _train_phase(
     watch: Callable[[Step], None],
     notice: Callable[[str], None],
 ) -> None:
-    if phase.solve:
-        solve_classifier(supernet, data, settings.label_smoothing, accelerator)
     if phase.sort:
         supernet.sort_channels(widths_of(supernet.family)[-phase.sort :])
-    rate = settings.fit.learning_rate * phase.rate
     fit(
         supernet,
         losses,
         data,
-        replace(settings.fit, epochs=epochs, learning_rate=rate),
+        settings,
         seed=seed,
         accelerator=accelerator,
         checkpoint=checkpoint,
@@ -197,8 +189,7 @@ def phase_losses(
 
     def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
         rng = np.random.default_rng([seed, step])
-        if not phase.greatest:
-            images = at_resolution(images, resolution_of_step(space.resolutions, seed, step))
+        images = at_resolution(images, resolution_of_step(space.resolutions, seed, step))
         drawn = [phase.sample(space, rng) for _ in range(phase.random)]
         if phase.sandwich:
             # In place: the largest learns from the labels, all others from what it says now.
