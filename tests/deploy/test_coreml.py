@@ -55,6 +55,22 @@ def test_weights_that_were_changed_on_the_way_are_noticed(
 
     convert = coremltools.convert
 
+    def others(network: object, **options: object) -> object:
+        return convert(torch.jit.trace(Many().eval(), torch.zeros(SHAPE)), **options)
+
+    monkeypatch.setattr(coremltools, "convert", others)
+    with pytest.raises(PnagError, match="outputs differ from torch's"):
+        export_checked(Many(), tmp_path / "a.mlpackage", SHAPE[-1], "coreml")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_program_in_16_bits_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import coremltools
+
+    convert = coremltools.convert
+
     def rounded(network: object, **options: object) -> object:
         return convert(network, **options | {"compute_precision": coremltools.precision.FLOAT16})
 

@@ -161,6 +161,18 @@ def _reduced(of: Callable[..., Tensor]) -> Callable[[Inputs], Tensor]:
     return lambda given: of(given["x"], given["axes"], keepdim=bool(given.get("keep_dims", False)))
 
 
+def _expanded(x: Tensor, axes: list[int]) -> Tensor:
+    for axis in sorted(axes):
+        x = x.unsqueeze(axis)
+    return x
+
+
+def _parts(given: Inputs) -> list[int]:
+    if "split_sizes" in given:
+        return list(given["split_sizes"])
+    return [given["x"].shape[given["axis"]] // given["num_splits"]] * given["num_splits"]
+
+
 OPERATIONS: dict[str, Callable[[Inputs], Any]] = {
     "conv": _conv,
     "linear": lambda given: F.linear(given["x"], given["weight"], given.get("bias")),
@@ -194,15 +206,3 @@ OPERATIONS: dict[str, Callable[[Inputs], Any]] = {
     "concat": lambda given: torch.cat(given["values"], given["axis"]),
     "split": lambda given: given["x"].split(_parts(given), given["axis"]),
 }
-
-
-def _expanded(x: Tensor, axes: list[int]) -> Tensor:
-    for axis in sorted(axes):
-        x = x.unsqueeze(axis)
-    return x
-
-
-def _parts(given: Inputs) -> list[int]:
-    if "split_sizes" in given:
-        return list(given["split_sizes"])
-    return [given["x"].shape[given["axis"]] // given["num_splits"]] * given["num_splits"]

@@ -35,7 +35,7 @@ from pnag.search.pnag import (
     train_and_search,
     vectors_to_answer,
 )
-from pnag.search.sources import SOURCES, sources_of
+from pnag.search.sources import source_names, sources_of
 from pnag.search.vector_front import Known, find_vector_front
 from pnag.space import SearchSpace, Tokens
 
@@ -245,7 +245,7 @@ class _RunStore:
             columns |= {"accuracy": known.accuracy, "cost": known.costs[:, 0]}
             for number, name in enumerate(further_costs(run), 1):
                 columns[name] = known.costs[:, number]
-            columns["from"] = [SOURCES[place] for place in known.source]
+            columns["from"] = source_names(known.source)
             write_table(pd.DataFrame(columns), run.vector_front)
 
         run.stage(
@@ -275,5 +275,5 @@ def _write_front(table: _Table, front: Front, drawn: Tokens, path: Path) -> None
     """
     frame = _as_frame(table.labels.space, front)
     sources = sources_of(front.tokens, table.tokens, drawn)
-    frame["from"] = [SOURCES[place] for place in sources]
+    frame["from"] = source_names(sources)
     write_table(frame, path)

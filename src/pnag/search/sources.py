@@ -11,6 +11,11 @@ SOURCES = ("table", "f", "local search")
 TABLE, F, SEARCH = range(len(SOURCES))
 
 
+def source_names(places: NDArray[np.int64]) -> list[str]:
+    """The names of (N,) places in `SOURCES`."""
+    return [SOURCES[place] for place in places]
+
+
 def sources_of(tokens: Tokens, table: Tokens, drawn: Tokens) -> NDArray[np.int64]:
     """(N,) places in `SOURCES`: what is in the table comes from there, even where f draws it too.
 

@@ -24,7 +24,7 @@ from pnag.run.trained import (
     load_front_calibration,
     load_vector_front,
 )
-from pnag.search.sources import SOURCES
+from pnag.search.sources import source_names
 
 
 def load_results(path: Path) -> Results:
@@ -55,7 +55,7 @@ def results_of(run: RunDirectory, metrics: dict[str, Any]) -> Results:
     front = load_calibrated_front(run, size.of.space)
     rows = architecture_table(front.tokens, front.accuracy, front.cost, size)
     if front.source is not None:
-        rows = rows.assign(**{"from": [SOURCES[place] for place in front.source]})
+        rows = rows.assign(**{"from": source_names(front.source)})
     vectors, further = vectors_of(run, size)
     return Results(
         run.path, metrics, sampled, rows, export_options(run.path, {}), size.of, vectors, further
@@ -71,9 +71,8 @@ def vectors_of(run: RunDirectory, size: Size) -> tuple[pd.DataFrame | None, dict
     own, *others = known.costs.T
     own = calibration(own) if calibration else own
     rows = architecture_table(known.tokens, known.accuracy, own, size)
-    sources = [SOURCES[place] for place in known.source]
     further = {name: costs.tolist() for name, costs in zip(names, others, strict=True)}
-    return rows.assign(**{"from": sources}), further
+    return rows.assign(**{"from": source_names(known.source)}), further
 
 
 def size_measured(metrics: dict[str, Any], of: Family) -> Size:

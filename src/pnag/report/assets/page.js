@@ -3,6 +3,7 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const FRONT = rowsOf(DATA.front);
 const SCALE = DATA.percent ? 100 : 1;
+const MIDDLE = DATA.answers[Math.floor(DATA.answers.length / 2)].budget; // shown at first
 const ABOVE = 1 + DATA.margin; // a prediction, by what it may be off
 const SOURCED = { ...DATA, sources: FRONT.some((row) => row.from) || Boolean(DATA.vectors) };
 let chartBudget = () => {}; // moves the chart's line, once there is a chart
@@ -15,11 +16,11 @@ function answerTo(budget) {
 
 /**
  * A slider for each further cost, at first where it limits nothing. Calls `moved` with each move.
- * Returns {answer, text}: answer(budget) is the best row within all budgets, null for none, and
- * undefined while no further cost is limited; text() says the further budgets.
+ * Returns {answer, text, start}: answer(budget) is the best row within all budgets, null for none,
+ * and undefined while no further cost is limited; text() says the further budgets; start() sets all.
  */
 function furtherBudgets(moved) {
-  if (!DATA.vectors) return { answer: () => undefined, text: () => "" };
+  if (!DATA.vectors) return { answer: () => undefined, text: () => "", start: () => {} };
   const rows = rowsOf(DATA.vectors); // best first
   const costs = Object.entries(DATA.vectors.further).map(([name, values], i) => {
     const [low, high] = [Math.min(...values), Math.max(...values)];
@@ -91,10 +92,9 @@ function explore() {
   byId("lowest").textContent = `${showCost(control.low)} ${unit}`;
   byId("highest").textContent = `${showCost(control.high)} ${unit}`;
   drawLegend(byId("legend"), DATA.legend);
-  const middle = DATA.answers[Math.floor(DATA.answers.length / 2)].budget;
   return () => {
-    further.start?.();
-    control.set(Math.min(middle, control.high));
+    further.start();
+    control.set(Math.min(MIDDLE, control.high));
   };
 }
 
@@ -150,8 +150,7 @@ function accuracyOverCost() {
     ],
     after: observe,
   });
-  const middle = DATA.answers[Math.floor(DATA.answers.length / 2)].budget;
-  picker.choose(Math.max(0, answerTo(middle)));
+  picker.choose(Math.max(0, answerTo(MIDDLE)));
 }
 
 function gallery() {
