@@ -148,29 +148,26 @@ def test_steps_are_timed_in_parts_and_every_long_phase_as_it_is(
     assert set(parts) == {2}
 
 
-@pytest.mark.parametrize(
-    ("adapting", "minutes", "given", "together"),
-    [
-        (True, 2, None, True),
-        (True, 2000, None, False),
-        (True, 2, 3, False),
-        (False, 2, None, False),
-    ],
-)
-def test_few_epochs_of_fine_tuning_are_for_all_answers_together(
-    adapting: bool, minutes: float, given: int | None, together: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+def test_answers_of_several_resolutions_get_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "finetune_step", lambda *_: 0.1)
     settings = FinetuneSettings()
-    found = plan.plan_finetuning(
-        data_of(6400), replace(settings, fit=replace(settings.fit, batch_size=64)), ofa(0.1),
-        minutes=minutes, answers=5, accelerator=CPU, epochs=given, adapting=adapting,
-    )  # fmt: skip
-    assert found.together == together
-    epoch = 0.1 * 100 * (1 + len(data_of(6400).validation) / 6400) / 60
-    networks = 1 if together else 5
-    assert found.minutes == pytest.approx(networks * found.epochs * epoch, abs=0.02)
-    if given is None and not (minutes < 10 and not together):
-        share = plan.share_of("fine-tuning", adapting) * minutes
-        assert found.minutes <= share < found.minutes + networks * epoch or found.epochs == 75
+    settings = replace(settings, fit=replace(settings.fit, batch_size=64))
+    pixels = (64, 96, 128)
+
+    def found(minutes: float, of: str = "@64,96,128", **how: Any) -> plan.FinetuningPlan:
+        return plan.plan_finetuning(
+            data_of(6400), settings, family("ofa-mobilenetv3" + of), minutes=minutes, answers=5,
+            accelerator=CPU, **how,
+        )  # fmt: skip
+
+    made = found(40, adapting=True)
+    epochs = [made.epochs_at(each, pixels) for each in pixels]
+    assert epochs[0] == made.epochs and epochs[0] > epochs[1] > epochs[2] >= 1
+    # 0.1 s is the mean of steps that each resolution gets in the inverse of its pixels' number.
+    per_pixel = 0.1 * sum(1 / each**2 for each in pixels) / 3
+    minute = [e * 125 * per_pixel * p**2 / 60 for e, p in zip(epochs, pixels, strict=True)]
+    assert sum(minute) == pytest.approx(plan.share_of("fine-tuning", True) * 40, rel=0.15)
+    assert made.minutes == pytest.approx(3 * minute[0], abs=0.02)
+    for other in (found(40, adapting=True, epochs=3), found(40, "", adapting=True), found(40)):
+        assert {other.epochs_at(each, pixels) for each in pixels} == {other.epochs}
+    assert found(0.1, adapting=True).epochs_at(128, pixels) == 1

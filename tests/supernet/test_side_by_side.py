@@ -44,7 +44,7 @@ RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs 
 def answers(digits: ImageData) -> list[Answer]:
     texts = SPACE.text(SPACE.sample(2, np.random.default_rng(0)))
     return [
-        Answer(text, finetune_identity("supernet", text, digits, SETTINGS, 0, CPU))
+        Answer(text, SETTINGS, finetune_identity("supernet", text, digits, SETTINGS, 0, CPU))
         for text in texts
     ]
 
@@ -57,10 +57,10 @@ def expected(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> list[bytes]:
     folder = tmp_path_factory.mktemp("one-by-one")
-    for arch, identity in answers:
+    for arch, settings, identity in answers:
         with torch_threads(1):
             finetune(
-                supernet, arch, digits, SETTINGS, folder, identity=identity, seed=0,
+                supernet, arch, digits, settings, folder, identity=identity, seed=0,
                 accelerator=CPU,
             )  # fmt: skip
     return weights(folder, answers)
@@ -83,7 +83,7 @@ def test_processes_end_with_the_weights_of_one(
 ) -> None:
     told: list[tuple[int, int]] = []
     finetune_side_by_side(
-        supernet, answers, of_each(answers, digits), SETTINGS, tmp_path, seed=0, accelerator=CPU,
+        supernet, answers, of_each(answers, digits), tmp_path, seed=0, accelerator=CPU,
         share=Shares(2, 1), watch=lambda done, total, loss: told.append((done, total)),
     )  # fmt: skip
     assert weights(tmp_path, answers) == expected
@@ -162,7 +162,7 @@ def test_ray_judges_and_fine_tunes_and_a_lost_worker_is_made_up_for(
     assert frame.accuracy.tolist() == alone.tolist()
     told: list[tuple[int, int]] = []
     finetune_on_ray(
-        supernet, answers, of_each(answers, digits), SETTINGS, tmp_path, seed=0, accelerator=CPU,
+        supernet, answers, of_each(answers, digits), tmp_path, seed=0, accelerator=CPU,
         address="local", watch=lambda *n: told.append(n),
     )  # fmt: skip
     assert weights(tmp_path, answers) == expected and told == [(0, 2), (1, 2), (2, 2)]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pnag.images.batches import eval_batches
 from pnag.images.images import ImageData
+from pnag.images.resolutions import at_resolution
 from pnag.judging.judged_layers import Moments
 from pnag.kept_memory import kept_memory
 
@@ -24,6 +25,7 @@ def recalibrate(
     data: ImageData,
     *,
     images: int = IMAGES,
+    pixels: int = 0,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> None:
@@ -36,10 +38,11 @@ def recalibrate(
     Args:
         network: in eval mode afterwards; on `device`.
         images: how many, centre-cropped, each class with its share.
+        pixels: resolution that they are scaled to; 0 for that of `data`.
     """
     network.eval()
     maps = [
-        batch
+        at_resolution(batch, pixels)
         for batch, _ in eval_batches(data, "train", TILE, limit=images, seed=seed, device=device)
     ]
     for block in _blocks(network):

@@ -11,23 +11,16 @@ from torch import nn
 
 from pnag.families.elastic_network import ElasticNetwork
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
+from pnag.images.batches import steps_per_epoch
 from pnag.images.images import ImageData
-from pnag.images.joined import with_validation
 from pnag.run.answer_stage import model_name
 from pnag.run.image_run import ImageRun
 from pnag.run.preprocessing import preprocessing_of
 from pnag.run.supernet_stage import trained_supernet
 from pnag.run.trained import Answer
-from pnag.supernet.finetune import (
-    finetune,
-    finetune_identity,
-    finetune_together,
-    judge,
-    measured_subnet,
-)
+from pnag.supernet.finetune import finetune, finetune_identity, judge
 from pnag.supernet.loop import Step
 from pnag.supernet.plan import FinetuningPlan
-from pnag.supernet.settings import FinetuneSettings
 from pnag.supernet.side_by_side import Answer as Tuned
 from pnag.supernet.side_by_side import Shares, finetune_on_ray, finetune_side_by_side, shares
 from pnag.supernet.weights import save_weights
@@ -42,52 +35,66 @@ def finetune_stage(
     Returns:
         The networks, on the CPU, by architecture.
     """
-    archs = list(dict.fromkeys(a.arch for a in answers))
-    data = {arch: run.tuning_data_of(arch) for arch in archs}
-    return (_together if plan.together else _one_by_one)(run, run.finetune_settings(plan), data)
-
-
-def _identity(
-    run: ImageRun, settings: FinetuneSettings, archs: Sequence[str], data: ImageData
-) -> str:
-    supernet = file_fingerprint(run.run.supernet)
-    told = ",".join(archs)
-    return finetune_identity(supernet, told, data, settings, run.recipe.seed, run.accelerator)
-
-
-def _together(
-    run: ImageRun, settings: FinetuneSettings, data: Mapping[str, ImageData]
-) -> dict[str, nn.Module]:
-    """All in one training of the weights that they share."""
-    supernet, files = trained_supernet(run), run.run
-    joined = with_validation(run.data, run.cache)
-    identity = _identity(run, settings, ["together", *sorted(data)], joined)
-    if run.ray_address:
-        run.notice("the answers are fine-tuned together, in one training: not on the cluster")
-    with run.display.bar("fine-tuning") as bar:
-        finetune_together(
-            supernet,
-            sorted(data),
-            joined,
-            settings,
-            files.finetuned,
-            identity=identity,
-            seed=run.recipe.seed,
-            accelerator=run.accelerator,
-            watch=lambda step: bar.update(step.done, step.total, f"loss {step.loss:.3f}"),
-            notice=run.notice,
-        )
-    device, known = run.accelerator.device, _judged(run)
+    supernet = trained_supernet(run)
+    data = {a.arch: run.tuning_data_of(a.arch) for a in answers}
+    tuned = _as_planned(run, plan, supernet.family.space.resolutions, data)
+    device = run.accelerator.device
+    share = shares(len(tuned), tuned[0].settings, run.data, supernet.family, device.type == "cuda")
+    if run.ray_address or share.workers > 1:
+        _tune_at_once(run, supernet, tuned, data, share)
+    known, steps = _judged(run), [_steps(each, data[each.arch]) for each in tuned]
     networks: dict[str, nn.Module] = {}
     judged: dict[str, Any] = {}
-    with run.display.bar("judging the answers") as bar:
-        for number, arch in enumerate(data, 1):
-            network = measured_subnet(supernet, arch, data[arch], device)
+    with run.display.bar("fine-tuning") as bar, torch_threads(share.threads):
+        for number, (arch, settings, identity) in enumerate(tuned):
+
+            def watch(step: Step, number: int = number) -> None:
+                text = f"network {number + 1} of {len(tuned)}, loss {step.loss:.3f}"
+                bar.update(sum(steps[:number]) + step.done, sum(steps), text)
+
+            network = finetune(
+                supernet,
+                arch,
+                data[arch],
+                settings,
+                run.run.finetuned,
+                identity=identity,
+                seed=run.recipe.seed,
+                accelerator=run.accelerator,
+                watch=watch,
+                notice=run.notice,
+            )
             judged[arch] = _judge(known, arch, network, data[arch], identity, device)
             networks[arch] = network.cpu()
-            bar.update(number, len(data))
-    write_json(files.judged, judged)
+        bar.update(sum(steps), sum(steps))
+    write_json(run.run.judged, judged)
     return networks
+
+
+def _as_planned(
+    run: ImageRun,
+    plan: FinetuningPlan,
+    resolutions: Sequence[int],
+    data: Mapping[str, ImageData],
+) -> list[Tuned]:
+    """What to fine-tune, by architecture, on which images.
+
+    Args:
+        resolutions: that architectures choose among.
+    """
+    begun_with = file_fingerprint(run.run.supernet)
+    seed, accelerator, tuned = run.recipe.seed, run.accelerator, []
+    for arch, images in data.items():
+        epochs = plan.epochs_at(images.preprocessing.resolution, resolutions)
+        how = run.finetune_settings(epochs)
+        identity = finetune_identity(begun_with, arch, images, how, seed, accelerator)
+        tuned.append(Tuned(arch, how, identity))
+    return tuned
+
+
+def _steps(answer: Tuned, data: ImageData) -> int:
+    fit = answer.settings.fit
+    return fit.epochs * steps_per_epoch(data, fit.batch_size)
 
 
 def _judged(run: ImageRun) -> dict[str, Any]:
@@ -109,51 +116,11 @@ def _judge(
     return asdict(judge(network, data, "test", device)) | {"weights": identity}
 
 
-def _one_by_one(
-    run: ImageRun, settings: FinetuneSettings, data: Mapping[str, ImageData]
-) -> dict[str, nn.Module]:
-    """Each by itself, or several at a time, from the supernet's weights."""
-    files, supernet = run.run, trained_supernet(run)
-    tuned = [Tuned(arch, _identity(run, settings, [arch], data[arch])) for arch in data]
-    device = run.accelerator.device
-    share = shares(len(tuned), settings, run.data, supernet.family, device.type == "cuda")
-    if run.ray_address or share.workers > 1:
-        _tune_at_once(run, supernet, tuned, data, settings, share)
-    known = _judged(run)
-    networks: dict[str, nn.Module] = {}
-    judged: dict[str, Any] = {}
-    with run.display.bar("fine-tuning") as bar, torch_threads(share.threads):
-        for number, (arch, identity) in enumerate(tuned):
-
-            def watch(step: Step, number: int = number) -> None:
-                text = f"network {number + 1} of {len(tuned)}, loss {step.loss:.3f}"
-                bar.update(number * step.total + step.done, len(tuned) * step.total, text)
-
-            network = finetune(
-                supernet,
-                arch,
-                data[arch],
-                settings,
-                files.finetuned,
-                identity=identity,
-                seed=run.recipe.seed,
-                accelerator=run.accelerator,
-                watch=watch,
-                notice=run.notice,
-            )
-            judged[arch] = _judge(known, arch, network, data[arch], identity, device)
-            networks[arch] = network.cpu()
-        bar.update(len(tuned), len(tuned))
-    write_json(files.judged, judged)
-    return networks
-
-
 def _tune_at_once(
     run: ImageRun,
     supernet: ElasticNetwork,
     tuned: list[Tuned],
     data: Mapping[str, ImageData],
-    settings: FinetuneSettings,
     share: Shares,
 ) -> None:
     """Put the weights of all answers into the run's folder, from where `finetune` takes them."""
@@ -162,13 +129,13 @@ def _tune_at_once(
     if run.ray_address:
         with run.display.bar("fine-tuning on the cluster") as bar:
             finetune_on_ray(
-                supernet, tuned, data, settings, folder, address=run.ray_address,
+                supernet, tuned, data, folder, address=run.ray_address,
                 watch=bar.update, **how,
             )  # fmt: skip
         return
     with run.display.bar(f"fine-tuning, {share.workers} networks at a time") as bar:
         finetune_side_by_side(
-            supernet, tuned, data, settings, folder, share=share,
+            supernet, tuned, data, folder, share=share,
             watch=lambda done, total, loss: bar.update(done, total, f"loss {loss:.3f}"), **how,
         )  # fmt: skip
 

@@ -26,7 +26,6 @@ from pnag.run.start import Start, find_start
 from pnag.run.suited_size import SuitedSize
 from pnag.space import BaseArchitecture
 from pnag.supernet.plan import (
-    FinetuningPlan,
     SupernetPlan,
     suited_batch,
     with_batch,
@@ -135,11 +134,11 @@ class ImageRun:
         fit = with_batch(settings.fit, plan.batch_size)
         return replace(settings, fit=replace(fit, epochs=plan.epochs))
 
-    def finetune_settings(self, plan: FinetuningPlan) -> FinetuneSettings:
-        """The recipe's, for these images, with what was planned."""
+    def finetune_settings(self, epochs: int) -> FinetuneSettings:
+        """The recipe's, for these images, with so many epochs."""
         settings = self.tuning
         fit = suited_batch(settings.fit, self.data, device=self.accelerator.device)
-        return replace(settings, fit=replace(fit, epochs=plan.epochs))
+        return replace(settings, fit=replace(fit, epochs=epochs))
 
 
 def make_accelerator(images: ImagesRecipe, kept: Precision | None = None) -> Accelerator:

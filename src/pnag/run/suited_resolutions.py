@@ -18,10 +18,9 @@ LADDER = (32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 256, 288, 
 # Of a budget: a few calls tell a latency to about a tenth.
 WITHIN, REACHED = 1.05, 0.9
 MOST = 6  # resolutions; each trains a share of the steps
-# That the largest network could take at a resolution in all of a run's minutes. With fewer, what
-# it learns there in its share of them is worth less than what it loses elsewhere
-# (`benchmarks/README.md`).
-ENOUGH_STEPS = 1500
+# That the largest network could take at the greatest resolution in all of a run's minutes: with
+# fewer, a smaller one is worth more (`benchmarks/README.md`).
+ENOUGH_STEPS = 1100
 
 
 def usual_resolutions(own: int, trained_at: int) -> tuple[int, ...]:

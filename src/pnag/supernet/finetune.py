@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -18,11 +17,10 @@ from pnag.files import fingerprint
 from pnag.images.batches import eval_batches
 from pnag.images.images import ImageData
 from pnag.images.parts import PartName
-from pnag.images.resolutions import at_resolution
 from pnag.judging.recalibrate import recalibrate
 from pnag.kept_memory import kept_memory
 from pnag.space import AnyArchitecture
-from pnag.supernet.loop import Losses, Step, fit, to_device
+from pnag.supernet.loop import Step, fit, to_device
 from pnag.supernet.settings import FinetuneSettings
 from pnag.supernet.weights import trained
 
@@ -88,7 +86,7 @@ def finetune(
     network: nn.Module = supernet.subnet(arch)
     with_fast_depthwise(network)
 
-    def make_losses() -> Losses:
+    def train(checkpoint: Path) -> None:
         teacher = None
         if settings.distillation:
             teacher = largest_network(supernet, data, accelerator.device)
@@ -102,106 +100,16 @@ def finetune(
                 loss = loss + settings.distillation * F.cross_entropy(logits, target)
             yield loss
 
-        return losses
-
-    return _train_or_take(
-        network, make_losses, data, settings, folder,
-        identity=identity, seed=seed, accelerator=accelerator, watch=watch, notice=notice,
-    )  # fmt: skip
-
-
-def finetune_together(
-    supernet: ElasticNetwork,
-    archs: Sequence[str],
-    data: ImageData,
-    settings: FinetuneSettings,
-    folder: Path,
-    *,
-    identity: str,
-    seed: int,
-    accelerator: Accelerator,
-    watch: Callable[[Step], None] = lambda step: None,
-    notice: Callable[[str], None] = lambda text: None,
-) -> None:
-    """Train the supernet on, in place, on the answers alone: one of them in each step.
-
-    For few epochs: answers share most of their weights, so what one learns helps all. Each gets the
-    same time, as resolutions do in `resolution_of_step`.
-
-    Args:
-        supernet: on the accelerator's device. data: at the largest resolution of all.
-        folder, identity: as in `finetune`.
-
-    Raises:
-        PnagError: if the loss is no longer a number, or a file is damaged.
-    """
-    family = supernet.family
-    chosen = [family.parse(arch) for arch in archs]
-    pixels = [arch.resolution or data.preprocessing.resolution for arch in chosen]
-    inverse = [1 / family.count(a, r).macs for a, r in zip(chosen, pixels, strict=True)]
-    shares = np.array(inverse) / np.sum(inverse)
-
-    def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
-        number = np.random.default_rng([seed, step]).choice(len(chosen), p=shares)
-        logits = supernet(at_resolution(images, pixels[number]), chosen[number])
-        yield F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
-
-    _train_or_take(
-        supernet, lambda: losses, data, settings, folder,
-        identity=identity, seed=seed, accelerator=accelerator, watch=watch, notice=notice,
-    )  # fmt: skip
-
-
-def _train_or_take(
-    module: nn.Module,
-    make_losses: Callable[[], Losses],
-    data: ImageData,
-    settings: FinetuneSettings,
-    folder: Path,
-    *,
-    identity: str,
-    seed: int,
-    accelerator: Accelerator,
-    watch: Callable[[Step], None],
-    notice: Callable[[str], None],
-) -> nn.Module:
-    """The module, trained in place or with the weights of its file in `folder`, in eval mode.
-
-    Args:
-        make_losses: asked only if it is trained: a teacher takes a while to prepare.
-    """
-
-    def train(checkpoint: Path) -> None:
         fit(
-            module,
-            make_losses(),
-            data,
-            settings.fit,
-            seed=seed,
-            accelerator=accelerator,
-            checkpoint=checkpoint,
-            identity=identity,
-            watch=watch,
-            notice=notice,
-        )
+            network, losses, data, settings.fit, seed=seed, accelerator=accelerator,
+            checkpoint=checkpoint, identity=identity, watch=watch, notice=notice,
+        )  # fmt: skip
+        if settings.fit.averaged:  # the statistics are of the weights that were averaged
+            recalibrate(network, data, images=MEASURED, device=accelerator.device)
 
-    trained(module, folder / f"{identity}.safetensors", identity, accelerator, train)
-    to_device(module, accelerator.device)
-    return module.eval()
-
-
-def measured_subnet(
-    supernet: ElasticNetwork, arch: str, data: ImageData, device: torch.device
-) -> nn.Module:
-    """The plain network of an architecture, in eval mode, its batch norms measured anew.
-
-    Args:
-        data: at the architecture's resolution.
-    """
-    network: nn.Module = supernet.subnet(arch)
-    to_device(network, device)
-    recalibrate(network, data, images=MEASURED, device=device)
-    return network
+    trained(network, folder / f"{identity}.safetensors", identity, accelerator, train)
+    to_device(network, accelerator.device)
+    return network.eval()
 
 
 def largest_network(supernet: ElasticNetwork, data: ImageData, device: torch.device) -> nn.Module:

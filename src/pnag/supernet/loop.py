@@ -91,11 +91,11 @@ def fit(
         return
     check_parts(settings, accelerator)
     main = accelerator.is_main_process
-    state = _begin(model, settings, accelerator, checkpoint, identity)
-    check_same_weights(model, accelerator)
-    parameters, late = list(model.parameters()), LateLosses(accelerator.device)
     per_epoch = steps_per_epoch(data, settings.batch_size)
     total = settings.epochs * per_epoch
+    state = _begin(model, settings, total, accelerator, checkpoint, identity)
+    check_same_weights(model, accelerator)
+    parameters, late = list(model.parameters()), LateLosses(accelerator.device)
     saved = time.monotonic()
     model.train()
     for images, labels in _batches_from(state.step, data, settings, seed, accelerator):
@@ -123,16 +123,18 @@ def fit(
 def _begin(
     model: nn.Module,
     settings: FitSettings,
+    total: int,
     accelerator: Accelerator,
     checkpoint: Path,
     identity: str,
 ) -> State:
-    """All that a training changes, as it begins or as its checkpoint has it."""
+    """All that a training of `total` steps changes, as it begins or as its checkpoint has it."""
     device = accelerator.device
     to_device(model, device)
+    decay = 1 - 1 / max(1.0, settings.averaged * total)
     state = State(
         model,
-        ModelEmaV3(model, decay=settings.ema) if settings.ema else None,
+        ModelEmaV3(model, decay=decay) if settings.averaged else None,
         make_optimizer(model, settings, device),
         make_scaler(accelerator),
         parts=settings.accumulate,

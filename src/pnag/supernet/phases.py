@@ -8,8 +8,9 @@ Once-for-All these are five runs that are started by hand; here they are the pha
 trains the largest, the smallest and some random networks, taught by the largest as it is then.
 
 **Transfer** (after Neural Architecture Transfer, https://arxiv.org/abs/2005.05859), from trained
-weights: the largest network learns the new classes, its channels are sorted by importance, then the
-sandwich rule teaches the smaller ones. Shares and rates: `benchmarks/README.md`.
+weights: the largest network learns the new classes at the middle resolution, its channels are
+sorted by importance, then the sandwich rule teaches smaller networks at all resolutions. Shares and
+rates: `benchmarks/README.md`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ class Phase:
         epochs: share of all epochs. rate: of the recipe's learning rate.
         random: networks drawn for each step; without any it is the largest one.
         sandwich: whether the largest and the smallest network join them at each step.
+        middle: whether all steps are at the middle resolution: few steps at one are worth more than
+            a share of them at each, and from there it is not far to the others.
+        solve: whether the classifier is solved for first.
         sort: how many of the greatest widths are trained so far, if channels are to be sorted by
             importance first.
     """
@@ -47,6 +51,13 @@ class Phase:
     random: int = 1
     sandwich: bool = False
     sort: int = 0
+    middle: bool = False
+    solve: bool = False
+
+    def drawn_resolutions(self, space: SearchSpace) -> tuple[int, ...]:
+        """Resolutions of which each step draws one."""
+        found = space.resolutions
+        return found[len(found) // 2 :][:1] if self.middle else found
 
     def _least(self, space: SearchSpace) -> Any:
         """(T,) the least index of each token that the phase may take."""
@@ -82,7 +93,7 @@ PHASES: dict[Method, tuple[Phase, ...]] = {
     ),
     "sandwich": (Phase("sandwich", 1.0, 1.0, None, None, None, random=2, sandwich=True),),
     "transfer": (
-        Phase("largest", 0.7, 1.0, random=0),
-        Phase("all", 0.3, 0.5, None, None, None, random=1, sandwich=True, sort=1),
+        Phase("largest", 0.8, 1.0, random=0, middle=True, solve=True),
+        Phase("all", 0.2, 0.5, None, None, None, random=1, sandwich=True, sort=1),
     ),
 }

@@ -34,14 +34,13 @@ ENOUGH_EPOCHS = 40  # to prefer a wider supernet
 EPOCHS = (6, 200)  # least and most of the supernet
 ADAPTING_EPOCHS = (2, 60)  # from trained weights
 TUNING_EPOCHS = (1, 75)  # the paper's 75 (section E) at most
-ALONE = 8  # epochs that make it worth to fine-tune each answer by itself
 # Of the minutes; the rest is for timing.
 SHARES = {"supernet": 0.6, "collecting": 0.15, "fine-tuning": 0.2}
 # From trained weights choices differ less, and a step for the answers is worth more than one for
 # all subnets.
-ADAPTING_SHARES = {"supernet": 0.45, "collecting": 0.1, "fine-tuning": 0.35}
+ADAPTING_SHARES = {"supernet": 0.42, "collecting": 0.06, "fine-tuning": 0.47}
 ARCHITECTURES = (200, 4000)  # least and most to collect
-ADAPTING_LEAST = 60  # from trained weights, whose subnets at large resolutions take seconds each
+ADAPTING_LEAST = 40  # from trained weights, whose subnets at large resolutions take seconds each
 # Images that a subnet is judged on. All are judged on the same ones, whose chance no number of
 # subnets averages out: in equal time 5,000 rank better than 2,000 (`images_a_subnet.py`).
 VALIDATION = 5000
@@ -89,13 +88,19 @@ class FinetuningPlan:
     """How long to fine-tune the answers.
 
     Attributes:
-        epochs: of each answer, or of all `together`, one of them in each step.
+        epochs: of each answer; if all get the `same_time`, of one at the least resolution.
         minutes: that all should take.
     """
 
     epochs: int
     minutes: float
-    together: bool = False
+    same_time: bool = False
+
+    def epochs_at(self, pixels: int, resolutions: Sequence[int]) -> int:
+        """Epochs of an answer at one of the resolutions that answers choose among."""
+        if not self.same_time:
+            return self.epochs
+        return max(1, round(self.epochs * (min(resolutions) / pixels) ** 2))
 
 
 def share_of(stage: str, adapting: bool) -> float:
@@ -273,8 +278,8 @@ def plan_finetuning(
         settings: with a batch that suits. minutes: for the whole run.
         answers: networks that will be fine-tuned in that time.
         epochs: of each answer, if the user has decided that already.
-        adapting: whether the supernet started from trained weights: with fewer than `ALONE` epochs
-            for each, its answers are fine-tuned together.
+        adapting: whether the supernet started from trained weights: its answers are expected to be
+            at different resolutions, and get the same time.
 
     Raises:
         PnagError: if the memory does not suffice.
@@ -285,12 +290,14 @@ def plan_finetuning(
         raise _too_little_memory("fine-tuning", "finetune", settings.fit)
     epoch = step * steps_per_epoch(data, settings.fit.batch_size)
     epoch *= 1 + len(data.validation) / len(data.train)  # on both (`joined.with_validation`)
+    resolutions = family.space.resolutions
+    same_time = adapting and not epochs and bool(resolutions)
+    if same_time:  # `step` is an average to which each resolution adds the same time
+        answers = min(answers, len(resolutions))
+        epoch *= float(np.mean([(resolutions[0] / pixels) ** 2 for pixels in resolutions]))
     affordable = share_of("fine-tuning", adapting) * minutes * 60 / epoch
-    alone = epochs or settings.distillation or affordable >= ALONE * answers
-    together = adapting and not alone
-    tuning = epochs or int(np.clip(affordable / (1 if together else answers), *TUNING_EPOCHS))
-    networks = 1 if together else answers
-    return FinetuningPlan(tuning, round(networks * tuning * epoch / 60, 2), together)
+    tuning = epochs or int(np.clip(affordable / answers, *TUNING_EPOCHS))
+    return FinetuningPlan(tuning, round(answers * tuning * epoch / 60, 2), same_time)
 
 
 def _too_little_memory(what: str, section: str, fit: FitSettings) -> PnagError:

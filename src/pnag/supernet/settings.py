@@ -63,7 +63,10 @@ class FitSettings:
         weight_decay: not of biases and batch norms. clip: the gradient's largest norm.
         accumulate: parts, alike but for an image, that a process' share of a batch is worked on
             in, where memory is short; batch norms then see a part at a time.
-        ema: decay of the averaged weights that a phase ends with; 0 for none.
+        last_rate: share of the highest rate that the cosine ends at.
+        averaged: share of the steps over which, fading, the weights are averaged that a phase ends
+            with; 0 for none. Beside a rate that ends above 0 an average is ahead of the weights
+            that a rate of 0 leads to (`benchmarks/README.md`).
     """
 
     epochs: Annotated[int, Interval(ge=0, le=1_000_000)] = 0
@@ -76,7 +79,8 @@ class FitSettings:
     weight_decay: Annotated[float, Interval(ge=0)] = 3e-5
     clip: Positive = 5.0
     accumulate: Annotated[int, Interval(ge=1, le=1_000_000)] = 1
-    ema: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    last_rate: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    averaged: Annotated[float, Interval(ge=0, le=1)] = 0.0
     augment: Augmentation = Augmentation()
 
     def __post_init__(self) -> None:
@@ -89,7 +93,8 @@ class FitSettings:
         warm = max(1, round(self.warmup * steps))
         if step < warm:
             return self.learning_rate * (step + 1) / warm
-        return self.learning_rate * (1 + math.cos(math.pi * (step - warm) / (steps - warm))) / 2
+        falls = (1 + math.cos(math.pi * (step - warm) / (steps - warm))) / 2
+        return self.learning_rate * (self.last_rate + (1 - self.last_rate) * falls)
 
 
 @dataclass(frozen=True)
@@ -103,11 +108,13 @@ class FinetuneFit(FitSettings):
 # steps than SGD does, and what is known already fits few images too soon (`benchmarks/README.md`).
 _VARIED = Augmentation(colour=0.3, erase=0.3)
 ADAPTING = FitSettings(
-    optimizer="adamw", learning_rate=2e-3, warmup=0.1, weight_decay=0.05, augment=_VARIED
-)
+    optimizer="adamw", learning_rate=2e-3, last_rate=0.3, averaged=0.25, warmup=0.1,
+    weight_decay=0.05, augment=_VARIED,
+)  # fmt: skip
 ADAPTING_ONE = FinetuneFit(
-    optimizer="adamw", learning_rate=1e-3, warmup=0.1, weight_decay=0.05, augment=_VARIED
-)
+    optimizer="adamw", learning_rate=1e-3, last_rate=0.3, averaged=0.25, warmup=0.1,
+    weight_decay=0.05, augment=_VARIED,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,10 @@ NUMBER_BYTES = 11
 
 
 class Answer(NamedTuple):
-    """An architecture to fine-tune, and the hash of all that its weights depend on."""
+    """An architecture to fine-tune, how, and the hash of all that its weights depend on."""
 
     arch: str
+    settings: FinetuneSettings
     identity: str
 
 
@@ -63,7 +64,6 @@ class Tuning:
     num_classes: int
     weights: bytes
     data: Mapping[str, ImageData]
-    settings: FinetuneSettings
     folder: Path
     seed: int
     cuda: bool
@@ -90,7 +90,6 @@ def finetune_side_by_side(
     supernet: ElasticNetwork,
     answers: Sequence[Answer],
     data: Mapping[str, ImageData],
-    settings: FinetuneSettings,
     folder: Path,
     *,
     seed: int,
@@ -107,7 +106,7 @@ def finetune_side_by_side(
     Raises:
         PnagError: as `finetune`, or if a process is killed that worked alone.
     """
-    job = _tuning(supernet, data, settings, folder, seed, accelerator, share.threads)
+    job = _tuning(supernet, data, folder, seed, accelerator, share.threads)
     progress = folder / "progress"
     progress.mkdir(parents=True, exist_ok=True)
     pool = Pool(
@@ -131,22 +130,22 @@ def _show(
     folder: Path, answers: Sequence[Answer], watch: Callable[[int, int, float], None]
 ) -> None:
     """Add up what the processes have written."""
-    done, total, last = 0, 0, float("nan")
+    done, totals, last = 0, list[int](), float("nan")
     for answer in answers:
         try:
             steps, of, loss = (folder / answer.identity).read_text().split()
         except (OSError, ValueError):  # not begun, or being written
             continue
-        done, total, last = done + int(steps), max(total, int(of)), float(loss)
-    if total:
-        watch(done, total * len(answers), last)
+        done, last = done + int(steps), float(loss)
+        totals.append(int(of))
+    if totals:  # those that are not begun are expected to be as long
+        watch(done, sum(totals) * len(answers) // len(totals), last)
 
 
 def finetune_on_ray(
     supernet: ElasticNetwork,
     answers: Sequence[Answer],
     data: Mapping[str, ImageData],
-    settings: FinetuneSettings,
     folder: Path,
     *,
     seed: int,
@@ -166,7 +165,7 @@ def finetune_on_ray(
         PnagError: as `ray_cluster.ray_actors`.
     """
     missing = [answer for answer in answers if not _weights(folder, answer).exists()]
-    job = _tuning(supernet, data, settings, folder, seed, accelerator, threads=1)
+    job = _tuning(supernet, data, folder, seed, accelerator, threads=1)
     watch(len(answers) - len(missing), len(answers))
     if not missing:
         return
@@ -183,7 +182,6 @@ def _weights(folder: Path, answer: Answer) -> Path:
 def _tuning(
     supernet: ElasticNetwork,
     data: Mapping[str, ImageData],
-    settings: FinetuneSettings,
     folder: Path,
     seed: int,
     accelerator: Accelerator,
@@ -192,7 +190,7 @@ def _tuning(
     state = {name: value.cpu().contiguous() for name, value in supernet.state_dict().items()}
     cuda = accelerator.device.type == "cuda"
     return Tuning(
-        supernet.family.name, supernet.num_classes, save(state), data, settings, folder, seed, cuda,
+        supernet.family.name, supernet.num_classes, save(state), data, folder, seed, cuda,
         str(accelerator.mixed_precision), threads,
     )  # fmt: skip
 
@@ -218,7 +216,7 @@ class _Tuner:
             self._supernet,
             answer.arch,
             job.data[str(answer.arch)],
-            job.settings,
+            answer.settings,
             job.folder,
             identity=answer.identity,
             seed=job.seed,

@@ -68,7 +68,7 @@ def supernet_step(
             costs.append(costs[-1])  # it draws as the one before, or a little less
             continue
         losses = phase_losses(model, phase, settings, teacher if number else None, seed=0)
-        drawn = family.space.resolutions
+        drawn = phase.drawn_resolutions(family.space)
         costs.append(_step_seconds(losses, images, labels, settings.fit, accelerator, drawn))
         model.zero_grad()
     return float(np.dot([phase.epochs for phase in phases], costs))

@@ -21,9 +21,10 @@ from pnag.files import fingerprint
 from pnag.images.batches import steps_per_epoch
 from pnag.images.images import ImageData
 from pnag.images.resolutions import at_resolution, resolution_of_step
+from pnag.supernet.first_classifier import solve_classifier
 from pnag.supernet.loop import Losses, Step, fit, to_device
 from pnag.supernet.phases import PHASES, Phase
-from pnag.supernet.settings import FitSettings, SupernetSettings
+from pnag.supernet.settings import SupernetSettings
 from pnag.supernet.weights import trained
 
 LONG = 0.15  # share of the epochs
@@ -119,11 +120,9 @@ def train_supernet(
             watch(Progress(phase, at + step.done, total, step.loss, step.ends_epoch, supernet))
 
         losses = phase_losses(supernet, phase, settings, teacher, seed + number)
-        rate = settings.fit.learning_rate * phase.rate
-        fit_phase = replace(settings.fit, epochs=epochs[number], learning_rate=rate)
         train = partial(
-            _train_phase, supernet, phase, losses, data, fit_phase, seed=seed + number,
-            accelerator=accelerator, identity=identity, watch=tell, notice=notice,
+            _train_phase, supernet, phase, losses, data, settings, epochs[number], notice=notice,
+            seed=seed + number, accelerator=accelerator, identity=identity, watch=tell,
         )  # fmt: skip
         trained(supernet, folder / name, identity, accelerator, train)
         done += epochs[number] * per_epoch
@@ -143,7 +142,8 @@ def _train_phase(
     phase: Phase,
     losses: Losses,
     data: ImageData,
-    settings: FitSettings,
+    settings: SupernetSettings,
+    epochs: int,
     checkpoint: Path,
     *,
     seed: int,
@@ -152,13 +152,19 @@ def _train_phase(
     watch: Callable[[Step], None],
     notice: Callable[[str], None],
 ) -> None:
+    if phase.solve:
+        pixels = phase.drawn_resolutions(supernet.family.space)
+        solve_classifier(
+            supernet, data, max(pixels, default=0), settings.label_smoothing, accelerator
+        )
     if phase.sort:
         supernet.sort_channels(widths_of(supernet.family)[-phase.sort :])
+    rate = settings.fit.learning_rate * phase.rate
     fit(
         supernet,
         losses,
         data,
-        settings,
+        replace(settings.fit, epochs=epochs, learning_rate=rate),
         seed=seed,
         accelerator=accelerator,
         checkpoint=checkpoint,
@@ -189,7 +195,8 @@ def phase_losses(
 
     def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
         rng = np.random.default_rng([seed, step])
-        images = at_resolution(images, resolution_of_step(space.resolutions, seed, step))
+        drawn_resolutions = phase.drawn_resolutions(space)
+        images = at_resolution(images, resolution_of_step(drawn_resolutions, seed, step))
         drawn = [phase.sample(space, rng) for _ in range(phase.random)]
         if phase.sandwich:
             # In place: the largest learns from the labels, all others from what it says now.

@@ -1,0 +1,99 @@
+"""A classifier to begin with where the body is trained already: it is solved for, not trained.
+
+Linear discriminant analysis of what the body says of the images: classes are normal with one
+covariance, which is shrunk towards equal variances. Such a classifier is right for most images
+before the first step, so that the steps that follow need not find it, and do not pull at the body
+meanwhile (`benchmarks/README.md`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pnag.families.elastic_network import ElasticNetwork
+from pnag.images.batches import eval_batches
+from pnag.images.images import ImageData
+from pnag.images.resolutions import at_resolution
+from pnag.judging.recalibrate import recalibrate
+from pnag.kept_memory import kept_memory
+from pnag.supernet.finetune import EVAL_BATCH
+from pnag.supernet.loop import to_device
+from pnag.supernet.processes import from_main
+
+IMAGES = 10_000  # at most, each class with its share
+SHRINKAGE = 0.1  # of the mean variance, added to each
+FACTORS = np.geomspace(0.02, 2, 25)  # of the logits: discriminants of few images are too sure
+
+
+@torch.no_grad()
+@kept_memory()
+def solve_classifier(
+    supernet: ElasticNetwork,
+    data: ImageData,
+    pixels: int,
+    label_smoothing: float,
+    accelerator: Accelerator,
+) -> None:
+    """Give the supernet, in place, the classifier that suits its largest network's features.
+
+    Args:
+        pixels: resolution of the images that the network sees; 0 for that of `data`.
+        label_smoothing: of the loss by which the logits are scaled.
+    """
+    weight, bias = from_main(
+        accelerator, lambda: _solved(supernet, data, pixels, label_smoothing, accelerator)
+    )
+    linear = [module for module in supernet.modules() if isinstance(module, nn.Linear)][-1]
+    linear.weight.copy_(weight)
+    linear.bias.copy_(bias)
+
+
+def _solved(
+    supernet: ElasticNetwork,
+    data: ImageData,
+    pixels: int,
+    label_smoothing: float,
+    accelerator: Accelerator,
+) -> tuple[Tensor, Tensor]:
+    """The (classes, features) weight and (classes,) bias, on the CPU."""
+    network: Any = supernet.subnet()
+    to_device(network, accelerator.device)
+    recalibrate(network, data, pixels=pixels, device=accelerator.device)
+    taken: list[Tensor] = []
+    network.classifier.register_forward_pre_hook(
+        lambda module, given: taken.append(given[0].float().cpu())
+    )
+    labels: list[Tensor] = []
+    for images, those in eval_batches(
+        data, "train", EVAL_BATCH, limit=IMAGES, device=accelerator.device
+    ):
+        with accelerator.autocast():
+            network(at_resolution(images, pixels))
+        labels.append(those.cpu())
+    weight, bias = discriminants(torch.cat(taken), torch.cat(labels), len(data.classes))
+    logits = torch.cat(taken) @ weight.T + bias
+    losses = [
+        float(F.cross_entropy(f * logits, torch.cat(labels), label_smoothing=label_smoothing))
+        for f in FACTORS
+    ]
+    factor = FACTORS[int(np.argmin(losses))]
+    return factor * weight, factor * bias
+
+
+def discriminants(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Linear discriminants of (N, F) features and (N,) labels: (classes, F) and (classes,).
+
+    Each class has images; all are equally likely beforehand.
+    """
+    means = torch.stack([features[labels == number].mean(0) for number in range(classes)])
+    rest = features - means[labels]
+    covariance = rest.T @ rest / len(features)
+    covariance += SHRINKAGE * covariance.diagonal().mean() * torch.eye(len(covariance))
+    weight = torch.linalg.solve(covariance, means.T).T
+    return weight, -0.5 * (weight * means).sum(1)
