@@ -14,7 +14,7 @@ from pnag.cgroups import CGROUPS, OWN, folders_of
 
 
 def settle(environment: MutableMapping[str, str]) -> None:
-    """Tell OpenMP, here and in child processes, what it cannot know; what is set already stays.
+    """Configure OpenMP, here and in child processes; what is set already stays.
 
     Its threads spin while they wait for each other. Beside another busy process they then wait for
     one that the system has taken off its CPU, for as long as its time slice lasts: a run took ten

@@ -73,7 +73,7 @@ def fetch(file: PublishedFile) -> Path:
 
     Raises:
         PnagError: if it cannot be fetched or kept, or if its content is not the published one; the
-            message tells the URL and the place for the file.
+            message names the URL and the place for the file.
     """
     path = file.path
     if path.exists():

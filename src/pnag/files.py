@@ -20,7 +20,7 @@ from pnag.errors import PnagError
 
 @contextlib.contextmanager
 def writing(path: Path, fix: str) -> Iterator[None]:
-    """Whatever the system has against writing to `path`, as a message.
+    """The system's reason for not writing to `path`, as a message.
 
     Args:
         fix: what the user can do besides freeing space.

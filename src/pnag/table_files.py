@@ -113,7 +113,7 @@ def decoded(data: bytes, path: Path) -> tuple[str, str]:
 
 
 def _unmarked(data: bytes) -> tuple[str, str]:
-    """The codec and name of an encoding that no mark at the beginning tells."""
+    """The codec and name of an encoding without a mark at the beginning."""
     # UTF-16 shows in the zeros beside the letters of names and numbers.
     zeros = [data[:1000][side::2].count(0) for side in (0, 1)]
     if max(zeros) > min(len(data), 1000) / 4 and not min(zeros):
@@ -139,15 +139,15 @@ def texts_of(text: str, path: Path) -> Texts:
         PnagError: if it is empty or malformed.
     """
     lines = text.splitlines(keepends=True)
-    told = re.fullmatch(r"sep=(.)", lines[0].strip("\r\n"), re.IGNORECASE) if lines else None
-    if told:  # Excel begins some files so
+    declared = re.fullmatch(r"sep=(.)", lines[0].strip("\r\n"), re.IGNORECASE) if lines else None
+    if declared:  # Excel begins some files so
         text = "".join(lines[1:])
-    separator = told[1] if told else _separator(text)
+    separator = declared[1] if declared else _separator(text)
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
     except csv.Error as error:
         raise PnagError(f"cannot read the table {path}: {error}") from error
-    numbered = [(i, row) for i, row in enumerate(rows, 1 + bool(told)) if _cut(row)]
+    numbered = [(i, row) for i, row in enumerate(rows, 1 + bool(declared)) if _cut(row)]
     if not numbered:
         raise PnagError(
             f"cannot read the table {path}: it is empty; it needs a line with its columns' names"

@@ -42,7 +42,7 @@ def signs_of(columns: Mapping[str, Sequence[str]], separator: str) -> dict[str, 
     tell, a dot is one, and a comma only if the columns are not separated by commas either.
 
     Returns:
-        By the column's name; None where nothing tells, and the numbers differ.
+        By the column's name; None where nothing says so, and the numbers differ.
     """
     found = {name: [readings(cell) for cell in cells] for name, cells in columns.items()}
     fits = {

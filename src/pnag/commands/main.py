@@ -38,7 +38,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 REFUSALS = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG,
 }  # fmt: skip
-"""What a system has against a user's files, and no bug brings about."""
+"""The system's refusals of a user's files, which no bug causes."""
 
 
 def mistakes_are_messages(command: F) -> F:
@@ -68,7 +68,7 @@ def _mistake(error: BaseException) -> str | None:
     """What a user should know of it; None if it is a bug."""
     if isinstance(error, PnagError):
         return str(error)
-    if isinstance(error, OSError) and error.errno in REFUSALS:  # so seldom that nothing nearer told
+    if isinstance(error, OSError) and error.errno in REFUSALS:  # so rare: nothing else reports it
         return (
             f"cannot use {error.filename or 'a file'}: {error.strerror}; ask for access to it, "
             "free space, or name another"

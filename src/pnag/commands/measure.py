@@ -53,7 +53,7 @@ Quick = Annotated[
     typer.Option(
         "--quick",
         help="Time 20 whole networks and no blocks; --out is a CSV of blocks, for --device. "
-        "The rest is what other devices tell (--known).",
+        "The rest comes from other devices (--known).",
     ),
 ]
 Known = Annotated[
@@ -85,7 +85,7 @@ def measure(
 ) -> None:
     """Time every block and some whole networks here; print the latency model's error.
 
-    With --quick only 20 whole networks, so that the error is larger: it is told, too, by predicting
+    With --quick only 20 whole networks, so the error is larger; it is reported too, by predicting
     each of them from the others.
     """
     if list_runtimes:

@@ -164,7 +164,7 @@ def only_given(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def look_for(images: str | None) -> None:
-    """Tell a mistyped path at once, not after the seconds that loading torch takes.
+    """Report a mistyped path at once, not after the seconds that loading torch takes.
 
     Raises:
         PnagError: if `images` is a path to nothing.

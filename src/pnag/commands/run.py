@@ -180,7 +180,7 @@ def train(
     Several CPU processes: torchrun --nproc_per_node 2 -m pnag train --images ... --out RUN
 
     Then give `pnag run` the same options. With --budgets its resolution and width suit these, by a
-    few networks that are timed here: on --runtime, if that is told.
+    few networks that are timed here: on --runtime, if that is given.
     """
     given = only_given(locals())
     look_for(images)

@@ -85,7 +85,7 @@ def _todays(networks: Sequence[Network]) -> Table:
         )
     table.caption = (
         "by published latency. more than 1k: images of ImageNet-12k, -21k or -22k, too, or "
-        "distilled from a larger network, as far as the weights' name tells"
+        "distilled from a larger network, as far as the weights' name says"
     )
     return table
 

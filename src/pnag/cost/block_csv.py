@@ -7,7 +7,7 @@ Columns `operator` and `ms`, a row for each block that a network can hold and on
     112x112x16-expand48-out24-kernel3-stride2-se0-re-skip0,0.31
     ...
 
-Blocks are named by `Layer.key`, which tells all that decides their cost; `fixed` is what every
+Blocks are named by `Layer.key`, which holds all that decides their cost; `fixed` is what every
 network has: stem, head and the start of a call. `write_block_csv` writes one from a latency model,
 e.g. as a template to fill in.
 """

@@ -57,7 +57,7 @@ class CountedCost:
         """
         try:
             raw = read_json(path)
-            if "width_mult" in raw:  # of before there were other families
+            if "width_mult" in raw:  # from before there were other families
                 raw["family"] = of_width(raw.pop("width_mult"))
             return cls(**raw)
         except TypeError as error:

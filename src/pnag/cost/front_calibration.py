@@ -2,7 +2,7 @@
 
 A search picks the networks that the latency model underrates, and a shared machine's speed shifts
 within minutes, so answers tend to be slower than predicted by a few per cent. Timing a ladder of
-networks from the front tells by how much. The correction is a line with a positive slope: it
+networks from the front shows by how much. The correction is a line with a positive slope: it
 changes no order, so the front's architectures stay what they are.
 """
 
@@ -71,6 +71,6 @@ def fit_front_calibration(
     weights = 1 / measured
     design = np.stack([np.ones(len(predicted)), predicted], axis=1) * weights[:, None]
     offset, scale = np.linalg.lstsq(design, measured * weights, rcond=None)[0]
-    if scale <= 0:  # a ladder that short or that noisy tells a level at best
+    if scale <= 0:  # a ladder that short or that noisy gives a level at best
         offset, scale = 0.0, float(np.median(measured / predicted))
     return FrontCalibration(float(offset), float(scale), predicted.tolist(), measured.tolist())

@@ -4,7 +4,7 @@ A whole network costs `fixed + sum of its blocks`, where `fixed` is the stem and
 costs in place something else than alone (a runtime changes the memory layout once for a network,
 but at both ends of a lone block), and blocks of one place do so alike: what it costs alone is
 multiplied by 1 + scale + place + own, all normal, where `place` is shared by the blocks of one unit
-and stride position. The timed networks tell these by Bayesian linear regression. The three standard
+and stride position. The timed networks give these by Bayesian linear regression. The three standard
 deviations below gave the least error over four measurements of one machine, two of them while it
 was busy; choosing among them for each table anew by leaving networks out did worse.
 """

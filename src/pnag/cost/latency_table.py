@@ -49,7 +49,7 @@ class LatencyTable:
             identity: of the runtime.
 
         Raises:
-            PnagError: if it differs from what the table was measured on; it tells in what.
+            PnagError: if it differs from what the table was measured on; the message says in what.
         """
         there = {name: self.identity.get(name) for name in identity}
         if there != identity:
@@ -89,7 +89,7 @@ class LatencyTable:
                     int(raw["drift"]["unsteady"]),
                     _times(raw["drift"]["clocks"]) if raw["drift"].get("clocks") else [],
                 ),
-                seconds=float(raw.get("seconds", 0.0)),  # tables of before did not count them
+                seconds=float(raw.get("seconds", 0.0)),  # earlier tables did not count them
             )
             if table.blocks and not table.drift.levels:
                 raise ValueError("blocks, but no time of the reference network")

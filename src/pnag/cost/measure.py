@@ -19,11 +19,11 @@ from pnag.files import check_writable, exists
 from pnag.space import AnyArchitecture, SearchSpace
 
 # Networks in memory at once (50 MB each); the file is saved after each group. Few large groups,
-# because between groups only the reference tells how they compare.
+# because between groups only the reference shows how they compare.
 GROUP = 50
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being done, how many turns are done and how many there will be."""
+"""Called with what is being done, how many turns are done and how many there will be."""
 
 
 def measure_device(
@@ -87,7 +87,7 @@ class _Measuring:
     """A latency table that is being filled.
 
     Args:
-        table: its identity tells how to measure.
+        table: its identity says how to measure.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class _Measuring:
     def complete(self, blocks: set[str], missing: dict[str, list[str]]) -> None:
         """Measure all blocks, if one of these lacks, and the missing networks of each part."""
         torch.manual_seed(self.seed)  # fresh weights; their values do not change a time
-        # Of middling size: its time tells the speed that both small and large networks feel.
+        # Of middling size: its time shows the speed that both small and large networks feel.
         self.reference = self.prepared(self.family.middling)
         lacking = blocks if not blocks <= self.table.blocks.keys() else set()
         self.total = self.rounds * (len(lacking) + sum(map(len, missing.values())))

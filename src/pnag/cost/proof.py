@@ -102,11 +102,11 @@ def time_together(
 
 
 def timed(times: Sequence[float], reference_ms: float) -> Timed:
-    """The latency that several turns of one network tell.
+    """The latency of one network, from several turns.
 
     Args:
         times: one a turn, as fractions of the reference's time. Commands take three at least; a
-            single one tells no spread, which is then 0.
+            single one has no spread, which is then 0.
         reference_ms: that time.
     """
     if len(times) == 1:

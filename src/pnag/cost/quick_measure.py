@@ -24,7 +24,7 @@ LEAST = 0.01  # of what is known of a block
 
 @dataclass(frozen=True)
 class QuickMeasured:
-    """A device as a few networks tell it.
+    """A device, as a few networks show it.
 
     Attributes:
         model: of all networks. fit: it as a mixture of known devices.

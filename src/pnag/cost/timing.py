@@ -2,7 +2,7 @@
 
 Calls take short turns in random order, so that a slow spell hits all of them alike. The turns are
 then explained as `log time = log level of the call + log speed of the machine just then`: every
-call tells the machine's speed by what it takes more or less than its own level, so the speed is
+call shows the machine's speed by what it takes more or less than its own level, so the speed is
 known from all turns around and not from a reference alone. A reference call that takes many turns
 ties groups to each other that were timed one after the other. Turns that stay far from that
 explanation were disturbed: they are taken again, and the report says how many.
@@ -34,7 +34,7 @@ MIN_RUNS = 2
 OPENINGS = 3
 REFERENCES = 4  # open at once, for the same reason
 TURNS_PER_REFERENCE = 6
-SPEED_WINDOW = 11  # turns that tell the machine's speed at the middle one
+SPEED_WINDOW = 11  # turns that give the machine's speed at the middle one
 DISTURBED = 0.08  # a turn this far (log) from its explanation is taken again
 MOST_RETAKEN = 0.2  # at the most this share of all turns
 
@@ -47,7 +47,7 @@ class Drift:
         levels: reference time (ms) at the machine's speed at each of the reference's turns.
         remeasured: turns thrown away and taken again because something disturbed them.
         unsteady: disturbed turns that were kept, because too many were.
-        clocks: lowest and highest clock (MHz) while each group was timed, where the device tells.
+        clocks: lowest and highest clock (MHz) while each group was timed, if the device says.
     """
 
     levels: list[float] = field(default_factory=list)
@@ -88,7 +88,7 @@ def measure_interleaved(
         networks: what to time, by name.
         reference: a network of middling length, always the same for comparable results.
         rounds: turns of every network.
-        advance: told the number of turns done, for a progress bar.
+        advance: called with the number of turns done, for a progress bar.
 
     Returns:
         For each network its times at the machine's usual speed, as fractions of the reference's
@@ -97,7 +97,7 @@ def measure_interleaved(
     order = random.Random(seed)
     samples: dict[str, list[float]] = {name: [] for name in networks}
     drift = Drift()
-    # At least three turns an opening: fewer would not tell a network's level from a disturbance.
+    # At least three turns an opening: fewer would not separate a network from a disturbance.
     openings = max(1, min(OPENINGS, rounds // 3))
     for opening in range(openings):
         part = rounds * (opening + 1) // openings - rounds * opening // openings
@@ -199,7 +199,7 @@ def _runs_per_turn(call: Call) -> int:
     """As many runs as fill a turn: short calls need more for the same error.
 
     At least two. The machine's speed moves about as much from turn to turn as from run to run, so
-    for the same seconds more rounds of shorter turns tell more (`benchmarks/README.md`).
+    for the same seconds more rounds of shorter turns show more (`benchmarks/README.md`).
     """
     milliseconds = time_call(call, 3)
     return max(MIN_RUNS, min(50, round(MIN_TURN_SECONDS * 1000 / max(milliseconds, 1e-3))))

@@ -71,7 +71,7 @@ def export_int8(
 
     Args:
         path: of the .xml file.
-        calibration: (N, 3, R, R) preprocessed real images that tell the ranges of activations.
+        calibration: (N, 3, R, R) preprocessed real images that show the ranges of activations.
         batches: (B, 3, R, R) others, on which the two are compared; one batch at a time goes
             through the network in floats, and image by image through the other.
         batch: images that the file takes at a time, or ANY_BATCH.

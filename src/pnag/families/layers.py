@@ -62,7 +62,7 @@ class Layer:
 
     @property
     def key(self) -> str:
-        """A name that tells all that decides the cost; used in files."""
+        """A name that holds all that decides the cost; used in files."""
         kind = "" if self.kind == "inverted" else f"{self.kind}-"
         return (
             f"{kind}{self.input_size}x{self.input_size}x{self.in_channels}-expand{self.expanded}"

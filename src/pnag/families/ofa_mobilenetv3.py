@@ -205,7 +205,7 @@ def from_config(config: dict[str, Any]) -> MobileNetV3:
             force_act_layer=nn.ReLU,
             rd_round_fn=round_channels,
         ),
-        # configs of before had the channels of width 1 in `arch_def`
+        # earlier configs had the channels of width 1 in `arch_def`
         round_chs_fn=partial(round_channels, multiplier=config.get("width_mult", 1.0)),
     )
     network.pnag_config = config  # type: ignore[assignment]  # torch types attributes as tensors

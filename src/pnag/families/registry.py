@@ -111,7 +111,7 @@ def no_family(name: str, every: Sequence[str]) -> PnagError:
 
 
 def family_of(identity: dict[str, Any]) -> Family:
-    """The family that a file's identity tells (`Family.identity`); older files tell a width."""
+    """The family that a file's identity names (`Family.identity`); older files give a width."""
     if "family" in identity:
         return family(identity["family"])
     return family(of_width(identity.get("width_mult", 1.0)))

@@ -166,7 +166,7 @@ def width_and_classes(weights: Mapping[str, Tensor]) -> tuple[float, int]:
         first = 1 + unit * MAX_DEPTH
         places[layout.channels] = f"blocks.{first}.conv.point_linear.conv.conv.weight"
     channels = {base: _outputs(weights, key) for base, key in places.items()}
-    # The head has the most channels, so it tells most; rounding moved it by up to 8.
+    # The head has the most channels, so it says most; rounding moved it by up to 8.
     head = channels[HEAD_CHANNELS]
     for digits in (1, 2, 3):
         scale = 10**digits

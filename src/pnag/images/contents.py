@@ -36,18 +36,18 @@ def contents(
     Args:
         cache: a folder that can be written; it remembers hashes by the files' paths, sizes and
             times of change.
-        progress: told how many files of how many are read; nothing if none needs to be.
+        progress: called with how many files of how many are read; nothing if none needs to be.
     """
     listed = [(part, name, path) for part, some in files.items() for name, path in some]
     stamps = [_stamp(path) for _, _, path in listed]
-    told = list(zip(listed, stamps, strict=True))
-    seen = fingerprint([(part, name, str(path), stamp) for (part, name, path), stamp in told])
+    stamped = list(zip(listed, stamps, strict=True))
+    seen = fingerprint([(part, name, str(path), stamp) for (part, name, path), stamp in stamped])
     with FileLock(cache / f"{_KNOWN}.lock"):  # one process reads, the others wait
         known = _known(cache / _KNOWN)
         if seen in known:
             return known[seen]
         digests = list(_digests([path for _, _, path in listed], progress))
-        whole = zip(told, digests, strict=True)
+        whole = zip(stamped, digests, strict=True)
         found = fingerprint([(part, name, stamp[0], digest)
                              for ((part, name, _), stamp), digest in whole])  # fmt: skip
         if all(digests):  # what cannot be read now may be readable next time

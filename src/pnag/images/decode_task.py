@@ -107,7 +107,7 @@ class ExtentTask(Dataset[Any]):
         return len(self.rows)
 
     def __getitems__(self, positions: list[int]) -> tuple[Extent, Extent]:
-        """Of the images of 8 bits, and of the wide ones; damaged ones are told when decoded."""
+        """Of the images of 8 bits, and of the wide ones; damaged ones are reported when decoded."""
         narrow, wide = [], []
         for position, raw in zip(positions, self.rows.raw(positions), strict=True):
             try:

@@ -92,7 +92,7 @@ def _lists_in(root: Path, layout: Layout) -> bool:
     try:
         return any(read_list(root, flat, None) for flat in layout.flat)
     except PnagError:
-        return True  # told when it is used
+        return True  # reported when it is used
 
 
 def folder_source(layout: Layout) -> Source:

@@ -162,8 +162,8 @@ def load_images(
         levels: the values of images of more than 8 bits that become black and white, as other
             images of their kind have them; the least and the greatest there are, if None.
         workers: processes that decode; one for each CPU if None.
-        progress: told how many images of how many are decoded.
-        reading: told how many files of how many are read, where it must be seen what they hold.
+        progress: called with how many images of how many are decoded.
+        reading: called with how many files of how many are read, where their contents matter.
 
     Raises:
         PnagError: names what is wrong with the source, an image, a setting or the cache.
@@ -220,7 +220,7 @@ class _Wanted:
     """Images to decode, or that have been.
 
     Attributes:
-        holds: what tells the source's images from others.
+        holds: what identifies the source's images.
         resolution: None is for one that the images decide, as is None for levels.
     """
 

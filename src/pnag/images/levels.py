@@ -2,7 +2,7 @@
 
 No file says which of its values mean white: a camera of 12 bits fills a sixteenth of a 16-bit
 file's range, and some files hold 0 to 255. So the range is taken from the images, one for all of
-them: with one for each image or class, brightness would tell the classes apart, or be lost.
+them: with one for each image or class, brightness would separate the classes, or be lost.
 """
 
 from __future__ import annotations

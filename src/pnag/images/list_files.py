@@ -39,7 +39,7 @@ def read_table(path: Path, named: Sequence[str]) -> Table | None:
 
     Args:
         named: file names, without folder and suffix, one of which is in each row of a list of
-            these files: by them a header is told from a row.
+            these files: they distinguish a header from a row.
 
     Raises:
         PnagError: if the file cannot be read.

@@ -15,14 +15,14 @@ from pnag.images.rows import Source
 from pnag.images.sources import find_source
 
 # The layout of the cache; raise it when the same source and settings give other pixels, or what
-# tells sources apart changes.
+# identifies sources changes.
 _LAYOUT = 3
 
 
 def looked_at(
     source: str, cache: Path, reading: Callable[[int, int], None]
 ) -> tuple[Source, list[Any]]:
-    """A source, and what tells its images from others; arguments as of `load_images`."""
+    """A source, and what identifies its images; arguments as of `load_images`."""
     found = find_source(source)
     with writing(cache, OTHER_FOLDER):
         cache.mkdir(parents=True, exist_ok=True)

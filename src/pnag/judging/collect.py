@@ -65,7 +65,7 @@ def collect(
         ray_address: of a Ray cluster, or "local" to start one on this machine. Its machines need
             the images' cache under the same path.
         memory: bytes for maps of validation images, for each worker; what suits the device if None.
-        progress: told how many architectures of how many are done.
+        progress: called with how many architectures of how many are done.
 
     Returns:
         M rows `arch`, `accuracy` (a fraction) and `images`, in the order of `tokens`.

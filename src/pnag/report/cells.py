@@ -55,7 +55,7 @@ def what_accuracy_means(metrics: dict[str, Any]) -> str:
 
 def how_well_predicted(metrics: dict[str, Any]) -> str:
     """The errors of the predictors that were fitted to a run's table, as the end of a sentence."""
-    errors = metrics.get("predictors")  # runs of before did not find them out
+    errors = metrics.get("predictors")  # earlier runs did not measure them
     if not errors:
         return ""
     rows = next(iter(errors.values()))["rows"]

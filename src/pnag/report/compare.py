@@ -24,8 +24,8 @@ class Compared:
     Attributes:
         name: short, unique among those compared. path: where it comes from.
         about: where its numbers come from, as HTML; `device` the same in a word, or None.
-        unit: of its cost, None where its file does not tell. percent: whether accuracies are
-            fractions, None where its file does not tell. meaning: what they are.
+        unit: of its cost, None where its file does not say. percent: whether accuracies are
+            fractions, None where its file does not say. meaning: what they are.
         export_options: of `pnag export`, for its networks.
         budgets: that it was asked for. front: `arch`, `accuracy`, `cost`, `params`, `macs` by
             growing cost and accuracy.
@@ -113,8 +113,8 @@ def compare(runs: list[Compared]) -> Comparison:
         raise PnagError(f"{len(runs)} run given, a comparison needs at least two")
     units = {run.unit: run.name for run in runs if run.unit is not None}
     if len(units) > 1:
-        told = ", ".join(f"{name} in {unit}" for unit, name in units.items())
-        raise PnagError(f"costs are of different units: {told}; compare runs of one unit")
+        listed = ", ".join(f"{name} in {unit}" for unit, name in units.items())
+        raise PnagError(f"costs are of different units: {listed}; compare runs of one unit")
     percents = {run.percent for run in runs if run.percent is not None}
     fractions = {run.fractions for run in runs}
     lows, highs = zip(*(run.ends for run in runs), strict=True)
@@ -140,7 +140,7 @@ def accuracy_text(comparison: Comparison, accuracy: float) -> str:
 
 
 def mark_name(comparison: Comparison) -> str:
-    """What `mark_text` tells."""
+    """What `mark_text` says."""
     return f"budget ({comparison.unit})" if comparison.by == "budget" else "part of its range"
 
 
@@ -154,8 +154,8 @@ def warnings(comparison: Comparison) -> list[str]:
     meanings = {run.meaning for run in comparison.runs if run.meaning}
     texts = []
     if len(meanings) > 1:
-        told = " ".join(f"{run.name}: {run.meaning}" for run in comparison.runs if run.meaning)
-        texts.append(f"Accuracies are of different kinds. {told}")
+        listed = " ".join(f"{run.name}: {run.meaning}" for run in comparison.runs if run.meaning)
+        texts.append(f"Accuracies are of different kinds. {listed}")
     tables = [run.name for run in comparison.runs if run.percent is False]
     if tables and len(tables) < len(comparison.runs) and meanings:
         texts.append(
@@ -185,7 +185,7 @@ def warnings(comparison: Comparison) -> list[str]:
 def is_best(
     comparison: Comparison, answer: dict[str, Any], answers: list[dict[str, Any] | None]
 ) -> bool:
-    """Whether an answer is the most accurate of several to the same budget, if that can be told."""
+    """Whether an answer is the most accurate of several to one budget, if that can be decided."""
     if comparison.by != "budget" or comparison.mixed:
         return False
     known = [a["accuracy"] for a in answers if a]

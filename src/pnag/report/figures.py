@@ -205,8 +205,8 @@ def training_curves(losses: list[float], rewards: list[float | None]) -> Figure:
 def supernet_curves(rows: list[dict[str, Any]]) -> Figure:
     """Loss and top-1 of the smallest, random and largest subnet over the supernet's phases."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8))
-    told = [row for row in rows if "loss" in row]
-    left.plot([row["step"] for row in told], [row["loss"] for row in told], color=KNOWN)
+    with_loss = [row for row in rows if "loss" in row]
+    left.plot([row["step"] for row in with_loss], [row["loss"] for row in with_loss], color=KNOWN)
     left.set_ylabel("loss")
     looked = [row for row in rows if "largest" in row]
     for name, colour in (("smallest", KNOWN), ("random", "#15aabf"), ("largest", ANSWER)):

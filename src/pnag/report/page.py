@@ -150,7 +150,7 @@ def _data(results: Results) -> dict[str, Any]:
             "measured": short(error["measured_ms"]),
             "predicted": short(error["predicted_ms"]),
         }
-        if error.get("measured_spread"):  # runs of before did not keep it
+        if error.get("measured_spread"):  # earlier runs did not keep it
             data["latency"]["spread"] = short(error["measured_spread"])
     if results.vectors is not None:
         best_first = results.vectors.sort_values("accuracy", ascending=False, kind="stable")

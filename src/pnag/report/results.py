@@ -20,7 +20,7 @@ class Results:
         path: its directory. metrics: what `metrics.json` holds.
         sampled: columns `arch`, `accuracy` and `cost` of the table.
         front: `arch`, `accuracy`, `cost`, `params` and `macs`, by growing cost: the answer to any
-            budget is the last row within it. `from` tells where each comes from, if that is known.
+            budget is the last row within it. `from` says where each comes from, if that is known.
             Costs in both are corrected by the timed ladder.
         vectors: the same columns and `from`, of the best for many vectors of budgets; None in a run
             of one cost. further: (N,) each further cost of theirs, by its name.

@@ -1,4 +1,4 @@
-"""Numbers of charts, as short as no eye can tell on a page."""
+"""Numbers of charts, shortened to what the eye can see on a page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ CURVE = 600  # points of a training curve that are drawn
 
 
 def short(values: Iterable[float]) -> list[float]:
-    """Five digits, which no eye can tell from all of them on a chart."""
+    """Five digits, which look like all of them on a chart."""
     return [float(f"{value:.5g}") for value in values]
 
 

@@ -22,7 +22,7 @@ def decode_images(display: Display, source: str, **options: Any) -> ImageData:
             reading=lambda done, total: bar.update(done, total, "reading the files"),
         )
         read = sum(len(data.part(part)) for part in PARTS)
-        bar.update(read, read)  # of the cache nothing is told
+        bar.update(read, read)  # reading the cache reports nothing
     return data
 
 

@@ -40,7 +40,7 @@ class Bar(Protocol):
 
 
 def adding_up(bar: Bar, total: int) -> Callable[[int], None]:
-    """What shows steps on a bar, told how many more of `total` are done."""
+    """What shows steps on a bar, given how many more of `total` are done."""
     done = 0
 
     def advance(steps: int) -> None:

@@ -98,7 +98,7 @@ def _steps(answer: Tuned, data: ImageData) -> int:
 
 
 def _judged(run: ImageRun) -> dict[str, Any]:
-    """What is known of answers of before."""
+    """What is known of earlier answers."""
     return read_json(run.run.judged) if run.run.judged.exists() else {}
 
 

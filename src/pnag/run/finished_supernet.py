@@ -50,11 +50,11 @@ def finished_plan(path: Path, asked: Asked) -> SupernetPlan | None:
     if found is None:
         return None
     before, plan = found
-    told = list(_differences(before, plan, asked))
-    if told:
+    differences = list(_differences(before, plan, asked))
+    if differences:
         raise PnagError(
-            f"the trained supernet {path} was asked for differently: {'; '.join(told)}; ask for "
-            "the same, choose another directory with --out, or delete the file to train it anew"
+            f"the trained supernet {path} was asked for differently: {'; '.join(differences)}; ask "
+            "for the same, choose another directory with --out, or delete the file to train it anew"
         )
     return plan
 
@@ -81,12 +81,12 @@ def refuse_another_training(begun: Path, plan: Path, asked: Asked) -> None:
     found = _parsed(read_json(plan)) if plan.exists() else None
     if found is None or not any(begun.glob("*.safetensors")):
         return
-    told = list(_differences(*found, asked))
-    if told:
+    differences = list(_differences(*found, asked))
+    if differences:
         raise PnagError(
             f"the supernet whose training has begun in {begun} was asked for differently: "
-            f"{'; '.join(told)}; ask for the same to go on, choose another directory with --out, "
-            "or delete that folder to begin anew"
+            f"{'; '.join(differences)}; ask for the same to go on, choose another directory with "
+            "--out, or delete that folder to begin anew"
         )
 
 
@@ -104,7 +104,7 @@ def _parsed(about: Mapping[str, Any]) -> tuple[Asked, SupernetPlan] | None:
 
 
 def _differences(before: Asked, plan: SupernetPlan, now: Asked) -> Iterator[str]:
-    told = {**_flat("supernet", before.supernet), "seed": before.seed}
+    was = {**_flat("supernet", before.supernet), "seed": before.seed}
     wanted = {**_flat("supernet", now.supernet), "seed": now.seed}
     if before.start != now.start:
         yield "it started from other weights (--start)"
@@ -113,17 +113,17 @@ def _differences(before: Asked, plan: SupernetPlan, now: Asked) -> Iterator[str]
     # What was left open the first time was decided then.
     for name in ("epochs", "precision"):
         if getattr(now, name) is not None:
-            told[name], wanted[name] = getattr(plan, name), getattr(now, name)
+            was[name], wanted[name] = getattr(plan, name), getattr(now, name)
     if now.family is not None and not plan.family.startswith(now.family):
-        told["family"], wanted["family"] = plan.family, now.family
+        was["family"], wanted["family"] = plan.family, now.family
     if now.width_mult is not None:
-        told["width_mult"] = family(plan.family).identity().get("width_mult")
+        was["width_mult"] = family(plan.family).identity().get("width_mult")
         wanted["width_mult"] = now.width_mult
     if (now.width_mult is None and now.family in (None, DEFAULT)) or now.epochs is None:
-        told["minutes"], wanted["minutes"] = before.minutes, now.minutes
+        was["minutes"], wanted["minutes"] = before.minutes, now.minutes
     for name, value in wanted.items():
-        if told.get(name) != value:
-            yield f"{name} was {told.get(name)}, now is {value}"
+        if was.get(name) != value:
+            yield f"{name} was {was.get(name)}, now is {value}"
 
 
 def _flat(name: str, value: Any) -> dict[str, Any]:

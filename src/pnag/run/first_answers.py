@@ -15,11 +15,11 @@ from pnag.space import SearchSpace
 def first_answers(
     run: RunDirectory, space: SearchSpace, budgets: Sequence[float], unit: str, display: Display
 ) -> None:
-    """Tell and keep answers of the first front; those after f take their place.
+    """Print and keep answers of the first front; those after f take their place.
 
     Args:
         budgets: those over the front if there are none.
-        unit: behind a budget; empty where a table does not tell.
+        unit: behind a budget; empty where a table does not say.
     """
     front = load_front(run.first_front, space)
     held = [b for b in budgets or spread_budgets(front) if front.best(b) is not None]

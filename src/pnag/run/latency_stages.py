@@ -30,7 +30,7 @@ def latency_stage(
 ) -> None:
     """Measure this machine, fit the latency model, check it on unseen networks."""
     runtime = runtime_of(latency)
-    # without the phone's number: the runtime's identity tells what phone it is
+    # without the phone's number: the runtime's identity says what phone it is
     settings = latency.model_dump(exclude={"adb"}) | size.identity() | {"seed": seed}
     settings |= runtime.identity()
 

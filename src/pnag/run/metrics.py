@@ -99,7 +99,7 @@ def _of_device(run: RunDirectory, recipe: Recipe, proof: dict[str, Any]) -> dict
 
 
 def _others(timed: dict[str, Any], answers: list[dict[str, Any]]) -> dict[str, Any]:
-    """The networks that were timed beside the answers; tells each answer what is best of all.
+    """The networks that were timed beside the answers; each answer gets what is best of all.
 
     Args:
         timed: what the proof holds of each network, by the name that it was timed under.

@@ -1,4 +1,4 @@
-"""What goes into a network and comes out of it, and how a supernet's own file tells."""
+"""What goes into a network and comes out of it, and how a supernet's own file says so."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ def normalised_by(data: ImageData, preprocessing: dict[str, Any]) -> ImageData:
 
 
 def expected_input(
-    told: dict[str, Any] | None, num_classes: int, resolution: int
+    stated: dict[str, Any] | None, num_classes: int, resolution: int
 ) -> tuple[dict[str, Any], bool]:
     """What a supernet takes, and whether that is a guess.
 
     Args:
-        told: what its file says, by `supernet_preprocessing`. Without that a supernet of 1000
+        stated: what its file says, by `supernet_preprocessing`. Without that a supernet of 1000
             classes is taken for ImageNet's, and of any other number nothing is known.
         resolution: in pixels, where the file says nothing.
     """
-    how = told or imagenet_preprocessing(resolution, num_classes)
-    return how, told is None and num_classes != IMAGENET_CLASSES
+    how = stated or imagenet_preprocessing(resolution, num_classes)
+    return how, stated is None and num_classes != IMAGENET_CLASSES
 
 
 def supernet_preprocessing(path: Path, num_classes: int) -> dict[str, Any] | None:

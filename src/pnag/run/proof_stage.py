@@ -72,13 +72,13 @@ def proof_stage(
         )
         for name, why in proof.left_out.items():
             display.note(f"  {name} does not run on this runtime and is not timed: {escape(why)}")
-        told = {
+        about = {
             "onnx_difference": differences,
             "weights": weights,
             "files": {name: path.name for name, path in models.items()},
             "measured_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
-        write_json(run.proof, asdict(proof) | told)
+        write_json(run.proof, asdict(proof) | about)
 
     run.stage("proof", inputs, [run.proof, *models.values()], work, display.reused)
     steadiness_of_proof(run).tell(display)

@@ -17,7 +17,7 @@ MOBILENETV3_LARGE = (
     "2,3,4,2,3:3,3,0,0,5,5,5,0,3,3,3,3,3,3,0,0,5,5,5,0:4,3,0,0,3,3,3,0,6,3,3,3,6,6,0,0,6,6,6,0"
 )
 MOBILENETV3_LARGE_MS = 7.377
-# It tells of others roughly, so those near the budgets' range are timed, too.
+# It predicts others roughly, so those near the budgets' range are timed, too.
 BELOW, ABOVE = 0.7, 1.2
 PUBLISHED_AT = 224  # pixels that MobileNetV3-Large's published latency is of
 

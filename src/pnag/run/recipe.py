@@ -1,4 +1,4 @@
-"""Everything that a run can be told, in one validated object that is saved as `recipe.yaml`."""
+"""All settings of a run, in one validated object that is saved as `recipe.yaml`."""
 
 from __future__ import annotations
 

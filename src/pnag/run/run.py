@@ -75,7 +75,7 @@ def threads_of(run: RunDirectory, recipe: Recipe, display: Display) -> int:
         return recipe.torch_threads
     try:
         began = make_recipe(load_recipe(run.recipe)).torch_threads
-    except PnagError:  # it begins now, or what it began with is not told
+    except PnagError:  # it begins now, or what it began with is unknown
         began = None
     if began is not None and began != own:
         display.note(
@@ -186,7 +186,7 @@ def train_only(recipe: Recipe, out: Path, display: Display) -> None:
 
 
 def _launched(torchs: str, mpis: str) -> int:
-    """A number that torchrun, `accelerate launch` or MPI tells each of its processes, or 0."""
+    """A number that torchrun, `accelerate launch` or MPI gives each of its processes, or 0."""
     mpi = (f"{name}_{mpis}" for name in ("PMI", "OMPI_COMM_WORLD", "MV2_COMM_WORLD"))
     return next((int(os.environ[name]) for name in (torchs, *mpi) if name in os.environ), 0)
 

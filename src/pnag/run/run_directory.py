@@ -22,14 +22,14 @@ from pnag.errors import PnagError
 from pnag.files import exists, file_fingerprint, fingerprint, read_json, write_json
 from pnag.noise import log_to
 
-STAGES_VERSION = 5  # 5: the plan of a supernet tells what was asked for
+STAGES_VERSION = 5  # 5: the plan of a supernet says what was asked for
 
 
 def answer_name(budget: float, unit: str = "ms") -> str:
     """The name of an answer's files, without a suffix.
 
     Args:
-        unit: of the budget; empty where a table of one's own does not tell.
+        unit: of the budget; empty where a user's table does not say.
     """
     return f"pnag-{budget:g}{unit}"
 

@@ -66,7 +66,7 @@ def size_stage(
             )
         style = "yellow" if size.beyond or size.busy else "default"
         why = "--budgets" if recipe.budgets else "--start, --resolutions"
-        display.note(f"[{style}]{size.told}[/{style}] [dim]({why})[/dim]")
+        display.note(f"[{style}]{size.text}[/{style}] [dim]({why})[/dim]")
     return size
 
 

@@ -32,7 +32,7 @@ class Start:
     """Weights that a supernet begins with, and what they imply.
 
     Attributes:
-        name: as it is told. families: names of those to choose among, widest first.
+        name: as messages show it. families: names of those to choose among, widest first.
         weights: their file; None for fresh ones. identity: of the file's content.
         mean, std: that the weights expect images to be normalised by; None: the images' own.
         resolution: of the images that the weights were trained on.
@@ -57,7 +57,7 @@ def find_start(images: ImagesRecipe, notice: Callable[[str], None]) -> Start:
     """The start that a recipe asks for; fetches its weights if they are not here.
 
     Where nothing is asked for: what Once-for-All published, or fresh weights where that cannot be
-    had, which `notice` is told.
+    had, which `notice` is called with.
 
     Raises:
         PnagError: for a start that cannot be had, is damaged, or does not go with the family, the
@@ -105,7 +105,7 @@ def _published(images: ImagesRecipe) -> Start:
             f"or --start {SCRATCH}"
         )
     path = fetch(PUBLISHED[width].file)
-    load_checkpoint(path)  # what is damaged is told now
+    load_checkpoint(path)  # what is damaged is reported now
     return Start(
         OF_OFA,
         (of_width(width),),

@@ -15,7 +15,7 @@ from pnag.run.amounts import amount
 from pnag.run.suited_size import Milliseconds
 
 LADDER = (32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 256, 288, 320)
-# Of a budget: a few calls tell a latency to about a tenth.
+# Of a budget: a few calls measure a latency to about a tenth.
 WITHIN, REACHED = 1.05, 0.9
 MOST = 6  # resolutions; each trains a share of the steps
 # That the largest network could take at the greatest resolution in all of a run's minutes: with

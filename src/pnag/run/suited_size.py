@@ -21,7 +21,7 @@ from pnag.run.amounts import amount
 from pnag.space import BaseArchitecture
 
 RESOLUTIONS = tuple(range(32, 225, 32))  # the networks halve their maps five times
-# Of a budget. A few calls tell a latency to about a tenth.
+# Of a budget. A few calls measure a latency to about a tenth.
 MARGIN = 0.9
 CALLS = 30
 
@@ -49,7 +49,7 @@ class SuitedSize:
     too_dear: tuple[int, ...] = ()
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         """For the user."""
         labels = [family(name).label for name in reversed(self.families)]
         said = " or ".join([labels[0], *(label.removeprefix("width ") for label in labels[1:])])

@@ -109,7 +109,7 @@ class _Watch:
         self.looked = time.monotonic()
         self.look_seconds = 0.0
         self.accuracy = ""
-        self._write()  # also where all is trained and no step will be told
+        self._write()  # also where all is trained and no step will be reported
 
     def __call__(self, progress: Progress) -> None:
         self.losses.append(progress.loss)
@@ -145,7 +145,7 @@ class _Watch:
         self.accuracy = "top-1 {smallest:.0%}/{random:.0%}/{largest:.0%}".format(**found)
 
     def _add(self, row: dict[str, Any]) -> None:
-        # A run that was killed may tell an epoch twice.
+        # A run that was killed may report an epoch twice.
         self.rows = [r for r in self.rows if r["step"] < row["step"]] + [row]
         self._write()
         for name, value in row.items():

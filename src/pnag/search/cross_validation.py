@@ -1,4 +1,4 @@
-"""How well a predictor foretells rows that it was not fitted to."""
+"""How well a predictor predicts rows that it was not fitted to."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def error_of_fit(
     """Of anything else, by fitting it anew without each fold.
 
     Args:
-        tokens: (N, T), targets: (N,). progress: told the folds done and in all.
+        tokens: (N, T), targets: (N,). progress: called with the folds done and in all.
     """
     folds = folds_of(len(targets), seed)
     pairs = []

@@ -16,7 +16,7 @@ from pnag.search.dominance import dominance_ranks
 from pnag.search.ranking_loss import ranking_loss
 
 Progress = Callable[[int, int, float], None]
-"""Told steps done, steps in all, and the current loss (or reward)."""
+"""Called with steps done, steps in all, and the current loss (or reward)."""
 
 
 class Evaluator(nn.Module):
@@ -27,7 +27,7 @@ class Evaluator(nn.Module):
     of the second layer can be exactly what the dominance rule needs, max(0, cost - B).
 
     Besides the one-hot choices it sees the predicted accuracy and cost of the architecture (the
-    design's two predictors): from choices alone, three layers cannot tell a cost just below the
+    design's two predictors): from choices alone, three layers cannot separate a cost just below the
     budget from one just above it, and of uniform samples hardly any lie near a small budget.
 
     Args:

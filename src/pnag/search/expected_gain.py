@@ -74,7 +74,7 @@ def most_together(
 
     Every other one is for a single budget, drawn at random: what is good for few budgets only would
     else hardly be asked for. Each is believed to be what it is predicted to be when the next one is
-    chosen: it raises the best that is known, and what it tells of others lowers their spread.
+    chosen: it raises the best that is known, and what it says about others lowers their spread.
 
     Args:
         means: (N,), covariance: (N, N) of the belief. noise: variance of a truth's noise.

@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 
 class Predicts(Protocol):
-    """Anything that foretells a number of architectures."""
+    """Anything that predicts a number of architectures."""
 
     def predict(self, tokens: Tokens) -> Floats:
         """(N,) values for (N, T) tokens."""

@@ -25,7 +25,7 @@ from pnag.space import SearchSpace, Tokens, not_among
 
 LISTED = 20_000  # architectures at most
 FEW = 1000  # rows at most: the factor is of them, and the spread of everything takes their square
-SHORTLIST = 1500  # of the candidates, for what one tells about another
+SHORTLIST = 1500  # of the candidates, for what one says about another
 OPTIMISM = 1.5  # times the spread that is believed: the unknown may be better
 
 

@@ -33,7 +33,7 @@ from pnag.space import Tokens
 
 STRETCHED = 4000  # architectures from the smallest to the largest, whose costs span the range
 Steps = Callable[[int, int], None]
-"""Told steps done and steps in all."""
+"""Called with steps done and steps in all."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Store(Protocol):
     """Keeps the three parts.
 
     Each method returns its part: the one that was kept, if all that it depends on is the same, else
-    what `make` returns. `make` trains or searches and tells its progress to what it is given.
+    what `make` returns. `make` trains or searches and reports its progress to what it is given.
     """
 
     def evaluator(self, make: Callable[[Progress], Pretrained]) -> Pretrained:
@@ -107,7 +107,7 @@ class NoStore:
 
     Args:
         settings: of the search, to know how many steps the three parts have together.
-        progress: told the steps of all three parts together.
+        progress: called with the steps of all three parts together.
     """
 
     settings: PnagSettings

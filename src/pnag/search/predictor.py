@@ -2,7 +2,7 @@
 
 A ridge regression takes the additive part: one-hot choices, pairs of choices made for the same
 layer, and functions of additive *sums* such as multiply-adds. A small ensemble of networks fits
-what the ridge leaves; its members' disagreement tells where the prediction is a guess.
+what the ridge leaves; its members' disagreement shows where the prediction is a guess.
 
 Where architectures choose a resolution, each resolution has a scale that all is multiplied by: a
 cost adds up over layers at one resolution, and from one to the next it grows by nearly the same
@@ -39,7 +39,7 @@ class PredictorFileError(PnagError, ValueError):
 
 
 def space_fingerprint(space: SearchSpace) -> str:
-    """Tells one space's weights from another's."""
+    """Distinguishes one space's weights from another's."""
     return fingerprint([[t.choices, t.parent, t.needs] for t in space.tokens])
 
 
@@ -290,7 +290,7 @@ def fit_predictor(
         sums: (S, F + P) from `fit_sum`: additive quantities, such as multiply-adds or a cost, on
             which the target depends smoothly.
         row_weights: (N,) trust in each row; all 1 by default.
-        progress: told the epochs done and in all.
+        progress: called with the epochs done and in all.
 
     Returns:
         The same predictor for the same arguments on the same machine.

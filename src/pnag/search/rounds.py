@@ -85,7 +85,7 @@ def propose_once(
 
     Args:
         tokens: (M, T), accuracy, cost: (M,): the table. noise: of the accuracy's Gaussian process.
-        progress: told the steps of its fit.
+        progress: called with the steps of its fit.
     """
     if can_list(space, len(tokens)):
         progress(1, 1)
@@ -114,7 +114,7 @@ def ask_in_rounds(
     Args:
         tokens: (N, T), accuracy: (N,), cost: (N,); in a space that can be listed (N, C) of several.
         cost_predictor: (N, T) tokens to predicted cost, of the same shape.
-        ask: what tells the truth: a supernet, a device, a person.
+        ask: what knows the truth: a supernet, a device, a person.
 
     Returns:
         tokens, accuracy and cost of the grown table, the new rows last.
@@ -163,9 +163,14 @@ def _label(process: GaussianProcess, cost: Callable[[Tokens], Floats]) -> Label:
     return lambda tokens: (process.predict(tokens), cost(tokens))
 
 
-def _checked(told: tuple[Floats, Floats], n: int, costs: tuple[int, ...]) -> tuple[Floats, Floats]:
-    """What `ask` told of n architectures, if it is finite and of the right shapes."""
-    for name, values, shape in (("accuracies", told[0], (n,)), ("costs", told[1], (n, *costs))):
+def _checked(
+    answered: tuple[Floats, Floats], n: int, costs: tuple[int, ...]
+) -> tuple[Floats, Floats]:
+    """What `ask` returned for n architectures, if it is finite and of the right shapes."""
+    for name, values, shape in (
+        ("accuracies", answered[0], (n,)),
+        ("costs", answered[1], (n, *costs)),
+    ):
         if np.shape(values) != shape or not np.isfinite(values).all():
             raise ValueError(f"`ask` must return {n} finite {name}")
-    return told
+    return answered

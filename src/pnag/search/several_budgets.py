@@ -1,7 +1,7 @@
 """The best architecture within several budgets at once.
 
 The front's local search keeps the best of each part of one cost's range. Of several costs one
-number tells whether an architecture is within all: the largest share of a budget that it uses up,
+number says whether an architecture is within all: the largest share of a budget that it uses up,
 which is at most 1. So the best of each part of that share's range are kept, and, since what is good
 often uses up the same share of one budget, those of each cost's by itself among what holds the
 others. What is beyond a budget leads back to it.

@@ -1,7 +1,7 @@
 """Any search space: rows of choices, one column of a table each.
 
 A column's choices are the numbers or names that stand in it. Where cells are empty a choice does
-not exist: if another column tells where, as a depth does of its layers, the token exists under that
+not exist: if another column says where, as a depth does of its layers, the token exists under that
 condition; else "none" is one of the column's choices.
 """
 

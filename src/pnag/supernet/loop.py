@@ -45,7 +45,7 @@ LEAST_PART = 2  # images: batch norms cannot take the variance of one
 
 @dataclass
 class Step:
-    """What a caller is told about: a step, or the end of an epoch.
+    """What a caller learns: a step is done, or an epoch has ended.
 
     Attributes:
         done, total: steps. epoch: from 0. loss: mean over the step's networks.
@@ -79,8 +79,8 @@ def fit(
         losses: is given each batch; gradients of what it yields add up.
         checkpoint: written once a minute and after every epoch; the caller removes it.
         identity: of what is trained on what and how; another one's checkpoint is not taken.
-        watch: told every step, on the main process only; on a GPU two steps later.
-        notice: told, on the main process only, what a user should know.
+        watch: called with every step, on the main process only; on a GPU two steps later.
+        notice: called with messages for the user, on the main process only.
 
     Raises:
         PnagError: if the loss is no longer a number, a part of a batch is too small for batch

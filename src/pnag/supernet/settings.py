@@ -1,4 +1,4 @@
-"""What training can be told. Apart from the code, so that reading a recipe loads no framework."""
+"""Settings of training. Apart from the code, so that reading a recipe loads no framework."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def finetune_side_by_side(
 
     Args:
         folder: gets weights and checkpoints, as with `finetune`.
-        watch: told the steps done of all answers, their total, and the latest loss.
+        watch: called with the steps done of all answers, their total, and the latest loss.
 
     Raises:
         PnagError: as `finetune`, or if a process is killed that worked alone.
@@ -159,7 +159,7 @@ def finetune_on_ray(
         folder: of this machine; each answer's weights are put there when they are done, and an
             answer whose machine is lost begins anew on another.
         address: of the cluster, or "local".
-        watch: told the answers done, and their total.
+        watch: called with the answers done, and their total.
 
     Raises:
         PnagError: as `ray_cluster.ray_actors`.

@@ -77,7 +77,7 @@ def supernet_step(
 def steps_of_largest(
     family: Family, num_classes: int, batch_size: int, accelerator: Accelerator
 ) -> Callable[[int], float]:
-    """What tells the seconds of a step with the largest network, by the resolution.
+    """A function that gives the seconds of a step with the largest network, by the resolution.
 
     It needs no images, and makes the network once.
     """

@@ -32,7 +32,7 @@ LONG = 0.15  # share of the epochs
 
 @dataclass
 class Progress:
-    """What a caller is told after every step.
+    """What a caller learns after every step.
 
     Attributes:
         done, total: steps of all phases. ends_epoch: whether the step was an epoch's last.
@@ -90,8 +90,8 @@ def train_supernet(
         start: a file of weights to begin with, and an identity of its content; fresh ones if None.
         folder: gets a file of weights for each phase, named after it and after a hash of all that
             it depends on, so that another recipe never overwrites hours of training.
-        watch: told of every step that is made now, on the main process only.
-        notice: told what a user should know, on the main process only.
+        watch: called with every step that is made now, on the main process only.
+        notice: called with messages for the user, on the main process only.
         accelerator: a phase that was stopped needs as many processes as it was begun with; what
             is finished may be used by any.
 
@@ -108,11 +108,11 @@ def train_supernet(
     torch.manual_seed(seed)
     supernet = family.supernet(len(data.classes), start)
     teacher, done = None, 0
-    told = [data.identity, settings.identity(), family.name, seed, accelerator.mixed_precision]
-    told += [start_identity] if start_identity else []
+    inputs = [data.identity, settings.identity(), family.name, seed, accelerator.mixed_precision]
+    inputs += [start_identity] if start_identity else []
     for number, phase in enumerate(phases):
         # What comes before a phase and its own settings.
-        identity = fingerprint([told, number, asdict(phase), epochs[: number + 1]])
+        identity = fingerprint([inputs, number, asdict(phase), epochs[: number + 1]])
         name = f"{number + 1}-{phase.name.replace(' ', '-')}-{identity}.safetensors"
 
         def tell(step: Step, phase: Phase = phase, at: int = done) -> None:

@@ -74,18 +74,20 @@ def _differences(data: ImageData, names: Sequence[str], whose: str) -> str:
     own, other = set(map(_plain, names)), set(map(_plain, data.classes))
     there = [name for name in data.classes if _plain(name) not in own]
     here = [name for name in names if _plain(name) not in other]
-    told = [
+    reasons = [
         f"class {number} of {data.source} is {other_name!r}, and that of {whose} is {name!r}"
         for number, (name, other_name) in enumerate(zip(names, data.classes, strict=False))
         if _plain(name) not in other
     ][:1]
     if there:
-        told.append(f"{data.source} has {some_names(there)}, which {whose} does not know")
+        reasons.append(f"{data.source} has {some_names(there)}, which {whose} does not know")
     if here:
-        told.append(f"{whose} has {some_names(here)}, of which there are no images")
-    if not told:
-        told.append(f"{whose} has {len(names)} classes and {data.source} has {len(data.classes)}")
+        reasons.append(f"{whose} has {some_names(here)}, of which there are no images")
+    if not reasons:
+        reasons.append(
+            f"{whose} has {len(names)} classes and {data.source} has {len(data.classes)}"
+        )
     return (
-        f"the classes are others: {'; '.join(told)}; name the images that it was trained on, or "
+        f"the classes are others: {'; '.join(reasons)}; name the images that it was trained on, or "
         "call the classes by its names"
     )

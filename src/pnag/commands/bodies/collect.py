@@ -74,22 +74,24 @@ class Asked:
     seed: int
 
 
-def judged_on(data: ImageData, part: str | None, told: TrainedOn | None) -> tuple[ImageData, str]:
+def judged_on(
+    data: ImageData, part: str | None, trained: TrainedOn | None
+) -> tuple[ImageData, str]:
     """The images with the part that judges as their validation part, and what a user should know.
 
     Args:
         part: the user's choice. Without one it is the validation part if the supernet was trained
             on the train part of this very split. All else may have been trained on the validation
             images: published weights on ImageNet were, whose `val` is the test part here.
-        told: what the weights say.
+        trained: what the weights say.
     """
-    apart = told is not None and told.split == data.split
+    apart = trained is not None and trained.split == data.split
     part = part or ("validation" if apart else "test")
     note = ""
     if not apart:
         known = (
-            f"the supernet was trained on {told.source}, and not on these images as they are"
-            if told
+            f"the supernet was trained on {trained.source}, and not on these images as they are"
+            if trained
             else "the weights do not say what the supernet was trained on"
         )
         note = (
@@ -112,8 +114,8 @@ def normalised_for(supernet: Path, num_classes: int, data: ImageData) -> tuple[I
     Raises:
         PnagError: if the file describes another supernet than it holds.
     """
-    told = supernet_preprocessing(supernet, num_classes)
-    how, guessed = expected_input(told, num_classes, data.preprocessing.resolution)
+    stated = supernet_preprocessing(supernet, num_classes)
+    how, guessed = expected_input(stated, num_classes, data.preprocessing.resolution)
     if not guessed:
         return normalised_by(data, how), ""
     return data, (
@@ -127,18 +129,18 @@ def classes_of(
     num_classes: int,
     how: dict[str, Any] | None,
     data: ImageData,
-    told: TrainedOn | None,
+    trained: TrainedOn | None,
 ) -> tuple[ImageData, str]:
     """The images with their classes numbered as the supernet has them, and what to know.
 
     Args:
-        supernet: for messages. num_classes: of it. how, told: what its file says of what goes in
+        supernet: for messages. num_classes: of it. how, trained: what its file says of what goes in
             and comes out, and of what it was trained on.
 
     Raises:
         PnagError: if the classes are others, by what the file says.
     """
-    same = told is not None and told.split == data.split  # images have the same classes
+    same = trained is not None and trained.split == data.split  # images have the same classes
     if how is None and (same or len(data.classes) != num_classes):  # which is refused later
         return data, ""
     return in_order_of(data, how["classes"] if how else None, supernet)
@@ -192,12 +194,12 @@ def collect_table(asked: Asked, display: Display) -> None:
     files = named_costs(asked.costs)
     supernet, note = load_noted(asked.supernet)
     display.warn(note)
-    told = trained_on(asked.supernet)
+    trained = trained_on(asked.supernet)
     how = supernet_preprocessing(asked.supernet, supernet.num_classes)
-    pixels = asked.resolution or (told.resolution if told else None)
-    # A mistake in them is told before images are decoded, where the resolution is known.
+    pixels = asked.resolution or (trained.resolution if trained else None)
+    # A mistake in them is reported before images are decoded, where the resolution is known.
     costs = _load_costs(files, _size(supernet, pixels)) if pixels else None
-    data = _images(asked, supernet, pixels, how, told, display)
+    data = _images(asked, supernet, pixels, how, trained, display)
     size = _size(supernet, data.preprocessing.resolution)
     if costs is None:
         costs = _load_costs(files, size)
@@ -240,30 +242,30 @@ def _images(
     supernet: ElasticNetwork,
     resolution: int | None,
     how: dict[str, Any] | None,
-    told: TrainedOn | None,
+    trained: TrainedOn | None,
     display: Display,
 ) -> ImageData:
     """The images as the supernet takes them, with the part that judges.
 
     Args:
-        how, told: what the supernet's file says of what goes in and comes out, and of what it was
-            trained on: images are split and read as they were then.
+        how, trained: what the supernet's file says about its input and output, and about the images
+            that it was trained on: they are split and read as they were then.
     """
     data = decode_images(
         display,
         asked.images,
         resolution=resolution,
         cache=asked.cache,
-        classes=asked.classes or (told.classes if told else None),
-        seed=told.seed if told else asked.seed,
-        on_corrupt=asked.on_corrupt or (told.on_corrupt if told else "refuse"),
-        max_megapixels=asked.max_megapixels or (told.max_megapixels if told else MEGAPIXELS),
+        classes=asked.classes or (trained.classes if trained else None),
+        seed=trained.seed if trained else asked.seed,
+        on_corrupt=asked.on_corrupt or (trained.on_corrupt if trained else "refuse"),
+        max_megapixels=asked.max_megapixels or (trained.max_megapixels if trained else MEGAPIXELS),
         levels=how.get("levels") if how else None,
     )
     tell_images(display, data)
     num_classes = supernet.num_classes
-    data, classes = classes_of(f"the supernet {asked.supernet}", num_classes, how, data, told)
-    data, judged = judged_on(data, asked.part, told)
+    data, classes = classes_of(f"the supernet {asked.supernet}", num_classes, how, data, trained)
+    data, judged = judged_on(data, asked.part, trained)
     data, normalised = normalised_for(asked.supernet, num_classes, data)
     for note in (classes, judged, normalised):
         display.warn(note)

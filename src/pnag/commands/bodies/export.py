@@ -68,20 +68,20 @@ class Asked:
 
     @property
     def of(self) -> Family:
-        """The family, as it is given or as the file of weights tells."""
-        told = described(Path(self.weights)).get("family") if self.weights else None
-        if told and not told.startswith(DEFAULT):
-            return family(told)
+        """The family, as it is given or as the file of weights says."""
+        named = described(Path(self.weights)).get("family") if self.weights else None
+        if named and not named.startswith(DEFAULT):
+            return family(named)
         return named_family(self.family, self.width_mult)
 
     @property
     def size(self) -> Size:
-        """Of networks that nothing else tells the size of."""
+        """Of networks whose size nothing else gives."""
         return Size(self.resolution or 224, self.of.name, self.num_classes or 1000)
 
 
 def export_all(what: str, asked: Asked) -> Iterator[str]:
-    """Export an architecture or a run's answers; yields what to tell the user, as it happens.
+    """Export an architecture or a run's answers; yields messages for the user, as it happens.
 
     Raises:
         PnagError: for anything that the user can mend.
@@ -150,7 +150,7 @@ def _maker(asked: Asked, run: Path | None = None) -> Callable[[str, str], Export
     """What makes a network of an architecture and a name.
 
     Args:
-        run: the run that tells the size in `asked`; the user does if None.
+        run: the run that gives the size in `asked`; the user does if None.
     """
     if asked.weights is None:
         if asked.images is not None and not asked.int8:
@@ -174,7 +174,7 @@ def _of_run(run: FinishedRun, asked: Asked) -> Iterator[Exportable]:
         "--num-classes": asked.num_classes,
     }
     if run.recipe.table is not None:
-        given = {}  # a table of one's own tells no sizes
+        given = {}  # a user's table has no sizes
     if run.of_images:
         given |= {
             "--weights": asked.weights,
@@ -213,7 +213,7 @@ def _images(
             on_corrupt=images.on_corrupt,
             max_megapixels=images.max_megapixels,
         )
-        return data, []  # the run has told
+        return data, []  # the run has said so
     if asked.images is None:
         for option, value in (
             ("--classes", asked.classes),
@@ -234,7 +234,7 @@ def _images(
         cache=cache,
         classes=asked.classes,
         seed=asked.seed,
-        on_corrupt="skip",  # a few hundred others tell the same statistics
+        on_corrupt="skip",  # a few hundred others give the same statistics
         max_megapixels=asked.max_megapixels or MEGAPIXELS,
         levels=one.preprocessing.get("levels"),
     )

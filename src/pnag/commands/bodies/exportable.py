@@ -42,7 +42,7 @@ class Exportable:
         network: in eval mode, on the CPU.
         preprocessing: what goes in and comes out, for `NAME.preprocessing.json`.
         weights: what they are, in words. trained: whether they are worth anything.
-        guessed: whether nothing tells what goes in, and `preprocessing` is ImageNet's.
+        guessed: whether nothing says what goes in, and `preprocessing` is ImageNet's.
         note: which weights of several in a file they are, if there are several.
     """
 
@@ -135,7 +135,7 @@ def subnet(arch: str, trained: Trained, resolution: int | None, name: str = "pna
     """An architecture with a supernet's weights and, so far, the supernet's statistics.
 
     Args:
-        resolution: in pixels, where the supernet's file does not tell; 224 if None.
+        resolution: in pixels, where the supernet's file does not say; 224 if None.
 
     Raises:
         BadValueError: (a ValueError) for a malformed architecture.
@@ -153,7 +153,7 @@ def subnet(arch: str, trained: Trained, resolution: int | None, name: str = "pna
     pixels = int(preprocessing["resolution"])
     if guessed:
         said += (
-            f"; nothing tells what images it was trained on: {pixels}x{pixels} pixels and "
+            f"; nothing says what images it was trained on: {pixels}x{pixels} pixels and "
             "ImageNet's mean and deviation are a guess"
         )
     network = trained.supernet.subnet(arch).eval()

@@ -29,15 +29,15 @@ def measure_quickly_asked(asked: Asked, known: str | None, as_json: bool) -> Non
         known: comma list of other devices' files.
 
     Raises:
-        PnagError: for several runtimes, if a file of `known` tells no latencies of this family and
+        PnagError: for several runtimes, if a file of `known` has no latencies of this family and
             size, or the file cannot be written.
     """
     display = Display(make_console(stderr=as_json))
-    told = _measure_to_csv(asked, known, display)
+    outcome = _measure_to_csv(asked, known, display)
     if as_json:
-        typer.echo(json.dumps(told))
+        typer.echo(json.dumps(outcome))
     else:
-        display.console.print(_quick_table(told))
+        display.console.print(_quick_table(outcome))
 
 
 def _measure_to_csv(asked: Asked, known: str | None, display: Display) -> dict[str, Any]:
@@ -87,19 +87,19 @@ def _known_devices(names: str | None, size: Size) -> list[LatencyModel]:
     return models
 
 
-def _quick_table(told: dict[str, Any]) -> Table:
+def _quick_table(outcome: dict[str, Any]) -> Table:
     """How well each network is predicted from the others."""
-    title = f"Each of {told['networks']} networks, predicted from the others"
+    title = f"Each of {outcome['networks']} networks, predicted from the others"
     table = Table(title=title, title_justify="left", caption_justify="left")
     for name in ("runtime", "mean error", "within 5 %", "within 10 %"):
         table.add_column(name, justify="left" if name == "runtime" else "right")
     table.add_row(
-        f"[bold]{told['runtime']}[/bold]",
-        f"{told['mape']:.1%}",
-        f"{told['within_5']:.0%}",
-        f"{told['within_10']:.0%}",
+        f"[bold]{outcome['runtime']}[/bold]",
+        f"{outcome['mape']:.1%}",
+        f"{outcome['within_5']:.0%}",
+        f"{outcome['within_10']:.0%}",
     )
-    table.caption = f"with {told['known']} known device(s), multiply-adds and layers"
-    if told["busy"]:
-        table.caption += f". The times are unsure: {told['busy']}"
+    table.caption = f"with {outcome['known']} known device(s), multiply-adds and layers"
+    if outcome["busy"]:
+        table.caption += f". The times are unsure: {outcome['busy']}"
     return table

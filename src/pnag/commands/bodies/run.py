@@ -86,7 +86,7 @@ def _print_metrics(metrics: dict[str, Any], recipe: Recipe, out: Path, console: 
 
 
 def default_out(source: Path | str | None) -> Path:
-    """Where a run of a table or of images goes that is not told, next to that of this machine."""
+    """Where a run of a table or of images goes by default, next to that of this machine."""
     if source is None:
         return Path("runs/this-machine")
     path = Path(source).resolve()  # of ".", too
@@ -105,7 +105,7 @@ def _check_source(out: Path, recipe: Recipe) -> None:
     """
     try:
         before = make_recipe(load_recipe(RunDirectory(out, reading=True).recipe))
-    except PnagError:  # there is none, or it tells nothing
+    except PnagError:  # there is none, or it says nothing
         return
     (there, its_path), (here, path) = _source_of(before), _source_of(recipe)
     if path != its_path:

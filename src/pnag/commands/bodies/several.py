@@ -138,9 +138,11 @@ class LoadedRun:
             self.labels, self.generator, known, costs, asked[limited], asked, self.recipe.vectors,
             seed=self.recipe.seed,
         )  # fmt: skip
-        return None if share > 1 else self.told(one.tokens, budgets, {}, SOURCES[one.source[0]])
+        return (
+            None if share > 1 else self.described(one.tokens, budgets, {}, SOURCES[one.source[0]])
+        )
 
-    def told(
+    def described(
         self, tokens: Tokens, budgets: dict[str, float], others: Mapping[str, Predicts], source: str
     ) -> SeveralAnswer:
         """(1, T) tokens as an answer.
@@ -205,7 +207,7 @@ def answer_several(
     if share > 1:
         held = _what_can_be_held(start, tokens, all_costs, names, limits, loaded)
         tokens, share = search(np.concatenate([start, held]))
-    return loaded.told(tokens, budgets, costs, SOURCES[sources_of(tokens, of_table, drawn)[0]])
+    return loaded.described(tokens, budgets, costs, SOURCES[sources_of(tokens, of_table, drawn)[0]])
 
 
 def _best_of_table(space: SearchSpace, frame: pd.DataFrame) -> Tokens:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # a recipe names a runtime, and reading one should load no fr
 
 
 class Runtime(Protocol):
-    """Runs networks, and tells on what."""
+    """Runs networks, and says on what."""
 
     @property
     def batch(self) -> int:
@@ -185,6 +185,6 @@ def why_not(name: str) -> str:
 
 
 def clock_mhz(runtime: Runtime) -> float | None:
-    """The device's clock just now, where a runtime has a method of this name and it can tell."""
+    """The device's clock just now, where a runtime has a method of this name and it can say."""
     ask = getattr(runtime, "clock_mhz", None)
     return ask() if ask else None

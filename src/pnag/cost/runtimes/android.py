@@ -90,7 +90,7 @@ class ExecuTorchAndroid:
         """Milliseconds of each of so many runs of a file on the phone.
 
         Raises:
-            PnagError: if the phone is gone, or its runner cannot run the file or tells no times.
+            PnagError: if the phone is gone, or its runner cannot run the file or prints no times.
         """
         said = self.phone.shell(
             RUNNER,

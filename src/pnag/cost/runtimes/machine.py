@@ -16,7 +16,7 @@ Images = NDArray[np.float32]
 
 
 def cpu_name() -> str:
-    """The CPU's model name where the system tells it, else the architecture."""
+    """The CPU's model name where the system says, else the architecture."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text(errors="replace").splitlines():

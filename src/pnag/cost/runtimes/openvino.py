@@ -39,7 +39,7 @@ def convert_openvino(network: nn.Module, input_shape: tuple[int, ...]) -> ov.Mod
     """A network in eval mode as a model of OpenVINO, float32.
 
     By way of ONNX, because that folds batch norms, and OpenVINO's converter reports its use to its
-    maker unless told otherwise.
+    maker unless configured otherwise.
 
     Args:
         input_shape: of the single input, batch first.
@@ -82,7 +82,7 @@ def quantize_openvino(model: ov.Model, images: Iterable[Images]) -> ov.Model:
 
 @into_log()
 def import_nncf() -> ModuleType:
-    """NNCF, told not to report its use to its maker."""
+    """NNCF, configured not to report its use to its maker."""
     os.environ.setdefault("NNCF_CI", "1")
     nncf = importlib.import_module("nncf")
     nncf.set_log_level(logging.ERROR)

@@ -69,7 +69,7 @@ class Cuda:
         }
 
     def clock_mhz(self) -> float | None:
-        """Of the multiprocessors over the last second, None where the driver does not tell."""
+        """Of the multiprocessors over the last second, None where the driver does not say."""
         try:
             return float(torch.cuda.clock_rate())
         except Exception:  # no nvidia-ml-py, no permission, a MIG slice: a time is worth having

@@ -29,7 +29,7 @@ def convert_int8(
     """Two files, with weights and activations of 8 bits.
 
     Args:
-        calibration: (N, 3, R, R) preprocessed real images that tell the ranges of activations.
+        calibration: (N, 3, R, R) preprocessed real images that show the ranges of activations.
 
     Raises:
         ModuleNotFoundError: if NNCF is not installed.

@@ -26,7 +26,7 @@ def find(key: str) -> Network:
     """A network by its key, or by timm's name of it.
 
     Raises:
-        PnagError: if there is none; the message tells the nearest.
+        PnagError: if there is none; the message names the nearest.
     """
     key = _of_timm.get(key, key)
     if key not in ZOO:

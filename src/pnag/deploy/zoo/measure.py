@@ -15,7 +15,7 @@ from pnag.deploy.zoo.network import Network
 from pnag.families import family
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being done, how many of it are done and how many there will be."""
+"""Called with what is being done, how many of it are done and how many there will be."""
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ class Network:
         source: who publishes them.
         weights: trained on ImageNet by `weights_by`; None where none are published.
         note: what one should know of it.
-        training: of the weights, where their name tells.
+        training: of the weights, where their name says so.
         published_ms: latency that was published (`timm_networks.PLACE`), by which networks can be
             chosen before any is timed here.
     """

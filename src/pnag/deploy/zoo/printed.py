@@ -1,7 +1,7 @@
 """Tables 1 and 2 of the paper's supplement, row by row, as printed.
 
 Columns: architecture | latency (ms) | top-1 (%) | top-5 (%) | params (M) | MAdds (M) | search cost
-(GPU days) | key in the zoo | note. "-" is what the paper does not report. The note tells why a row
+(GPU days) | key in the zoo | note. "-" is what the paper does not report. The note says why a row
 without a key cannot be rebuilt, or where a printed number is not the network's.
 """
 

@@ -2,7 +2,7 @@
 
 `timm_networks.csv` names them, with what was published (`scripts/timm_networks.py` writes its
 figures anew). All else is read from timm's registry: image size, licence and place of the weights,
-and what the name of the weights tells of their training. Networks that are trained in another form
+and what the weights' name says about their training. Networks that are trained in another form
 than they run in (MobileOne, RepVGG, RepViT, FastViT, LeViT, ...) are built in the form they run in.
 """
 
@@ -31,7 +31,7 @@ TAUGHT = {"dist", "ssld", "usi"}
 
 
 def training_of(weights: str, licence: str) -> Training:
-    """How weights were trained, as far as their name tells.
+    """How weights were trained, as far as their name says.
 
     Args:
         weights: the part of timm's name behind the dot. licence: that timm names, or empty.

@@ -1,7 +1,7 @@
 """NSGA-II (Deb et al. 2002): one run for accuracy and cost at once answers every budget.
 
 pymoo's algorithm with the operators its manual gives for integer variables, on one integer per
-token. It is asked for settings and told their objectives, so that the predictors see whole
+token. It is asked for settings and given their objectives, so that the predictors see whole
 populations.
 """
 

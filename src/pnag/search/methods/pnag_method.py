@@ -44,7 +44,7 @@ def pnag(
     """Train evaluator and generator on a table; find the front.
 
     Args:
-        progress: told the steps of all three parts together.
+        progress: called with the steps of all three parts together.
     """
     s = settings or PnagSettings()
     taught, found = train_and_search(

@@ -12,7 +12,7 @@ from pnag.search.labels import Labels
 from pnag.space import SearchSpace, Tokens
 
 Progress = Callable[[int, int], None]
-"""Told steps done and steps in all, of the training or the search that is under way."""
+"""Called with steps done and steps in all, of the training or the search that is under way."""
 
 
 def silent(done: int, total: int) -> None:
@@ -59,7 +59,7 @@ class Searcher(Protocol):
         """(n, T) architectures that the method proposes for the budget.
 
         Raises:
-            PnagError: where the method can tell that the budget is infeasible.
+            PnagError: where the method can decide that the budget is infeasible.
         """
         ...
 

@@ -20,7 +20,7 @@ from pnag.space import Tokens
 
 @dataclass(frozen=True)
 class RandomSearch:
-    """Random search; there is nothing to train, so no progress to tell."""
+    """Random search; there is nothing to train, so no progress to report."""
 
     problem: Problem
     seed: int = 0

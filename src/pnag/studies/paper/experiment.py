@@ -58,7 +58,7 @@ def save_results(
     times: dict[str, Any],
     display: Display,
 ) -> dict[str, Any]:
-    """Write everything that is told of answers and times; return what `experiment.json` holds."""
+    """Write all reports of answers and times; return what `experiment.json` holds."""
     rows = rows_of_table(study, answers, times)
     busy = steadiness(study, times).warning
     found = {
