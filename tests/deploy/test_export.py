@@ -282,7 +282,7 @@ def test_a_checkpoint_from_elsewhere_is_not_taken_for_the_runs_beside_it(
     foreign = supernet.rename(run / "supernet.safetensors")
     result, how = export_with(foreign, tmp_path / "a.safetensors")
     assert result.exit_code == 0, result.output
-    assert "nothing tells what images it was trained on" in said(result)
+    assert "nothing says what images it was trained on" in said(result)
     assert how == imagenet_preprocessing(224, 10)
     pytest.importorskip("sklearn")
     # Its images know better than a guess.
