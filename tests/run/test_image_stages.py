@@ -17,11 +17,11 @@ from pnag.errors import PnagError
 from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.families.registry import of_width
 from pnag.families.supernet import Supernet
-from pnag.files import read_json
+from pnag.files import read_json, write_json
 from pnag.images.images import ImageData, load_images
 from pnag.run import collect_stage, image_plans, image_run, supernet_stage
 from pnag.run.display import Display
-from pnag.run.finished_supernet import kept_precision, save_plan
+from pnag.run.finished_supernet import kept_precision, refuse_another_training, save_plan
 from pnag.run.recipe import make_recipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.size import Size
@@ -203,6 +203,25 @@ def test_the_precision_is_what_the_run_was_begun_with(made: Made) -> None:
     assert kept == "bfloat16"
     made.supernet()
     assert kept_precision(files.supernet, made.path / "no.json") == "float32"
+
+
+def test_a_training_of_an_earlier_version_is_the_one_that_is_asked_for(made: Made) -> None:
+    run = made.run()
+    plan = run.run.supernet_plan
+    save_plan(plan, image_plans.asked_of(run), PLAN)
+    run.run.supernet_phases.mkdir()
+    (run.run.supernet_phases / "1-sandwich-x.checkpoint.safetensors").touch()
+    about = read_json(plan)
+    fit = about["asked"]["supernet"]["fit"]
+    fit["ema"] = fit.pop("averaged") + fit.pop("last_rate")
+    write_json(plan, about)
+    asked = image_plans.asked_of(run)
+    refuse_another_training(run.run.supernet_phases, plan, asked)
+    fit = {**asked.supernet["fit"], "averaged": 0.5}
+    with pytest.raises(PnagError, match=r"supernet\.fit\.averaged was 0\.0, now is 0\.5"):
+        refuse_another_training(
+            run.run.supernet_phases, plan, replace(asked, supernet=asked.supernet | {"fit": fit})
+        )
 
 
 def test_the_ends_of_each_resolution() -> None:

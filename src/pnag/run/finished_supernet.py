@@ -19,6 +19,9 @@ from pnag.files import read_json, write_json
 from pnag.supernet.plan import SupernetPlan
 from pnag.supernet.settings import Precision
 
+# Settings that earlier versions lacked, as they trained.
+LACKED = {"supernet.fit.last_rate": 0.0, "supernet.fit.averaged": 0.0}
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -104,7 +107,7 @@ def _parsed(about: Mapping[str, Any]) -> tuple[Asked, SupernetPlan] | None:
 
 
 def _differences(before: Asked, plan: SupernetPlan, now: Asked) -> Iterator[str]:
-    was = {**_flat("supernet", before.supernet), "seed": before.seed}
+    was = {**LACKED, **_flat("supernet", before.supernet), "seed": before.seed}
     wanted = {**_flat("supernet", now.supernet), "seed": now.seed}
     if before.start != now.start:
         yield "it started from other weights (--start)"

@@ -216,7 +216,15 @@ def load_recipe(path: Path) -> dict[str, Any]:
         raise PnagError(f"cannot read the recipe {path}: {error}") from error
     if not isinstance(raw, dict):
         raise PnagError(f"the recipe {path} is not a mapping of options")
-    return raw
+    return {name: _of_today(value) for name, value in raw.items()}
+
+
+def _of_today(section: Any) -> Any:
+    """A section without `fit.ema: 0`, which earlier versions wrote into a run's recipe."""
+    fit = section.get("fit") if isinstance(section, dict) else None
+    if not isinstance(fit, dict) or fit.get("ema") != 0:
+        return section
+    return section | {"fit": {name: value for name, value in fit.items() if name != "ema"}}
 
 
 def make_recipe(values: dict[str, Any]) -> Recipe:

@@ -22,7 +22,7 @@ from pnag.errors import PnagError
 from pnag.files import exists, file_fingerprint, fingerprint, read_json, write_json
 from pnag.noise import log_to
 
-STAGES_VERSION = 5  # 5: the plan of a supernet says what was asked for
+STAGES_VERSION = 6  # 6: a plan gives all answers the same time of fine-tuning
 
 
 def answer_name(budget: float, unit: str = "ms") -> str:
