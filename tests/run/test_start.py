@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 from small_runs import call
+from stopped_runs import stop_at
 
 import pnag
 from pnag.errors import PnagError
@@ -188,6 +190,20 @@ def test_a_run_from_timms_weights_at_several_resolutions(
         hits = np.mean(np.array(found) == data.test.labels)
         assert hits == pytest.approx(answer["test_top1"], abs=0.005)
         assert answer["cost"] <= answer["budget"]
+    # Killed in both trainings and resumed, it ends with the same weights.
+    twin = tmp_path / "twin"
+    command[2] = twin
+    for file in ("supernet/*.checkpoint.safetensors", "finetuned/*.checkpoint.safetensors"):
+        said = stop_at(command, signal.SIGKILL, twin, file, tmp_path / "said")
+        assert list(twin.glob(file)) and "Traceback" not in said, said
+    done = call(*command)
+    assert done.exit_code == 0, done.stderr
+    networks = [f"models/{Path(answer['onnx']).stem}.safetensors" for answer in answers]
+    for file in ("supernet.safetensors", *networks):
+        found, expected = load_file(twin / file), load_file(out / file)
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in found)
+    command[2] = out
     # Its supernet is a start itself, of other classes and at another resolution.
     again = start(start=str(out))
     assert again.families == (f"timm/{MODEL}",) and again.mean == of_images(how)
