@@ -36,7 +36,8 @@ def finetune_stage(
         The networks, on the CPU, by architecture.
     """
     supernet = trained_supernet(run)
-    data = {a.arch: run.tuning_data_of(a.arch) for a in answers}
+    archs = dict.fromkeys(a.arch for a in answers)  # to look at images takes a while: once for each
+    data = {arch: run.tuning_data_of(arch) for arch in archs}
     tuned = _as_planned(run, plan, supernet.family.space.resolutions, data)
     device = run.accelerator.device
     share = shares(len(tuned), tuned[0].settings, run.data, supernet.family, device.type == "cuda")

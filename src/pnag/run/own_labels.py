@@ -111,7 +111,7 @@ def tell_errors(
 def refuse_unknown_cost(
     errors: dict[str, dict[str, Any]], column: str, source: str, name: str = "cost"
 ) -> None:
-    """Promise no budget of a cost that does not depend on the architectures alone.
+    """Promise no budget of a cost that cannot be predicted from the architectures.
 
     Args:
         name: of the cost in `errors`, whose column is `column`.

@@ -112,14 +112,19 @@ def finetune(
     return network.eval()
 
 
-def largest_network(supernet: ElasticNetwork, data: ImageData, device: torch.device) -> nn.Module:
+def largest_network(
+    supernet: ElasticNetwork, data: ImageData, device: torch.device, pixels: int = 0
+) -> nn.Module:
     """The supernet's largest network in eval mode, batch norms measured for it: the teacher.
 
     The supernet itself will not do: its batch norms' statistics are of a mixture of networks.
+
+    Args:
+        pixels: resolution that it is for; 0 for that of `data`.
     """
     network: nn.Module = supernet.subnet()
     to_device(network, device)
-    recalibrate(network, data, device=device)
+    recalibrate(network, data, pixels=pixels, device=device)
     return network.requires_grad_(False)
 
 

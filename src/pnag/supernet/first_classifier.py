@@ -20,10 +20,8 @@ from pnag.families.elastic_network import ElasticNetwork
 from pnag.images.batches import eval_batches
 from pnag.images.images import ImageData
 from pnag.images.resolutions import at_resolution
-from pnag.judging.recalibrate import recalibrate
 from pnag.kept_memory import kept_memory
-from pnag.supernet.finetune import EVAL_BATCH
-from pnag.supernet.loop import to_device
+from pnag.supernet.finetune import EVAL_BATCH, largest_network
 from pnag.supernet.processes import from_main
 
 IMAGES = 10_000  # at most, each class with its share
@@ -62,9 +60,7 @@ def _solved(
     accelerator: Accelerator,
 ) -> tuple[Tensor, Tensor]:
     """The (classes, features) weight and (classes,) bias, on the CPU."""
-    network: Any = supernet.subnet()
-    to_device(network, accelerator.device)
-    recalibrate(network, data, pixels=pixels, device=accelerator.device)
+    network: Any = largest_network(supernet, data, accelerator.device, pixels)
     taken: list[Tensor] = []
     network.classifier.register_forward_pre_hook(
         lambda module, given: taken.append(given[0].float().cpu())

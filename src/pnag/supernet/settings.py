@@ -106,15 +106,16 @@ class FinetuneFit(FitSettings):
 
 # From trained weights, where the recipe leaves both as they are: AdamW learns new classes in fewer
 # steps than SGD does, and what is known already fits few images too soon (`benchmarks/README.md`).
-_VARIED = Augmentation(colour=0.3, erase=0.3)
-ADAPTING = FitSettings(
-    optimizer="adamw", learning_rate=2e-3, last_rate=0.3, averaged=0.25, warmup=0.1,
-    weight_decay=0.05, augment=_VARIED,
-)  # fmt: skip
-ADAPTING_ONE = FinetuneFit(
-    optimizer="adamw", learning_rate=1e-3, last_rate=0.3, averaged=0.25, warmup=0.1,
-    weight_decay=0.05, augment=_VARIED,
-)  # fmt: skip
+_ADAPTING: dict[str, Any] = {
+    "optimizer": "adamw",
+    "last_rate": 0.3,
+    "averaged": 0.25,
+    "warmup": 0.1,
+    "weight_decay": 0.05,
+    "augment": Augmentation(colour=0.3, erase=0.3),
+}
+ADAPTING = FitSettings(learning_rate=2e-3, **_ADAPTING)
+ADAPTING_ONE = FinetuneFit(learning_rate=1e-3, **_ADAPTING)
 
 
 @dataclass(frozen=True)

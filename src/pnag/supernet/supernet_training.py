@@ -105,6 +105,7 @@ def train_supernet(
     """
     phases, epochs = PHASES[settings.method], epochs_of(settings)
     per_epoch = steps_per_epoch(data, settings.fit.batch_size)
+    total = sum(epochs) * per_epoch
     torch.manual_seed(seed)
     supernet = family.supernet(len(data.classes), start)
     teacher, done = None, 0
@@ -116,7 +117,6 @@ def train_supernet(
         name = f"{number + 1}-{phase.name.replace(' ', '-')}-{identity}.safetensors"
 
         def tell(step: Step, phase: Phase = phase, at: int = done) -> None:
-            total = sum(epochs) * per_epoch
             watch(Progress(phase, at + step.done, total, step.loss, step.ends_epoch, supernet))
 
         losses = phase_losses(supernet, phase, settings, teacher, seed + number)
