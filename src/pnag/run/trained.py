@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,19 @@ class Answer:
         }
         said = {"note": self.note, "from": self.source}
         return values | {name: text for name, text in said.items() if text}
+
+    @classmethod
+    def of_json(cls, values: Mapping[str, Any]) -> Answer:
+        """What `as_json` gave, or a file has with more beside it."""
+        arch = values["arch"] if "arch" in values else json.dumps(values["choices"])
+        return cls(
+            values["budget"],
+            arch,
+            values["accuracy"],
+            values["cost"],
+            values.get("note", ""),
+            values.get("from", ""),
+        )
 
 
 def answer(front: Front, space: SearchSpace, budget: float, unit: str = "") -> Answer:

@@ -80,8 +80,13 @@ class Asked:
         return Size(self.resolution or 224, self.of.name, self.num_classes or 1000)
 
 
-def export_all(what: str, asked: Asked) -> Iterator[str]:
+def export_all(
+    what: str, asked: Asked, written: Callable[[Path], None] = lambda file: None
+) -> Iterator[str]:
     """Export an architecture or a run's answers; yields messages for the user, as it happens.
+
+    Args:
+        written: called with each network's file.
 
     Raises:
         PnagError: for anything that the user can mend.
@@ -136,6 +141,7 @@ def export_all(what: str, asked: Asked) -> Iterator[str]:
                 share = f"{difference:.0e} of the largest output"
                 yield f"{escape(str(target))}: equals torch to {share}"
             beside = write_preprocessing(target, one.preprocessing | _batch_of(asked))
+            written(target)
     example = write_example(asked.to, target.parent)
     command = shlex.join(["python", str(example), str(target), str(beside), "IMAGE"])
     yield f"[dim]load it: {escape(command)}[/dim]"

@@ -1,0 +1,191 @@
+"""Runs from Python: what `pnag run`, `pnag generate` and `pnag export` do, as functions.
+
+```python
+run = pnag.find(table="times.csv", accuracy="top1", cost="ms", out="runs/times")
+run.answer(7.5).arch
+run.answer(ms=7.5, params="6M").costs
+run.export("onnx", budget=7.5)
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+import pandas as pd
+from rich.console import Console
+
+from pnag.commands.bodies.asked_recipe import asked_values
+from pnag.commands.bodies.export import Asked, export_all
+from pnag.commands.bodies.generate import generate_for
+from pnag.commands.bodies.several import SeveralAnswer
+from pnag.commands.options import parse_named_budgets
+from pnag.consoles import make_console
+from pnag.files import read_json
+from pnag.run.display import Display
+from pnag.run.recipe import make_recipe
+from pnag.run.run import run_pipeline
+from pnag.run.run_directory import finished_run
+from pnag.run.tables import read_table
+from pnag.run.trained import Answer
+
+Amount = float | str
+"""A budget: a number, or text with a multiple or a unit, such as "6M" or "7.5ms"."""
+
+
+class Options(TypedDict, total=False):
+    """The options of `pnag run` (`pnag run --help` explains each), without the dashes."""
+
+    budgets: Sequence[float] | str
+    table: Path | str
+    accuracy: str
+    cost: Sequence[str] | str
+    choices: Sequence[str] | str
+    images: str
+    classes: int
+    on_corrupt: str
+    max_megapixels: float
+    cache: Path | str
+    minutes: float
+    start: str
+    weights: Path | str
+    family: str
+    resolution: int
+    resolutions: Sequence[int] | str
+    width_mult: float
+    epochs: int
+    train_method: str
+    finetune_epochs: int
+    architectures: int
+    rounds: int
+    per_round: int
+    published: bool
+    runtime: str
+    threads: int
+    adb: str
+    margin: float
+    compare: int | str
+    ray_address: str
+    seed: int
+    recipe: Path | str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: its directory.
+    """
+
+    path: Path
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """Those to the budgets that the run was asked for, cheapest first."""
+        return tuple(map(Answer.of_json, read_json(finished_run(self.path).answers)))
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """Columns `arch`, `accuracy`, `cost` (predicted) and `from`, one row for each network."""
+        return read_table(finished_run(self.path).front)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What `metrics.json` holds: answers as measured, errors of predictors, the device."""
+        found: dict[str, Any] = read_json(finished_run(self.path).metrics)
+        return found
+
+    def answer(
+        self, budget: Amount | None = None, *, thorough: bool = False, **budgets: Amount
+    ) -> Answer | SeveralAnswer:
+        """The best network within a budget, or within several at once.
+
+        Args:
+            budget: of the run's own cost.
+            thorough: search for half a minute.
+            budgets: of other costs by their names, such as `params="6M"`.
+
+        Raises:
+            PnagError: for an unknown cost, or budgets that no network is within.
+        """
+        written = [f"{name}={amount}" for name, amount in budgets.items()]
+        if budget is not None:
+            written.insert(0, str(budget))
+        return generate_for(
+            self.path, parse_named_budgets(written), [], {},
+            greedy=False, thorough=thorough, display=_display(show=False),
+        )  # fmt: skip
+
+    def export(
+        self,
+        to: str = "onnx",
+        *,
+        budget: Amount | None = None,
+        out: Path | str | None = None,
+        batch: int = 1,
+    ) -> list[Path]:
+        """Write the run's networks in the format of a runtime, each checked against torch.
+
+        Args:
+            to: a format of `pnag export --to`.
+            budget: only the best answer within it; all answers without.
+            out: folder; the run's `exports` without.
+            batch: images at a time.
+
+        Returns:
+            The networks' files. Beside each are its preprocessing and an example that loads it.
+
+        Raises:
+            PnagError: if the format's package is missing, or no answer is within the budget.
+        """
+        only = None if budget is None else parse_named_budgets([str(budget)])[""]
+        files: list[Path] = []
+        asked = Asked(to, None if out is None else Path(out), only, batch=batch)
+        for _ in export_all(str(self.path), asked, written=files.append):
+            pass  # what it says is for the terminal
+        return files
+
+
+def find(out: Path | str, *, show: bool = True, **options: Unpack[Options]) -> Run:
+    """Do all that `pnag run` does, or go on with what it has begun in a directory.
+
+    Args:
+        out: the run's directory. show: its progress, on standard error.
+        options: as of `pnag run`; lists in place of commas.
+
+    Raises:
+        PnagError: for anything that the user can mend.
+    """
+    given = {name: _as_given(name, value) for name, value in options.items()}
+    recipe = make_recipe(asked_values(given))
+    run_pipeline(recipe, Path(out), _display(show=show), options.get("ray_address"))
+    return Run(Path(out))
+
+
+def open_run(path: Path | str) -> Run:
+    """A run that has finished.
+
+    Raises:
+        PnagError: if there is none.
+    """
+    return Run(finished_run(Path(path)).path)
+
+
+def _as_given(name: str, value: Any) -> Any:
+    """An option as the command line has it."""
+    if name in ("cost", "choices"):
+        return [value] if isinstance(value, str) else list(value)
+    if name in ("table", "cache", "recipe"):
+        return Path(value)
+    if name in ("budgets", "resolutions", "compare", "weights"):
+        return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return value
+
+
+def _display(*, show: bool) -> Display:
+    """What shows a run's progress, on standard error, or nothing."""
+    return Display(make_console(stderr=True) if show else Console(quiet=True))
