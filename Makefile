@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run experiment test check bench clean
+.PHONY: run experiment test check docs bench clean
 
 run: $(VENV)/.installed
 	$(BIN)/pnag run --out runs/this-machine
@@ -21,6 +21,12 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check src tests scripts benchmarks
 	$(BIN)/ruff check src tests scripts benchmarks
 	$(BIN)/mypy
+
+# The site, from the pages in docs/; a broken link is an error.
+docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(BIN)/sphinx-build --quiet --fail-on-warning -c docs . build/docs
+	@echo build/docs/docs/README.html
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/ranking_loss.py
