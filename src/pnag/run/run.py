@@ -122,6 +122,7 @@ def _from_images(
     from pnag.run.collect_stage import collect_stage
     from pnag.run.finetune_stage import finetune_stage, write_weights
     from pnag.run.image_run import open_images
+    from pnag.run.resolution_stage import resolution_stage
     from pnag.run.supernet_stage import supernet_stage
 
     job = open_images(run, recipe, display, ray_address)
@@ -131,10 +132,11 @@ def _from_images(
     size = Size(job.data.preprocessing.resolution, supernet.family, len(job.data.classes))
     recipe = with_images(recipe, decided_family(supernet.family))
     supernet_stage(job, supernet)
+    resolution_stage(job, tuning, size.of.space.resolutions)
     latency_stage(run, recipe.latency, size, recipe.seed, display)
     collect_stage(job, collecting, size)
     answers = search_and_answer(run, recipe, size, display)
-    networks = finetune_stage(job, tuning, answers)
+    networks = finetune_stage(job, size.of, tuning, answers)
     proof_stage(run, recipe, size, answers, networks, display)
     write_weights(job, answers, networks)
     decided = {
