@@ -93,8 +93,8 @@ class FinetuningPlan:
         epochs: of each answer; if all get the `same_time`, of one at the least resolution.
         minutes: that all should take.
         answers: that share the minutes; 0 where their number does not matter.
-        largest_epochs: of the largest network at the least resolution, before answers are chosen,
-            and the same time at each other one; 0 for none.
+        largest_epochs: likewise of the largest network at each resolution, before answers are
+            chosen; 0 for none.
     """
 
     epochs: int
@@ -109,6 +109,8 @@ class FinetuningPlan:
 
     def largest_epochs_at(self, pixels: int, resolutions: Sequence[int]) -> int:
         """Epochs of the largest network at a resolution before answers are chosen."""
+        if not self.same_time:
+            return self.largest_epochs
         return _as_long(self.largest_epochs, pixels, resolutions)
 
     def shared_by(self, answers: int) -> FinetuningPlan:
@@ -314,7 +316,9 @@ def plan_finetuning(
     affordable = share_of("fine-tuning", adapting) * minutes * 60 / epoch
     if not adapting or epochs or not resolutions:
         tuning = epochs or int(np.clip(affordable / answers, *TUNING_EPOCHS))
-        return FinetuningPlan(tuning, round(answers * tuning * epoch / 60, 2))
+        of_each = -(-tuning // 2) if adapting and resolutions else 0
+        taken = (len(resolutions) * of_each + answers * tuning) * epoch
+        return FinetuningPlan(tuning, round(taken / 60, 2), largest_epochs=of_each)
     # `step` is an average to which each resolution adds the same time.
     share = float(np.mean([(resolutions[0] / pixels) ** 2 for pixels in resolutions]))
     at_least = affordable / share
