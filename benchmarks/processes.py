@@ -104,7 +104,7 @@ def finetuning_rate(width_mult: float, resolution: int, processes: int) -> float
 
     with tempfile.TemporaryDirectory() as folder:
         finetune_side_by_side(
-            dict.fromkeys(texts, supernet), answers, dict.fromkeys(texts, data),
+            supernet, answers, dict.fromkeys(texts, data),
             FinetuneSettings(fit=FinetuneFit(epochs=5, batch_size=32)), Path(folder), seed=0,
             accelerator=Accelerator(cpu=True), share=Shares(processes, 1), watch=watch,
         )  # fmt: skip

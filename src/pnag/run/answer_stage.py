@@ -8,6 +8,7 @@ import numpy as np
 
 from pnag.files import write_json
 from pnag.run.display import Display
+from pnag.run.doubt import ERRORS, Largest
 from pnag.run.margin import answer_with_margin
 from pnag.run.run_directory import RunDirectory, answer_name
 from pnag.run.size import Size
@@ -33,6 +34,7 @@ def answer_stage(
     margin: float,
     size: Size | None,
     display: Display,
+    largest: Largest | None = None,
 ) -> list[Answer]:
     """Answer each budget and write `architectures.json`.
 
@@ -40,11 +42,18 @@ def answer_stage(
         budgets: those over the front if there are none.
         margin: by how much answers may take longer than predicted and hold their budget.
         size: of the networks; None where there is a table only, in a unit that is not known.
+        largest: what answers are unless another network is surely better, if not None.
     """
     unit = " ms" if size else ""
     front = load_calibrated_front(run, space)
     asked = sorted(budgets or spread_budgets(front))
     answers = [answer_with_margin(front, space, budget, margin, unit) for budget in asked]
+    if largest:
+        answers = [largest.unless_better(each, margin) for each in answers]
+        display.note(
+            f"  answers are the largest network that fits, unless another is ahead by {ERRORS:g} "
+            f"standard errors of {largest.images:,} images"
+        )
     if margin:
         display.note(f"  answers leave {margin:.1%} for the prediction's error (--margin)")
     for a in answers:

@@ -16,7 +16,6 @@ from pnag.judging.workers import suited_workers
 from pnag.run.image_plans import planned_per_round
 from pnag.run.image_run import ImageRun
 from pnag.run.own_labels import accuracy_error, as_json, tell_errors
-from pnag.run.resolution_stage import gains_of
 from pnag.run.run_directory import RunDirectory
 from pnag.run.size import Size
 from pnag.run.supernet_stage import trained_supernet
@@ -78,7 +77,6 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
     rows_file = files.collected / f"{fingerprint(what)}.csv"
     inputs = what | {
         "latency": file_fingerprint(files.latency_model),
-        "gains": gains_of(run, size.of.space, ends_of_resolutions(size.of)).tolist(),
         "architectures": plan.architectures,
         "shared": run.images.shared,
         "rounds": [recipe.rounds, per_round],
@@ -102,8 +100,8 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
                 ray_address=run.ray_address,
                 progress=show,
             )
-            judged: NDArray[np.float64] = rows["accuracy"].to_numpy()
-            return np.minimum(judged + gains_of(run, space, wanted), 1.0)
+            accuracy: NDArray[np.float64] = rows["accuracy"].to_numpy()
+            return accuracy
 
         with run.display.bar("judging subnets") as bar:
             accuracy, costs = truth(tokens, bar.update), cost.predict(tokens)

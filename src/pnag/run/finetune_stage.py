@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import nn
 
-from pnag.families.base import Family
 from pnag.families.elastic_network import ElasticNetwork
-from pnag.files import fingerprint, read_json, write_json
+from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.images.batches import steps_per_epoch
 from pnag.images.images import ImageData
 from pnag.run.answer_stage import model_name
 from pnag.run.image_run import ImageRun
 from pnag.run.preprocessing import preprocessing_of
-from pnag.run.resolution_stage import supernet_at, supernet_identity
+from pnag.run.supernet_stage import trained_supernet
 from pnag.run.trained import Answer
 from pnag.supernet.finetune import finetune, finetune_identity, judge
 from pnag.supernet.loop import Step
@@ -29,25 +28,22 @@ from pnag.threads import torch_threads
 
 
 def finetune_stage(
-    run: ImageRun, of: Family, plan: FinetuningPlan, answers: list[Answer]
+    run: ImageRun, plan: FinetuningPlan, answers: list[Answer]
 ) -> dict[str, nn.Module]:
     """Fine-tune the answers' networks, judge them on the test part.
-
-    Args:
-        of: the networks' family.
 
     Returns:
         The networks, on the CPU, by architecture.
     """
+    supernet = trained_supernet(run)
     archs = dict.fromkeys(a.arch for a in answers)  # to look at images takes a while: once for each
     data = {arch: run.tuning_data_of(arch) for arch in archs}
     plan = _shared(run, plan, len(archs))
-    supernets = _supernets(run, plan, of.space.resolutions, data)
-    tuned = _as_planned(run, plan, of.space.resolutions, data)
+    tuned = _as_planned(run, plan, supernet.family.space.resolutions, data)
     device = run.accelerator.device
-    share = shares(len(tuned), tuned[0].settings, run.data, of, device.type == "cuda")
+    share = shares(len(tuned), tuned[0].settings, run.data, supernet.family, device.type == "cuda")
     if run.ray_address or share.workers > 1:
-        _tune_at_once(run, supernets, tuned, data, share)
+        _tune_at_once(run, supernet, tuned, data, share)
     known, steps = _judged(run), [_steps(each, data[each.arch]) for each in tuned]
     networks: dict[str, nn.Module] = {}
     judged: dict[str, Any] = {}
@@ -59,7 +55,7 @@ def finetune_stage(
                 bar.update(sum(steps[:number]) + step.done, sum(steps), text)
 
             network = finetune(
-                supernets[arch],
+                supernet,
                 arch,
                 data[arch],
                 settings,
@@ -78,35 +74,19 @@ def finetune_stage(
 
 
 def _shared(run: ImageRun, plan: FinetuningPlan, networks: int) -> FinetuningPlan:
-    """The plan's minutes shared by the networks that there are: several answers can have the same.
+    """The plan's minutes shared by the networks that there are: several answers can be the same.
 
-    Only the first answers' number counts: later budgets leave networks that are tuned as they are.
+    Only the first answers count: later budgets leave networks that are tuned as they are.
     """
-    if not plan.answers:
-        return plan
     file = run.run.tuned_networks
     run.stage("networks to fine-tune", asdict(plan), [file], lambda: write_json(file, networks))
     return plan.shared_by(read_json(file))
 
 
-def _supernets(
-    run: ImageRun,
-    plan: FinetuningPlan,
-    resolutions: tuple[int, ...],
-    data: Mapping[str, ImageData],
-) -> dict[str, ElasticNetwork]:
-    """By architecture, the supernet that it is cut out of."""
-    found: dict[int, ElasticNetwork] = {}
-    for images in data.values():
-        pixels = images.preprocessing.resolution
-        found[pixels] = found.get(pixels) or supernet_at(run, plan, pixels, resolutions)
-    return {arch: found[images.preprocessing.resolution] for arch, images in data.items()}
-
-
 def _as_planned(
     run: ImageRun,
     plan: FinetuningPlan,
-    resolutions: tuple[int, ...],
+    resolutions: Sequence[int],
     data: Mapping[str, ImageData],
 ) -> list[Tuned]:
     """What to fine-tune, by architecture, on which images.
@@ -114,11 +94,11 @@ def _as_planned(
     Args:
         resolutions: that architectures choose among.
     """
+    begun_with = file_fingerprint(run.run.supernet)
     seed, accelerator, tuned = run.recipe.seed, run.accelerator, []
     for arch, images in data.items():
-        pixels = images.preprocessing.resolution
-        begun_with = supernet_identity(run, plan, pixels, resolutions)
-        how = run.finetune_settings(plan.epochs_at(pixels, resolutions))
+        epochs = plan.epochs_at(images.preprocessing.resolution, resolutions)
+        how = run.finetune_settings(epochs)
         identity = finetune_identity(begun_with, arch, images, how, seed, accelerator)
         tuned.append(Tuned(arch, how, identity))
     return tuned
@@ -150,7 +130,7 @@ def _judge(
 
 def _tune_at_once(
     run: ImageRun,
-    supernets: Mapping[str, ElasticNetwork],
+    supernet: ElasticNetwork,
     tuned: list[Tuned],
     data: Mapping[str, ImageData],
     share: Shares,
@@ -161,13 +141,13 @@ def _tune_at_once(
     if run.ray_address:
         with run.display.bar("fine-tuning on the cluster") as bar:
             finetune_on_ray(
-                supernets, tuned, data, folder, address=run.ray_address,
+                supernet, tuned, data, folder, address=run.ray_address,
                 watch=bar.update, **how,
             )  # fmt: skip
         return
     with run.display.bar(f"fine-tuning, {share.workers} networks at a time") as bar:
         finetune_side_by_side(
-            supernets, tuned, data, folder, share=share,
+            supernet, tuned, data, folder, share=share,
             watch=lambda done, total, loss: bar.update(done, total, f"loss {loss:.3f}"), **how,
         )  # fmt: skip
 

@@ -21,6 +21,7 @@ from pnag.supernet.plan import (
     CollectingPlan,
     FinetuningPlan,
     SupernetPlan,
+    evaluator_settings,
     plan_collecting,
     plan_finetuning,
     plan_supernet,
@@ -145,6 +146,13 @@ def plan_collecting_stage(run: ImageRun, supernet: SupernetPlan) -> CollectingPl
         f"{plan.minutes:.3g} min, and some to time this machine [dim](--architectures)[/dim]"
     )
     return plan
+
+
+def doubtful_images(run: ImageRun) -> int:
+    """Images that subnets are judged on, where they will be tuned from trained weights; else 0."""
+    if not run.adapting:
+        return 0
+    return evaluator_settings(run.accelerator.device).validation_images(run.data)
 
 
 def planned_per_round(run: ImageRun, plan: CollectingPlan) -> int:

@@ -120,10 +120,7 @@ class ImageRun:
 
     def data_of(self, arch: str) -> ImageData:
         """The images at the resolution that an architecture chooses."""
-        return self.data_at(BaseArchitecture.parse(arch).resolution)
-
-    def data_at(self, pixels: int) -> ImageData:
-        """The images at a resolution; 0 is that of all."""
+        pixels = BaseArchitecture.parse(arch).resolution
         if pixels in (0, self.data.preprocessing.resolution):
             return self.data
         data = load_images(

@@ -15,6 +15,7 @@ from pnag.errors import PnagError
 from pnag.files import write_json
 from pnag.run.answer_stage import answer_stage
 from pnag.run.display import Display
+from pnag.run.doubt import largest_of
 from pnag.run.first_answers import first_answers
 from pnag.run.further_costs import counted_costs_stage
 from pnag.run.latency_stages import front_calibration_stage, latency_stage
@@ -122,7 +123,6 @@ def _from_images(
     from pnag.run.collect_stage import collect_stage
     from pnag.run.finetune_stage import finetune_stage, write_weights
     from pnag.run.image_run import open_images
-    from pnag.run.resolution_stage import resolution_stage
     from pnag.run.supernet_stage import supernet_stage
 
     job = open_images(run, recipe, display, ray_address)
@@ -132,29 +132,30 @@ def _from_images(
     size = Size(job.data.preprocessing.resolution, supernet.family, len(job.data.classes))
     recipe = with_images(recipe, decided_family(supernet.family))
     supernet_stage(job, supernet)
-    resolution_stage(job, tuning, size.of.space.resolutions)
     latency_stage(run, recipe.latency, size, recipe.seed, display)
     collect_stage(job, collecting, size)
-    answers = search_and_answer(run, recipe, size, display)
-    networks = finetune_stage(job, size.of, tuning, answers)
+    answers = search_and_answer(run, recipe, size, display, judged_on=plans.doubtful_images(job))
+    networks = finetune_stage(job, tuning, answers)
     proof_stage(run, recipe, size, answers, networks, display)
     write_weights(job, answers, networks)
     decided = {
         "resolution": None if size.of.elastic else size.resolution,
         "epochs": supernet.epochs,
         "architectures": collecting.architectures,
-        "finetune_epochs": tuning.epochs,
+        "finetune_epochs": round(tuning.epochs),
     }
     return _finish(run, with_images(recipe, decided), size, answers)
 
 
 def search_and_answer(
-    run: RunDirectory, recipe: Recipe, size: Size | None, display: Display
+    run: RunDirectory, recipe: Recipe, size: Size | None, display: Display, judged_on: int = 0
 ) -> list[Answer]:
     """From a table to the answers: first those of the table alone, then those after the search.
 
     Args:
         size: of the networks, which are timed; None where there is a table only.
+        judged_on: images, where answers are the `Largest` network unless another is surely better;
+            else 0.
     """
     space, seed, settings = space_of_run(run, recipe), recipe.seed, search_settings(recipe)
     if size:
@@ -165,7 +166,8 @@ def search_and_answer(
     if size:
         front_calibration_stage(run, recipe.latency, size, seed, display)
     margin = margin_of(run, recipe.margin)
-    return answer_stage(run, space, recipe.budgets, margin, size, display)
+    largest = largest_of(run, size.of, judged_on) if size and judged_on else None
+    return answer_stage(run, space, recipe.budgets, margin, size, display, largest)
 
 
 def train_only(recipe: Recipe, out: Path, display: Display) -> None:

@@ -22,7 +22,7 @@ from pnag.errors import PnagError
 from pnag.files import exists, file_fingerprint, fingerprint, read_json, write_json
 from pnag.noise import log_to
 
-STAGES_VERSION = 7  # 7: the largest network is tuned at each resolution before one is chosen
+STAGES_VERSION = 7  # 7: answers that are the same network share the minutes of fine-tuning
 
 
 def answer_name(budget: float, unit: str = "ms") -> str:
@@ -100,7 +100,6 @@ class RunDirectory:
     finetuning_plan = property(lambda self: self.path / "plan" / "fine-tuning.json")
     supernet = property(lambda self: self.path / "supernet.safetensors")
     supernet_phases = property(lambda self: self.path / "supernet")
-    resolution_gains = property(lambda self: self.path / "plan" / "resolution_gains.json")
     tuned_networks = property(lambda self: self.path / "plan" / "tuned_networks.json")
     supernet_curve = property(lambda self: self.path / "logs" / "supernet.json")
     collected = property(lambda self: self.path / "collected")

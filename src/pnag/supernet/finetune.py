@@ -112,44 +112,6 @@ def finetune(
     return network.eval()
 
 
-def tune_largest(
-    supernet: ElasticNetwork,
-    data: ImageData,
-    settings: FinetuneSettings,
-    folder: Path,
-    *,
-    identity: str,
-    seed: int,
-    accelerator: Accelerator,
-    watch: Callable[[Step], None] = lambda step: None,
-    notice: Callable[[str], None] = lambda text: None,
-) -> None:
-    """Train a supernet's largest network on, in place, at the resolution of `data`.
-
-    Smaller networks that are cut out of it begin with what it has learnt at that resolution.
-
-    Args:
-        supernet: on the accelerator's device.
-        folder, identity: as of `finetune`, for the whole supernet's weights.
-
-    Raises:
-        PnagError: as `finetune`.
-    """
-
-    def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
-        yield F.cross_entropy(supernet(images), labels, label_smoothing=settings.label_smoothing)
-
-    def train(checkpoint: Path) -> None:
-        fit(
-            supernet, losses, data, settings.fit, seed=seed, accelerator=accelerator,
-            checkpoint=checkpoint, identity=identity, watch=watch, notice=notice,
-        )  # fmt: skip
-
-    trained(supernet, folder / f"{identity}.safetensors", identity, accelerator, train)
-    to_device(supernet, accelerator.device)
-    supernet.eval()
-
-
 def largest_network(
     supernet: ElasticNetwork, data: ImageData, device: torch.device, pixels: int = 0
 ) -> nn.Module:

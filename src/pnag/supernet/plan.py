@@ -37,10 +37,8 @@ TUNING_EPOCHS = (1, 75)  # the paper's 75 (section E) at most
 # Of the minutes; the rest is for timing.
 SHARES = {"supernet": 0.6, "collecting": 0.15, "fine-tuning": 0.2}
 # From trained weights choices differ less, and a step for the answers is worth more than one for
-# all subnets. Where architectures choose their resolution, a part of the minutes for the answers
-# goes into the largest network at each (`at_resolution`).
-ADAPTING_SHARES = {"supernet": 0.38, "collecting": 0.06, "fine-tuning": 0.51}
-AT_RESOLUTIONS = 0.35
+# all subnets.
+ADAPTING_SHARES = {"supernet": 0.42, "collecting": 0.06, "fine-tuning": 0.47}
 ARCHITECTURES = (200, 4000)  # least and most to collect
 ADAPTING_LEAST = 40  # from trained weights, whose subnets at large resolutions take seconds each
 # Images that a subnet is judged on. All are judged on the same ones, whose chance no number of
@@ -92,37 +90,26 @@ class FinetuningPlan:
     Attributes:
         epochs: of each answer; if all get the `same_time`, of one at the least resolution.
         minutes: that all should take.
-        answers: that share the minutes; 0 where their number does not matter.
-        largest_epochs: likewise of the largest network at each resolution, before answers are
-            chosen; 0 for none.
+        networks: that share the minutes, if all get the `same_time`.
     """
 
-    epochs: int
+    epochs: float
     minutes: float
     same_time: bool = False
-    answers: int = 0
-    largest_epochs: int = 0
+    networks: int = 0
 
     def epochs_at(self, pixels: int, resolutions: Sequence[int]) -> int:
         """Epochs of an answer at one of the resolutions that answers choose among."""
-        return _as_long(self.epochs, pixels, resolutions) if self.same_time else self.epochs
-
-    def largest_epochs_at(self, pixels: int, resolutions: Sequence[int]) -> int:
-        """Epochs of the largest network at a resolution before answers are chosen."""
         if not self.same_time:
-            return self.largest_epochs
-        return _as_long(self.largest_epochs, pixels, resolutions)
+            return int(self.epochs)
+        return max(1, round(self.epochs * (min(resolutions) / pixels) ** 2))
 
-    def shared_by(self, answers: int) -> FinetuningPlan:
-        """The same minutes, shared by fewer answers than was planned for."""
-        if answers >= self.answers:
+    def shared_by(self, networks: int) -> FinetuningPlan:
+        """The same minutes for another number of networks than was planned for."""
+        if not self.same_time:
             return self
-        return replace(self, epochs=round(self.epochs * self.answers / answers))
-
-
-def _as_long(epochs: int, pixels: int, resolutions: Sequence[int]) -> int:
-    """Epochs at a resolution that take as long as so many at the least one; at least 1."""
-    return max(1, round(epochs * (min(resolutions) / pixels) ** 2))
+        epochs = min(self.epochs * self.networks / networks, TUNING_EPOCHS[1])
+        return replace(self, epochs=epochs, networks=networks)
 
 
 def share_of(stage: str, adapting: bool) -> float:
@@ -313,20 +300,16 @@ def plan_finetuning(
     epoch = step * steps_per_epoch(data, settings.fit.batch_size)
     epoch *= 1 + len(data.validation) / len(data.train)  # on both (`joined.with_validation`)
     resolutions = family.space.resolutions
+    same_time = adapting and not epochs and bool(resolutions)
+    if same_time:  # `step` is an average to which each resolution adds the same time
+        answers = min(answers, len(resolutions))
+        epoch *= float(np.mean([(resolutions[0] / pixels) ** 2 for pixels in resolutions]))
     affordable = share_of("fine-tuning", adapting) * minutes * 60 / epoch
-    if not adapting or epochs or not resolutions:
-        tuning = epochs or int(np.clip(affordable / answers, *TUNING_EPOCHS))
-        of_each = -(-tuning // 2) if adapting and resolutions else 0
-        taken = (len(resolutions) * of_each + answers * tuning) * epoch
-        return FinetuningPlan(tuning, round(taken / 60, 2), largest_epochs=of_each)
-    # `step` is an average to which each resolution adds the same time.
-    share = float(np.mean([(resolutions[0] / pixels) ** 2 for pixels in resolutions]))
-    at_least = affordable / share
-    first = AT_RESOLUTIONS * at_least / len(resolutions)
-    then = (1 - AT_RESOLUTIONS) * at_least / answers
-    of_each, tuning = (int(np.clip(each, *TUNING_EPOCHS)) for each in (first, then))
-    taken = (len(resolutions) * of_each + answers * tuning) * epoch * share
-    return FinetuningPlan(tuning, round(taken / 60, 2), True, answers, of_each)
+    tuning = epochs or float(np.clip(affordable / answers, *TUNING_EPOCHS))
+    if not same_time:
+        tuning = int(tuning)
+    taken = round(answers * tuning * epoch / 60, 2)
+    return FinetuningPlan(tuning, taken, same_time, answers if same_time else 0)
 
 
 def _too_little_memory(what: str, section: str, fit: FitSettings) -> PnagError:

@@ -57,13 +57,12 @@ class Tuning:
     """What a process needs to fine-tune; pickles to weights and names of files.
 
     Attributes:
-        weights: of the supernet that an architecture is cut out of, by architecture.
         data: images by architecture, at its resolution.
     """
 
     family: str
     num_classes: int
-    weights: Mapping[str, bytes]
+    weights: bytes
     data: Mapping[str, ImageData]
     folder: Path
     seed: int
@@ -88,7 +87,7 @@ def shares(
 
 
 def finetune_side_by_side(
-    supernets: Mapping[str, ElasticNetwork],
+    supernet: ElasticNetwork,
     answers: Sequence[Answer],
     data: Mapping[str, ImageData],
     folder: Path,
@@ -101,14 +100,13 @@ def finetune_side_by_side(
     """Fine-tune answers in processes of their own; `finetune` then finds the weights in `folder`.
 
     Args:
-        supernets: that the answers are cut out of, by architecture.
         folder: gets weights and checkpoints, as with `finetune`.
         watch: called with the steps done of all answers, their total, and the latest loss.
 
     Raises:
         PnagError: as `finetune`, or if a process is killed that worked alone.
     """
-    job = _tuning(supernets, data, folder, seed, accelerator, share.threads)
+    job = _tuning(supernet, data, folder, seed, accelerator, share.threads)
     progress = folder / "progress"
     progress.mkdir(parents=True, exist_ok=True)
     pool = Pool(
@@ -145,7 +143,7 @@ def _show(
 
 
 def finetune_on_ray(
-    supernets: Mapping[str, ElasticNetwork],
+    supernet: ElasticNetwork,
     answers: Sequence[Answer],
     data: Mapping[str, ImageData],
     folder: Path,
@@ -167,7 +165,7 @@ def finetune_on_ray(
         PnagError: as `ray_cluster.ray_actors`.
     """
     missing = [answer for answer in answers if not _weights(folder, answer).exists()]
-    job = _tuning(supernets, data, folder, seed, accelerator, threads=1)
+    job = _tuning(supernet, data, folder, seed, accelerator, threads=1)
     watch(len(answers) - len(missing), len(answers))
     if not missing:
         return
@@ -182,27 +180,19 @@ def _weights(folder: Path, answer: Answer) -> Path:
 
 
 def _tuning(
-    supernets: Mapping[str, ElasticNetwork],
+    supernet: ElasticNetwork,
     data: Mapping[str, ImageData],
     folder: Path,
     seed: int,
     accelerator: Accelerator,
     threads: int,
 ) -> Tuning:
-    # Each supernet once: pickle knows the same bytes again.
-    different = {id(supernet): supernet for supernet in supernets.values()}
-    states = {number: _state(supernet) for number, supernet in different.items()}
-    weights = {arch: states[id(supernet)] for arch, supernet in supernets.items()}
-    one = next(iter(different.values()))
+    state = {name: value.cpu().contiguous() for name, value in supernet.state_dict().items()}
     cuda = accelerator.device.type == "cuda"
     return Tuning(
-        one.family.name, one.num_classes, weights, data, folder, seed, cuda,
+        supernet.family.name, supernet.num_classes, save(state), data, folder, seed, cuda,
         str(accelerator.mixed_precision), threads,
     )  # fmt: skip
-
-
-def _state(supernet: ElasticNetwork) -> bytes:
-    return save({name: value.cpu().contiguous() for name, value in supernet.state_dict().items()})
 
 
 # In a process of its own
@@ -215,14 +205,15 @@ class _Tuner:
         torch.set_num_threads(job.threads)
         self._job = job
         self._accelerator = Accelerator(cpu=not job.cuda, mixed_precision=job.mixed_precision)
+        with torch.device("meta"):
+            self._supernet = family(job.family).supernet(job.num_classes)
+        self._supernet.load_state_dict(load(job.weights), assign=True)
+        self._supernet.to(self._accelerator.device).eval()
 
     def __call__(self, answer: Answer, watch: Callable[[Step], None] = lambda step: None) -> None:
         job = self._job
-        with torch.device("meta"):
-            supernet = family(job.family).supernet(job.num_classes)
-        supernet.load_state_dict(load(job.weights[str(answer.arch)]), assign=True)
         finetune(
-            supernet.to(self._accelerator.device).eval(),
+            self._supernet,
             answer.arch,
             job.data[str(answer.arch)],
             answer.settings,

@@ -1,0 +1,86 @@
+"""What an answer is where the judgement of subnets leaves doubt: the largest network.
+
+Answers from trained weights are fine-tuned, but chosen before. Subnets are judged with weights that
+have mostly served the largest network, at the middle resolution, and on a few hundred to a few
+thousand images. Tuned by itself, the largest network at another resolution gains more than that
+judgement shows, and more than a smaller network at the middle one (`benchmarks/README.md`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pnag.families.base import Family
+from pnag.run.run_directory import RunDirectory
+from pnag.run.trained import Answer, load_front_calibration, load_labels
+from pnag.search.sources import SOURCES, TABLE
+
+ERRORS = 2.0  # standard errors that leave no doubt
+
+
+@dataclass(frozen=True)
+class Largest:
+    """The largest network at each resolution, from the smallest resolution to the greatest.
+
+    Attributes:
+        archs: text forms. accuracy, cost: predicted, as of answers.
+        images: that subnets are judged on.
+    """
+
+    archs: Sequence[str]
+    accuracy: Sequence[float]
+    cost: Sequence[float]
+    images: int
+
+    def unless_better(self, answer: Answer, margin: float) -> Answer:
+        """The largest network within the answer's budget, unless the answer is better for sure.
+
+        Of several resolutions it is at the greatest one, unless a smaller one is better for sure.
+
+        Args:
+            margin: by how much the network may take longer than predicted and hold its budget.
+        """
+        limit = answer.budget / (1 + margin)
+        best: int | None = None
+        for place, cost in enumerate(self.cost):
+            if cost > limit:
+                continue
+            if best is None or not self._surely(self.accuracy[best], self.accuracy[place]):
+                best = place
+        if best is None or self._surely(answer.accuracy, self.accuracy[best]):
+            return answer
+        return Answer(
+            answer.budget, self.archs[best], self.accuracy[best], self.cost[best],
+            answer.note, SOURCES[TABLE],
+        )  # fmt: skip
+
+    def _surely(self, one: float, other: float) -> bool:
+        """Whether one accuracy is above another beyond doubt.
+
+        Two networks are judged on the same images, and agree on about half of what either gets
+        wrong, so the difference's standard error is about that of one accuracy.
+        """
+        error = math.sqrt(other * (1 - other) / self.images)
+        return one - other > ERRORS * error
+
+
+def largest_of(run: RunDirectory, of: Family, images: int) -> Largest:
+    """Those of a run whose accuracies and costs are predicted.
+
+    Args:
+        images: that subnets are judged on.
+    """
+    space = of.space
+    tokens = space.encode([of.largest])
+    if space.resolutions:
+        tokens = np.repeat(tokens, len(space.resolutions), axis=0)
+        tokens[:, 0] = np.arange(len(space.resolutions))
+    accuracy, cost = load_labels(run, space).label(tokens)
+    calibration = load_front_calibration(run)
+    if calibration:
+        cost = calibration(cost)
+    return Largest(space.text(tokens), accuracy.tolist(), cost.tolist(), images)
