@@ -93,7 +93,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_stale(path)
             write(temporary)
-            with temporary.open("rb") as file:
+            with temporary.open("rb+") as file:  # Windows syncs no file that is open to read only
                 os.fsync(file.fileno())
             temporary.replace(path)
     finally:

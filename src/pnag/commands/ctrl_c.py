@@ -6,6 +6,7 @@ that is not always what comes out: some ignore it, some raise an error of their 
 
 from __future__ import annotations
 
+import _thread
 import signal
 import sys
 import threading
@@ -37,10 +38,17 @@ def _press(number: int, frame: FrameType | None) -> None:
 def _repeat(unraisable: sys.UnraisableHookArgs) -> None:
     if unraisable.exc_type is KeyboardInterrupt:
         # A little later and from outside: at once, it would fall into the same callback. As a
-        # signal, which ends a wait of the system's, too.
-        main = threading.main_thread().ident
-        again = threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT))
+        # signal, which ends a wait of the system's, too, where a thread can be sent one.
+        again = threading.Timer(0.05, _interrupt)
         again.daemon = True
         again.start()
     else:
         sys.__unraisablehook__(unraisable)
+
+
+def _interrupt() -> None:
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, signal.SIGINT)
+    else:  # Windows
+        _thread.interrupt_main()

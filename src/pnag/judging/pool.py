@@ -127,8 +127,11 @@ def _deaf_children() -> Iterator[None]:
     """Processes that this thread starts meanwhile do not hear Ctrl-C; it hears it afterwards.
 
     Ctrl-C goes to all processes of a terminal. A worker's end is its pool's, and a traceback from
-    each is not what the user should read.
+    each is not what the user should read. Windows cannot block it: there they say it.
     """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
