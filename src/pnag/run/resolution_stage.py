@@ -59,7 +59,7 @@ def resolution_stage(run: ImageRun, plan: FinetuningPlan, resolutions: tuple[int
     run.stage("largest network at each resolution", inputs, [run.run.resolution_gains], work)
     gains = read_json(run.run.resolution_gains)
     text = ", ".join(f"{100 * gains[str(pixels)]:+.1f} at {pixels}" for pixels in resolutions)
-    run.display.note(f"  points of top-1 that tuning at one resolution gains: {text} pixels")
+    run.display.note(f"  points of top-1 gained by tuning at one resolution: {text} pixels")
 
 
 def supernet_at(
