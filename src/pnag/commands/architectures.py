@@ -59,13 +59,13 @@ TableNumClasses = Annotated[
     int | None, typer.Option(min=1, help="Of a --table run's networks. [default: 1000]")
 ]
 Greedy = Annotated[
-    bool, typer.Option(help="The generator's single most likely architecture instead.")
+    bool, typer.Option(help="Give the generator's single most likely architecture instead.")
 ]
 Thorough = Annotated[
     bool,
     typer.Option(
-        help="Search for half a minute, where the generator's draws, the run's table and a "
-        "short search answer several budgets at once."
+        help="Search for half a minute, instead of answering several budgets at once from the "
+        "generator's draws, the run's table and a short search."
     ),
 ]
 
@@ -179,24 +179,24 @@ To = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(help="File; of a RUN a folder. [default: pnag.SUFFIX; RUN/exports]"),
+    typer.Option(help="Output file; for a RUN, a folder. [default: pnag.SUFFIX; RUN/exports]"),
 ]
 OneBudget = Annotated[
-    str | None, typer.Option(help="Of a RUN only the best answer within this cost.")
+    str | None, typer.Option(help="From a RUN, export only the best answer within this cost.")
 ]
 Weights = Annotated[
     str | None,
     typer.Option(
         metavar="SUPERNET",
-        help="Take them from this supernet: a run's supernet.safetensors, a checkpoint, or "
+        help="Take the weights from this supernet: a run's supernet.safetensors, a checkpoint, or "
         "`published`.",
     ),
 ]
 ImagesToMeasureOn = Annotated[
     str | None,
     typer.Option(
-        help="Measure the batch norms of a subnet of --weights on these, as `pnag run "
-        "--images` names them; calibrates --int8."
+        help="Images to measure the batch norms of a subnet of --weights on, named as for `pnag "
+        "run --images`; they also calibrate --int8."
     ),
 ]
 Int8 = Annotated[bool, typer.Option("--int8", help="8-bit weights and activations (openvino).")]

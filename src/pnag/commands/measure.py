@@ -30,7 +30,8 @@ Out = Annotated[
     ),
 ]
 Runtimes = Annotated[
-    str | None, typer.Option(help="Of --list, or a comma list of them. [default: onnxruntime]")
+    str | None,
+    typer.Option(help="A runtime from --list, or a comma list of them. [default: onnxruntime]"),
 ]
 ListRuntimes = Annotated[
     bool, typer.Option("--list", help="Show the runtimes, and which can be used here.")
@@ -94,7 +95,7 @@ def measure(
     if out is None:
         raise PnagError("measuring needs --out FILE for the latency table")
     if known is not None and not quick:
-        raise PnagError("--known goes with --quick; leave one of them out")
+        raise PnagError("--known goes with --quick; add that, or leave --known out")
     if check is not None and quick:
         raise PnagError("--check goes without --quick; leave one of them out")
     from pnag.commands.bodies.measure import Asked, measure_asked

@@ -180,9 +180,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script inst
 RayAddress = Annotated[
     str | None,
     typer.Option(
-        help="Of a Ray cluster that judges subnets and fine-tunes answers of --images, or `local`. "
-        "Its machines need the folder of decoded images (--cache) under the same path. Needs the "
-        "extra `ray`."
+        help="Address of a Ray cluster that judges subnets and fine-tunes answers on --images, or "
+        "`local`. Its machines need the folder of decoded images (--cache) under the same "
+        "path. Needs the extra `ray`."
     ),
 ]
 Seed = Annotated[
@@ -201,7 +201,9 @@ RuntimeName = Annotated[
 ]
 Budgets = Annotated[
     str | None,
-    typer.Option(help="Comma list; ms, or the cost's unit. [default: five over the range]"),
+    typer.Option(
+        help="Budgets, a comma list; ms, or the cost's unit. [default: five over the range]"
+    ),
 ]
 Margin = Annotated[
     float | None,
@@ -209,17 +211,17 @@ Margin = Annotated[
         min=0,
         max=0.5,
         callback=finite,
-        help="By how much answers may take longer than predicted and hold their budget, such as "
-        "0.02. [default: what 90 % of the latency model's check networks are within; with --table "
-        "0]",
+        help="How much longer than predicted an answer may take and still be within its budget, "
+        "such as 0.02. [default: what 90 % of the latency model's check networks are within; "
+        "with --table 0]",
     ),
 ]
 Compare = Annotated[
     str | None,
     typer.Option(
         metavar="NUMBER|all",
-        help="Published networks of today that are timed beside the answers on ImageNet, at the "
-        "most, chosen along their front within the range of the budgets. [default: 12]",
+        help="At most this many of today's published networks are timed beside the answers on "
+        "ImageNet, chosen along their front within the range of the budgets. [default: 12]",
     ),
 ]
 Adb = Annotated[
@@ -248,15 +250,15 @@ MaxMegapixels = Annotated[
     typer.Option(
         min=0.0001,
         callback=finite,
-        help="Million pixels that an image of --images may have; it takes 3 MB of memory for each "
-        "in every process that decodes. [default: 179]",
+        help="Largest size of an image of --images, in million pixels; each million takes 3 MB of "
+        "memory in every decoding process. [default: 179]",
     ),
 ]
 JudgedOn = Annotated[
     str | None,
     typer.Option(
         "--part",
-        help="Of the images, to judge on: validation or test. [default: validation where the "
+        help="Part of the images to judge on: validation or test. [default: validation where the "
         "weights say that they were trained on these images' train part, else test]",
     ),
 ]
@@ -267,22 +269,24 @@ Cache = Annotated[
 Minutes = Annotated[
     float | None,
     typer.Option(
-        min=0.1, callback=finite, help="Time that a run on --images is made to suit. [default: 120]"
+        min=0.1, callback=finite, help="Minutes that a run on --images should take. [default: 120]"
     ),
 ]
 ImageResolution = Annotated[
     int | None,
     typer.Option(
-        min=32, help="Of --images in pixels. [default: their own, to 224, or what suits --budgets]"
+        min=32,
+        help="Resolution of --images in pixels. [default: their own, up to 224, or what "
+        "suits --budgets]",
     ),
 ]
 ImageResolutions = Annotated[
     str | None,
     typer.Option(
         "--resolutions",
-        help="Of images in pixels, a comma list that architectures choose from, such as "
-        "64,96,128. [default: 128,160,192,224; with --images one, or with trained weights what "
-        "suits --budgets]",
+        help="Resolutions in pixels that architectures choose from, a comma list such as "
+        "64,96,128. [default: 128,160,192,224; with --images one, or with trained weights "
+        "what suits --budgets]",
     ),
 ]
 StartFrom = Annotated[
@@ -305,15 +309,20 @@ StartWeights = Annotated[
 WidthMult = Annotated[
     float | None,
     typer.Option(
-        min=0.1, callback=finite, help="Of the supernet. [default: by --minutes and --budgets]"
+        min=0.1,
+        callback=finite,
+        help="Width multiplier of the supernet. [default: by --minutes and --budgets]",
     ),
 ]
 Epochs = Annotated[
-    int | None, typer.Option(min=1, help="Of the supernet, all phases. [default: by --minutes]")
+    int | None,
+    typer.Option(
+        min=1, help="Epochs to train the supernet, all phases together. [default: by --minutes]"
+    ),
 ]
 TrainMethod = Annotated[
     str | None,
-    typer.Option(help="Of the supernet: sandwich or progressive. [default: sandwich]"),
+    typer.Option(help="How to train the supernet: sandwich or progressive. [default: sandwich]"),
 ]
 Batch = Annotated[
     int | None,
@@ -331,7 +340,8 @@ RecipeFile = Annotated[
 FamilyName = Annotated[
     str | None,
     typer.Option(
-        "--family", help="Of networks; `pnag families` lists them. [default: ofa-mobilenetv3]"
+        "--family",
+        help="Family of networks; `pnag families` lists them. [default: ofa-mobilenetv3]",
     ),
 ]
 SizedWidthMult = Annotated[

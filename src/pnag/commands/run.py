@@ -43,7 +43,7 @@ Out = Annotated[
         "runs/NAME of the table or images]"
     ),
 ]
-SupernetOut = Annotated[Path, typer.Option(help="Run directory, for `pnag run` to go on in.")]
+SupernetOut = Annotated[Path, typer.Option(help="Run directory, in which `pnag run` continues.")]
 Table = Annotated[
     Path | None,
     typer.Option(help="Your own table (CSV, Parquet, JSON): columns `arch`, an accuracy, a cost."),
@@ -53,20 +53,21 @@ Costs = Annotated[
     list[str] | None,
     typer.Option(
         metavar="COLUMN[,COLUMN...]",
-        help="Cost column of --table. Several, by commas or given again: --budgets are of the "
-        "first, and `pnag generate` takes a budget of each, by its column, all at once.",
+        help="Cost column of --table; several separated by commas or with the option repeated. "
+        "--budgets apply to the first; `pnag generate` takes budgets for all of them at "
+        "once, by column.",
     ),
 ]
 Choices = Annotated[
     list[str] | None,
     typer.Option(
         metavar="COLUMN[,COLUMN...]",
-        help="Columns of --table that are what is searched, in place of `arch`: numbers or "
-        "names, empty where a choice does not exist.",
+        help="Columns of --table to search, in place of `arch`: numbers or names, empty where a "
+        "choice does not exist.",
     ),
 ]
 FinetuneEpochs = Annotated[
-    int | None, typer.Option(min=1, help="Of each answer. [default: by --minutes]")
+    int | None, typer.Option(min=1, help="Epochs to fine-tune each answer. [default: by --minutes]")
 ]
 Architectures = Annotated[
     int | None,
@@ -78,8 +79,8 @@ Rounds = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="Rounds of asking for the truth about the most promising architectures: the "
-        "supernet of --images, or you, in files to fill in. [default: 0; --images: 4]",
+        help="Rounds that ask for the true accuracy of the most promising architectures: from the "
+        "supernet of --images, or from you, in files to fill in. [default: 0; --images: 4]",
     ),
 ]
 PerRound = Annotated[

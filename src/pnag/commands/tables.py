@@ -29,7 +29,7 @@ Supernet = Annotated[
     Path, typer.Option(help="Weights: a run's supernet.safetensors, or a published checkpoint.")
 ]
 ImagesAsInRun = Annotated[str, typer.Option(help="As in `pnag run`.")]
-Rows = Annotated[Path, typer.Option(help="A .csv that rows are added to; a rerun goes on.")]
+Rows = Annotated[Path, typer.Option(help="A .csv to add rows to; a rerun continues it.")]
 Costs = Annotated[
     list[str] | None,
     typer.Option(
@@ -45,8 +45,8 @@ Workers = Annotated[int, typer.Option(min=1, help="Processes, or Ray's actors.")
 JudgedIn = Annotated[
     str | None,
     typer.Option(
-        help="That subnets are judged in: float32 or bfloat16. [default: that of the rows "
-        "which are there, else the fastest here]"
+        help="Precision in which subnets are judged: float32 or bfloat16. [default: that of the "
+        "existing rows, else the fastest here]"
     ),
 ]
 Shared = Annotated[

@@ -47,7 +47,7 @@ def write_block_csv(
     for name, milliseconds in zip(names, times, strict=True):
         if not 0 < milliseconds < math.inf:
             raise PnagError(
-                f"the latency model has {milliseconds} ms for {name}, which no device takes; "
+                f"the latency model gives {milliseconds} ms for {name}, which no device can take; "
                 "measure with more calibration networks"
             )
     write_text(

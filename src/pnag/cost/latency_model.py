@@ -101,8 +101,8 @@ def fit_latency_model(table: LatencyTable) -> LatencyModel:
     if missing or len(table.calibration) < wanted:
         raise PnagError(
             f"the latency table lacks {len(missing)} blocks (first: {missing[:1]}) or has too few "
-            f"calibration networks ({len(table.calibration)} of {wanted}); finish it: give the "
-            "`pnag measure` or `pnag run` command again that began it"
+            f"calibration networks ({len(table.calibration)} of {wanted}); to finish it, repeat "
+            "the `pnag measure` or `pnag run` command that began it"
         )
     alone = np.array([table.milliseconds(table.blocks[block.key]) for block in blocks])
     tokens = of.space.encode(table.calibration)

@@ -84,8 +84,8 @@ def _measured(path: Path, raw: dict[str, Any], size: dict[str, Any]) -> LatencyM
     table_file = path.with_name("latency_table.json") if is_model else path
     if not table_file.exists():
         raise PnagError(
-            f"{path} does not say what size of networks it is of; give the latency table that it "
-            f"was fitted to, or lay that beside it as {table_file.name}"
+            f"{path} does not say what size of networks it is for; give the latency table that it "
+            f"was fitted to, or put that beside it as {table_file.name}"
         )
     table = LatencyTable.load(table_file)
     differing = [name for name, value in size.items() if table.identity.get(name) != value]

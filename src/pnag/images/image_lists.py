@@ -211,7 +211,7 @@ def _labelled(
         rows.add(tuple(cells))
         if not label:
             raise PnagError(
-                f"{path} says no class of {cells[file_column]}; add it or remove the row"
+                f"{path} gives no class for {cells[file_column]}; add it or remove the row"
             )
         if samples.setdefault(image, label) != label:
             raise PnagError(

@@ -209,8 +209,8 @@ def _decoded(
     data = wanted.read(cache)
     if data is None:
         raise PnagError(
-            f"the decoded images {folder} are damaged as soon as they are written; check the disk "
-            f"or {OTHER_FOLDER}"
+            f"the decoded images {folder} were damaged as soon as they were written; check the "
+            f"disk or {OTHER_FOLDER}"
         )
     return data
 

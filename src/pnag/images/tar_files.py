@@ -89,7 +89,7 @@ def _read(files: Sequence[Path]) -> _Part:
                 _read_one(path, number, archive, part)
         except (tarfile.TarError, OSError) as error:
             raise PnagError(
-                f"cannot read {path}: {error}; of a compressed archive unpack it first"
+                f"cannot read {path}: {error}; unpack a compressed archive first"
             ) from error
     return part
 
@@ -120,8 +120,8 @@ def _read_one(path: Path, number: int, archive: tarfile.TarFile, part: _Part) ->
     if not images or missing:
         seen = f"says no class of {some(missing)}" if images else "holds no images"
         raise PnagError(
-            f"{path} {seen}: WebDataset's tar files are read, which have a file 1.cls or 1.json "
-            "with the class beside each 1.jpg; of any other, unpack it and name the folder"
+            f"{path} {seen}; pnag reads WebDataset's tar files, which have a file 1.cls or 1.json "
+            "with the class beside each 1.jpg; unpack any other and name the folder"
         )
     for key, member in images.items():
         part.names.append(member.name)

@@ -81,8 +81,8 @@ class Pool(Generic[Job]):
                 self.close()
                 if self._workers == 1:
                     raise PnagError(
-                        f"a process that {self._purpose} ended before its time, perhaps for want "
-                        f"of memory, and so did one that ran alone; {self._remedy}"
+                        f"a process that {self._purpose} ended early, perhaps for lack of memory, "
+                        f"and so did one that ran alone; {self._remedy}"
                     ) from error
                 self._workers //= 2
 

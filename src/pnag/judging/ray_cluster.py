@@ -111,7 +111,7 @@ def _map(
                 if losses[number] >= MOST_LOSSES:
                     raise PnagError(
                         f"{MOST_LOSSES} Ray workers were lost one after the other at the same "
-                        f"task, perhaps for want of memory ({_first_line(error)}); take fewer "
+                        f"task, perhaps for lack of memory ({_first_line(error)}); take fewer "
                         "--workers, a smaller resolution or width, and give the same command "
                         "again: what is done is kept"
                     ) from None

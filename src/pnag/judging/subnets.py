@@ -168,8 +168,8 @@ class SubnetEvaluator:
                 except torch.OutOfMemoryError as error:
                     if len(self.chunks) == self.images:
                         raise PnagError(
-                            f"the memory of {self._device} does not suffice to judge subnets; "
-                            "close other programs, or take a smaller resolution or width"
+                            f"{self._device} has too little memory to judge subnets; close other "
+                            "programs, or take a smaller resolution or width"
                         ) from error
                 self._memory //= 2
                 self._kept.clear()

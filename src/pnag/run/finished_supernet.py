@@ -56,8 +56,9 @@ def finished_plan(path: Path, asked: Asked) -> SupernetPlan | None:
     differences = list(_differences(before, plan, asked))
     if differences:
         raise PnagError(
-            f"the trained supernet {path} was asked for differently: {'; '.join(differences)}; ask "
-            "for the same, choose another directory with --out, or delete the file to train it anew"
+            f"the trained supernet {path} was made with other settings: {'; '.join(differences)}; "
+            "ask for the same, choose another directory with --out, or delete the file to train "
+            "it anew"
         )
     return plan
 
@@ -88,8 +89,8 @@ def refuse_another_training(begun: Path, plan: Path, asked: Asked) -> None:
     if differences:
         raise PnagError(
             f"the supernet whose training has begun in {begun} was asked for differently: "
-            f"{'; '.join(differences)}; ask for the same to go on, choose another directory with "
-            "--out, or delete that folder to begin anew"
+            f"{'; '.join(differences)}; ask for the same to continue, choose another directory "
+            "with --out, or delete that folder to begin anew"
         )
 
 

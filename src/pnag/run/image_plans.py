@@ -86,7 +86,7 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
     if plan.batch_size % (2 * processes) and not finished:
         raise PnagError(
             f"the supernet was planned with batches of {plan.batch_size}, which {processes} "
-            f"processes cannot share in pairs; start another number, or delete "
+            "processes cannot share in pairs; start a different number, or delete "
             f"{run.run.supernet_plan} to plan anew"
         )
     epochs_of(run.supernet_settings(plan))  # too few are refused before any time is spent

@@ -104,7 +104,7 @@ def tell_errors(
         if error["rough"]:
             display.note(
                 f"  [yellow]{column} is predicted badly (tau {error['tau']:.2f}; 0 is chance, 1 "
-                f"the true order): take what is said of it as a rough guess; {fix}[/yellow]"
+                f"the true order): take its predictions as a rough guess; {fix}[/yellow]"
             )
 
 
@@ -124,6 +124,6 @@ def refuse_unknown_cost(
         raise PnagError(
             f"{source}: {column} cannot be predicted from the architectures: on rows left out "
             f"Kendall's tau of predicted and true order is {tau:.2f} (0 is chance, {NO_TAU:g} is "
-            "needed), so that no budget could be promised. Check that each row has the cost of "
-            "its own architecture, or bring more rows or more exact costs"
+            "needed), so no budget can be promised. Check that each row has the cost of its own "
+            "architecture, or bring more rows or more exact costs"
         )

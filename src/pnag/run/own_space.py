@@ -41,7 +41,7 @@ def refuse_choices(recipe: Recipe, path: Path) -> None:
     """
     if recipe.table and recipe.table.choices:
         raise PnagError(
-            f"{path} is a run on choices of a table's own, which are no networks to export or to "
+            f"{path} is a run on a table's own choices, which are not networks to export or to "
             f"draw; its answers are in {path / 'architectures.json'}"
         )
 

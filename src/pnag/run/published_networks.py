@@ -34,9 +34,9 @@ def imagenet_weights(published: bool, display: Display) -> Weights:
         display.warn(f"the exported networks are untrained: {error}")
         return "untrained"
     display.note(
-        "the exported networks have Once-for-All's ImageNet weights, with batch norms of no one "
-        "network: `pnag export RUN --weights published --images IMAGENET_FOLDER` measures them, "
-        "and with them the networks have the predicted top-1"
+        "the exported networks have Once-for-All's ImageNet weights, but batch norms that fit no "
+        "single network: `pnag export RUN --weights published --images IMAGENET_FOLDER` measures "
+        "them, and then the networks have the predicted top-1"
     )
     return "published"
 

@@ -168,9 +168,9 @@ def user_table(
     conflicts = frame[frame.duplicated("arch", keep=False)]
     if len(conflicts):
         raise PnagError(
-            f"{path}: architecture {conflicts['arch'].iloc[0]} stands in several rows with "
-            f"different values ({conflicts['arch'].nunique()} such architecture(s)); keep one row "
-            "of each, or their average"
+            f"{path}: architecture {conflicts['arch'].iloc[0]} is in several rows with different "
+            f"values ({conflicts['arch'].nunique()} such architecture(s)); keep one row of each, "
+            "or their average"
         )
     if len(frame) < MIN_ROWS:
         raise PnagError(

@@ -313,8 +313,8 @@ def _write(
     further |= {name: cost.predict(tokens) for name, cost in costs.items()}
     if dropped := [name for name in dropped if name not in further]:
         display.warn(
-            f"the rows of {path} are others than before, so its columns {', '.join(dropped)} are "
-            "gone; give them again"
+            f"the rows of {path} have changed, so its columns {', '.join(dropped)} are gone; give "
+            "them again"
         )
     write_table(table.assign(**further), path)
     names = ", ".join((*further, *COUNTED))

@@ -94,8 +94,8 @@ def _answer_one(run: RunDirectory, recipe: Recipe, budget: float, *, greedy: boo
 def _no_networks(path: Path, costs: list[str]) -> PnagError:
     """What a run on choices says where something is asked that only networks have."""
     return PnagError(
-        f"{path} is a run on choices of a table's own, which are no networks that could be "
-        f"counted or measured; its costs are {', '.join(costs)}"
+        f"{path} is a run on a table's own choices, which are not networks that can be counted or "
+        f"measured; its costs are {', '.join(costs)}"
     )
 
 

@@ -63,7 +63,9 @@ def train_asked(given: Mapping[str, Any], out: Path) -> None:
     values = asked_values(given)
     for name in OF_DEVICE:
         if name in given and not values.get("budgets"):
-            raise PnagError(f"--{name} is where networks for --budgets run, which are not given")
+            raise PnagError(
+                f"--{name} says where networks for --budgets run, but --budgets is not given"
+            )
     train_only(make_recipe(values), out, Display())
 
 

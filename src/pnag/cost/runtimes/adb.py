@@ -68,7 +68,7 @@ class Phone:
         if state.returncode != 0 or state.stdout.strip() != "device":
             raise PhoneGoneError(
                 f"the phone {self.serial} is gone ({said.splitlines()[-1]}): plug it in again and "
-                "give the same command, which goes on where it was"
+                "give the same command, which continues where it was"
             )
         raise PnagError(f"`adb {' '.join(arguments)}` failed on {self.serial}: {said}")
 

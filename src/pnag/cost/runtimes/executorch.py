@@ -61,7 +61,7 @@ def start_executorch(threads: int) -> Any:
         except ImportError as error:  # of a symbol that this torch lacks
             raise PnagError(
                 f"executorch {__version__} cannot run with torch {torch.__version__}: {error}; "
-                "install the two releases that belong together"
+                "install two releases that fit each other"
             ) from error
     if portable_lib._threadpool_get_thread_count() != threads:
         if _opened:
@@ -74,7 +74,7 @@ def start_executorch(threads: int) -> Any:
         if portable_lib._threadpool_get_thread_count() != threads:
             raise PnagError(
                 f"ExecuTorch runs with {portable_lib._threadpool_get_thread_count()} thread(s) on "
-                f"this machine, not {threads}; give --threads that it has"
+                f"this machine, not {threads}; set --threads to what it has"
             )
     runtime = Runtime.get()
     if not runtime.backend_registry.is_available("XnnpackBackend"):

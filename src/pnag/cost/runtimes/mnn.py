@@ -42,7 +42,7 @@ def export_mnn(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
         _tools.mnnconvert(["mnnconvert", "-f", "ONNX", *files, "--bizCode", "pnag"])
         if not target.is_file():  # it returns True all the same
             raise PnagError(
-                f"MNN {VERSION} cannot convert this network (libraries.log has what it wrote); "
+                f"MNN {VERSION} cannot convert this network (its output is in libraries.log); "
                 "take onnx instead"
             )
         return target.read_bytes()

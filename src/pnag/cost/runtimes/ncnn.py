@@ -51,8 +51,8 @@ def export_ncnn(network: nn.Module, input_shape: tuple[int, ...]) -> NcnnModel:
         files = (source.with_suffix(".ncnn.param"), source.with_suffix(".ncnn.bin"))
         if not all(file.is_file() for file in files):
             raise PnagError(
-                f"pnnx {pnnx.__version__} cannot convert this network to ncnn (libraries.log has "
-                "what it wrote); take onnx instead"
+                f"pnnx {pnnx.__version__} cannot convert this network to ncnn (its output is in "
+                "libraries.log); take onnx instead"
             )
         return NcnnModel(*(file.read_bytes() for file in files))
 

@@ -107,7 +107,7 @@ def find_compiler() -> str:
     path = shutil.which(name)
     if path is None:
         raise PnagError(
-            f"the runtime torch-compiled needs a C++ compiler, and {name} is not to be found: "
-            "install it, or name another in the environment variable CXX"
+            f"the runtime torch-compiled needs a C++ compiler, and {name} was not found: install "
+            "it, or name another in the environment variable CXX"
         )
     return path
