@@ -25,6 +25,7 @@ from pnag.images.resolutions import (
     step_shares,
 )
 from pnag.kept_memory import kept_memory
+from pnag.space import AnyArchitecture
 from pnag.supernet.loop import (
     Losses,
     add_gradients,
@@ -101,11 +102,14 @@ def steps_of_largest(
 
 @kept_memory()
 def finetune_step(
-    data: ImageData, settings: FinetuneSettings, family: Family, accelerator: Accelerator
+    data: ImageData,
+    settings: FinetuneSettings,
+    family: Family,
+    arch: AnyArchitecture,
+    accelerator: Accelerator,
 ) -> float:
-    """Seconds of a step with a random subnet, at the resolutions that are drawn for steps."""
+    """Seconds of a step with the network of `arch`, at the resolutions that are drawn for steps."""
     supernet = _fresh(family, len(data.classes), accelerator)
-    arch = family.sample(1, np.random.default_rng(0))[0]
     network = supernet.subnet(arch).train()
     with_fast_depthwise(network)
     pixels = Pixels(data.train, accelerator.device)
