@@ -173,4 +173,4 @@ def test_answers_of_several_resolutions_get_the_same_time(monkeypatch: pytest.Mo
     assert made.shared_by(3) == made and found(40).shared_by(1) == found(40)
     for other in (found(40, adapting=True, epochs=3), found(40, "", adapting=True), found(40)):
         assert {other.epochs_at(each, pixels) for each in pixels} == {other.epochs}
-    assert found(0.1, adapting=True).epochs_at(128, pixels) == 1
+    assert found(0.1, adapting=True).epochs_at(128, pixels) == plan.LEAST_TUNING

@@ -34,6 +34,8 @@ ENOUGH_EPOCHS = 40  # to prefer a wider supernet
 EPOCHS = (6, 200)  # least and most of the supernet
 ADAPTING_EPOCHS = (2, 60)  # from trained weights
 TUNING_EPOCHS = (1, 75)  # the paper's 75 (section E) at most
+# Epochs at any resolution: after one at 128 pixels a network is behind that at 96 (`transfer.py`).
+LEAST_TUNING = 2
 # Of the minutes; the rest is for timing this machine and for the search.
 SHARES = {"supernet": 0.6, "collecting": 0.15, "fine-tuning": 0.2}
 # From trained weights choices differ less, and a step for the answers is worth more than one for
@@ -102,7 +104,7 @@ class FinetuningPlan:
         """Epochs of an answer at one of the resolutions that answers choose among."""
         if not self.same_time:
             return int(self.epochs)
-        return max(1, round(self.epochs * (min(resolutions) / pixels) ** 2))
+        return max(LEAST_TUNING, round(self.epochs * (min(resolutions) / pixels) ** 2))
 
     def shared_by(self, networks: int) -> FinetuningPlan:
         """The same minutes for another number of networks than was planned for."""
