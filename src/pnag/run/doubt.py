@@ -19,9 +19,7 @@ from pnag.run.run_directory import RunDirectory
 from pnag.run.trained import Answer, load_front_calibration, load_labels
 from pnag.search.sources import SOURCES, TABLE
 
-# Standard errors that leave no doubt. Three, as it is not chance alone: tuning gained 4 points at 80
-# and 96 pixels, and 10 at 64.
-ERRORS = 3.0
+ERRORS = 2.0  # standard errors that leave no doubt
 
 
 @dataclass(frozen=True)
