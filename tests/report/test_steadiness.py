@@ -103,6 +103,19 @@ def test_metrics_of_a_shaken_ladder(tmp_path: Path) -> None:
     assert metrics["busy"] == [f"The times of the front's networks are unsure: {BUSY}."]
 
 
+def test_metrics_of_an_answer_that_is_not_on_the_front(tmp_path: Path) -> None:
+    make_run(tmp_path, "imagenet")
+    run = RunDirectory(tmp_path)
+    table, front = pd.read_parquet(run.table), pd.read_parquet(run.front)
+    off = table[~table["arch"].isin(front["arch"])].sort_values("cost").iloc[200]
+    FrontCalibration(0.0, 2.0, [1.0, 50.0], [2.0, 100.0]).save(run.front_calibration)
+    first = json.loads(run.metrics.read_text())["answers"][0]
+    answer = Answer(first["budget"], off["arch"], off["accuracy"], 2 * off["cost"])
+    metrics = collect_metrics(run, make_recipe({"resolutions": [224]}), Size(), [answer])
+    within = table["accuracy"][table["cost"] <= off["cost"] * 1.0001]
+    assert metrics["answers"][0]["table_accuracy"] == within.max() > off["accuracy"]
+
+
 def shaken(networks: Any, *_: Any) -> Proof:
     return Proof({name: Timed(5.0, 0.2) for name in networks}, 1.0, 0.31, 0, 463)
 

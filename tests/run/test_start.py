@@ -190,6 +190,8 @@ def test_a_run_from_timms_weights_at_several_resolutions(
         hits = np.mean(np.array(found) == data.test.labels)
         assert hits == pytest.approx(answer["test_top1"], abs=0.005)
         assert answer["cost"] <= answer["budget"]
+    # Some hundred images leave too much doubt for another answer than the largest that fits.
+    assert answers[-1]["arch"].rpartition("@")[0] == str(of.largest).rpartition("@")[0]
     # Killed in both trainings and resumed, it ends with the same weights.
     twin = tmp_path / "twin"
     command[2] = twin
