@@ -89,6 +89,10 @@ def test_the_report_says_which_times_are_unsure(tmp_path: Path) -> None:
     assert figure.axes[0].get_title() == "\n".join(metrics["busy"])
     lines = [c for c in figure.axes[0].collections if isinstance(c, LineCollection)]
     assert sum(len(c.get_segments()) for c in lines) == 10  # one through each measured point
+    # An answer need not be on the front: the figure has room for it.
+    metrics["answers"][-1]["measured_ms"] = 999.0
+    figure = accuracy_over_cost(metrics, results.sampled, results.front)
+    assert figure.axes[0].get_xlim()[1] > 999
 
 
 def test_metrics_of_a_shaken_ladder(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def accuracy_over_cost(metrics: dict[str, Any], table: pd.DataFrame, front: pd.D
     if timed:
         axes.set_xscale("log")
         others = metrics["known"] + metrics.get("published", [])
-        shown = [other["measured_ms"] for other in others] + list(front["cost"])
+        shown = [*costs, *(other["measured_ms"] for other in others), *front["cost"]]
         ticks = latency_ticks(min(shown) * 0.9, max(shown) * 1.1)
         axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
         axes.set_xlim(min(shown) * 0.9, max(shown) * 1.35)  # room for the last one's name
