@@ -16,6 +16,7 @@ html_title = "pnag"
 nb_execution_mode = "off"  # a test runs the notebook; the site shows its stored outputs
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4  # links to headings, as on GitHub
+default_role = "code"  # single backticks, as docstrings have them
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}

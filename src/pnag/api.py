@@ -85,7 +85,7 @@ class Run:
 
     @property
     def answers(self) -> tuple[Answer, ...]:
-        """Those to the budgets that the run was asked for, cheapest first."""
+        """The answers to the run's own budgets, cheapest first."""
         return tuple(map(Answer.of_json, read_json(finished_run(self.path).answers)))
 
     @property
@@ -95,7 +95,7 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """What `metrics.json` holds: answers as measured, errors of predictors, the device."""
+        """All of `metrics.json`, such as measured answers, predictors' errors and the device."""
         found: dict[str, Any] = read_json(finished_run(self.path).metrics)
         return found
 
@@ -105,9 +105,9 @@ class Run:
         """The best network within a budget, or within several at once.
 
         Args:
-            budget: of the run's own cost.
-            thorough: search for half a minute.
-            budgets: of other costs by their names, such as `params="6M"`.
+            budget: for the run's own cost.
+            thorough: search for half a minute instead of answering at once.
+            budgets: for other costs by their names, such as `params="6M"`.
 
         Raises:
             PnagError: for an unknown cost, or budgets that no network is within.
@@ -132,9 +132,9 @@ class Run:
 
         Args:
             to: a format of `pnag export --to`.
-            budget: only the best answer within it; all answers without.
-            out: folder; the run's `exports` without.
-            batch: images at a time.
+            budget: export only the best answer within it; None exports all answers.
+            out: folder for the files; None is the run's `exports`.
+            batch: how many images the network takes at a time.
 
         Returns:
             The networks' files. Beside each are its preprocessing and an example that loads it.
@@ -151,14 +151,15 @@ class Run:
 
 
 def find(out: Path | str, *, show: bool = True, **options: Unpack[Options]) -> Run:
-    """Do all that `pnag run` does, or go on with what it has begun in a directory.
+    """Do all that `pnag run` does, or continue a run that was stopped.
 
     Args:
-        out: the run's directory. show: its progress, on standard error.
-        options: as of `pnag run`; lists in place of commas.
+        out: the run's directory.
+        show: whether to show progress on standard error.
+        options: those of `pnag run`, with lists instead of commas.
 
     Raises:
-        PnagError: for anything that the user can mend.
+        PnagError: for anything that the user can fix.
     """
     given = {name: _as_given(name, value) for name, value in options.items()}
     recipe = make_recipe(asked_values(given))
