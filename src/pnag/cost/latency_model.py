@@ -101,7 +101,7 @@ def fit_latency_model(table: LatencyTable) -> LatencyModel:
     if missing or len(table.calibration) < wanted:
         raise PnagError(
             f"the latency table lacks {len(missing)} blocks (first: {missing[:1]}) or has too few "
-            f"calibration networks ({len(table.calibration)} of {wanted}); to finish it, repeat "
+            f"calibration networks ({len(table.calibration)} of {wanted}); finish it: repeat "
             "the `pnag measure` or `pnag run` command that began it"
         )
     alone = np.array([table.milliseconds(table.blocks[block.key]) for block in blocks])
