@@ -24,6 +24,7 @@ from pnag.commands.bodies.generate import generate_for
 from pnag.commands.bodies.several import SeveralAnswer
 from pnag.commands.options import parse_named_budgets
 from pnag.consoles import make_console
+from pnag.errors import PnagError
 from pnag.files import read_json
 from pnag.run.display import Display
 from pnag.run.recipe import make_recipe
@@ -110,8 +111,10 @@ class Run:
             budgets: for other costs by their names, such as `params="6M"`.
 
         Raises:
-            PnagError: for an unknown cost, or budgets that no network is within.
+            PnagError: for an unknown cost, budgets that no network is within, or no budget.
         """
+        if budget is None and not budgets:
+            raise PnagError("there is no budget to answer; give one, such as answer(7.5)")
         written = [f"{name}={amount}" for name, amount in budgets.items()]
         if budget is not None:
             written.insert(0, str(budget))
@@ -161,7 +164,7 @@ def find(out: Path | str, *, show: bool = True, **options: Unpack[Options]) -> R
     Raises:
         PnagError: for anything that the user can fix.
     """
-    given = {name: _as_given(name, value) for name, value in options.items()}
+    given = {name: _as_given(name, value) for name, value in options.items() if value is not None}
     recipe = make_recipe(asked_values(given))
     run_pipeline(recipe, Path(out), _display(show=show), options.get("ray_address"))
     return Run(Path(out))
@@ -183,7 +186,7 @@ def _as_given(name: str, value: Any) -> Any:
     if name in ("table", "cache", "recipe"):
         return Path(value)
     if name in ("budgets", "resolutions", "compare", "weights"):
-        return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        return str(value) if isinstance(value, str | int | Path) else ",".join(map(str, value))
     return value
 
 

@@ -26,10 +26,10 @@ def found(tmp_path_factory: pytest.TempPathFactory, recipe: Path) -> pnag.Run:
         1, 0, SPACE.num_features
     )
     table.to_csv(folder / "t.csv", index=False)
-    budgets = [float(table["ms"].quantile(q)) for q in (0.3, 0.6)]
+    budgets = table["ms"].quantile([0.3, 0.6]).to_numpy()
     return pnag.find(
         folder / "run", table=folder / "t.csv", accuracy="top1", cost=["ms", "pixel"],
-        budgets=budgets, recipe=recipe, show=False,
+        budgets=budgets, recipe=recipe, seed=None, show=False,
     )  # fmt: skip
 
 
@@ -47,6 +47,8 @@ def test_answers_are_those_of_the_command(found: pnag.Run) -> None:
         options = [part for text in given for part in ("--budget", text)]
         said = json.loads(call("generate", found.path, *options, "--json").stdout)
         assert found.answer(ms, **asked).as_json() == said
+    with pytest.raises(pnag.PnagError, match="no budget to answer"):
+        found.answer()
     with pytest.raises(pnag.PnagError, match="no cost 'speed'"):
         found.answer(speed=3)
     with pytest.raises(pnag.PnagError, match="no run directory"):
