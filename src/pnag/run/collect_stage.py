@@ -24,18 +24,13 @@ from pnag.run.trained import save_gaussian_process
 from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.rounds import ask_in_rounds
 from pnag.space import SearchSpace, Tokens, not_among, sample_shared
+from pnag.space.at_resolutions import at_each_resolution
 from pnag.supernet.plan import CollectingPlan, evaluator_settings
 
 
 def ends_of_resolutions(of: Family) -> Tokens:
     """(2 R, T) the smallest and the largest architecture at each resolution."""
-    space = of.space
-    ends = space.encode([of.smallest, of.largest])
-    if not space.resolutions:
-        return ends
-    found = np.repeat(ends, len(space.resolutions), axis=0)
-    found[:, 0] = np.tile(np.arange(len(space.resolutions)), len(ends))
-    return found
+    return at_each_resolution(of.space, [of.smallest, of.largest])
 
 
 def first_asked(run: ImageRun, of: Family, wanted: int) -> Tokens:

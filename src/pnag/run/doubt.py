@@ -12,12 +12,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from pnag.families.base import Family
 from pnag.run.run_directory import RunDirectory
 from pnag.run.trained import Answer, load_front_calibration, load_labels
 from pnag.search.sources import SOURCES, TABLE
+from pnag.space.at_resolutions import at_each_resolution
 
 ERRORS = 2.0  # standard errors that leave no doubt
 
@@ -75,10 +74,7 @@ def largest_of(run: RunDirectory, of: Family, images: int) -> Largest:
         images: that subnets are judged on.
     """
     space = of.space
-    tokens = space.encode([of.largest])
-    if space.resolutions:
-        tokens = np.repeat(tokens, len(space.resolutions), axis=0)
-        tokens[:, 0] = np.arange(len(space.resolutions))
+    tokens = at_each_resolution(space, [of.largest])
     accuracy, cost = load_labels(run, space).label(tokens)
     calibration = load_front_calibration(run)
     if calibration:

@@ -16,7 +16,7 @@ from pnag.run.run_directory import RunDirectory
 from pnag.run.size import Size
 from pnag.run.tables import read_table
 from pnag.run.timing import steadiness_of_ladder, steadiness_of_proof, steadiness_of_table
-from pnag.run.trained import Answer, load_front_calibration
+from pnag.run.trained import Answer, uncorrected_cost
 
 
 def collect_metrics(
@@ -35,7 +35,7 @@ def collect_metrics(
         # What the generator's own draws and the sampled table have within the same cost, all by
         # the uncorrected prediction.
         on_front = front["cost"][front["arch"] == a.arch]
-        uncorrected = float(on_front.iloc[0]) if len(on_front) else _uncorrected(run, a.cost)
+        uncorrected = float(on_front.iloc[0]) if len(on_front) else uncorrected_cost(run, a.cost)
         row = a.as_json() | {
             "arch": a.arch,
             "generator_accuracy": _best_within(own, uncorrected),
@@ -64,12 +64,6 @@ def collect_metrics(
         metrics |= _of_device(run, recipe, proof)
         metrics |= _others(proof["networks"], rows)
     return metrics
-
-
-def _uncorrected(run: RunDirectory, cost: float) -> float:
-    """What the predictor says of a network whose cost the timed ladder has corrected."""
-    calibration = load_front_calibration(run)
-    return calibration.uncorrected(cost) if calibration else cost
 
 
 def _best_within(table: pd.DataFrame, budget: float) -> float | None:

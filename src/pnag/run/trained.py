@@ -217,6 +217,12 @@ def load_front_calibration(run: RunDirectory) -> FrontCalibration | None:
     return FrontCalibration.load(path) if path.exists() else None
 
 
+def uncorrected_cost(run: RunDirectory, cost: float) -> float:
+    """The predictor's own cost for one, or a budget, that the timed ladder has corrected."""
+    calibration = load_front_calibration(run)
+    return calibration.uncorrected(cost) if calibration else cost
+
+
 def load_calibrated_front(run: RunDirectory, space: SearchSpace) -> Front:
     """The front with its costs corrected by the timed ladder, where the run has one."""
     front = load_front(run.front, space)
@@ -308,8 +314,7 @@ def answer_at(front: Front, space: SearchSpace, index: int, budget: float, note:
 
 def most_likely(run: RunDirectory, space: SearchSpace, budget: float) -> Answer:
     """The generator's single most likely architecture for a budget, within it or not."""
-    calibration = load_front_calibration(run)
-    asked = calibration.uncorrected(budget) if calibration else budget
+    calibration, asked = load_front_calibration(run), uncorrected_cost(run, budget)
     tokens = load_generator(run.generator, space).sample(torch.tensor([asked], dtype=torch.float64))
     accuracy, cost = load_labels(run, space).label(tokens)
     if calibration:

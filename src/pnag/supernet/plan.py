@@ -90,25 +90,24 @@ class FinetuningPlan:
     """How long to fine-tune the answers.
 
     Attributes:
-        epochs: of each answer; if all get the `same_time`, of one at the least resolution.
+        epochs: of each answer; if they share the minutes, of one at the least resolution.
         minutes: that all should take.
-        networks: that share the minutes, if all get the `same_time`.
+        networks: that share the minutes, each for the same time; 0 if all get the same epochs.
     """
 
     epochs: float
     minutes: float
-    same_time: bool = False
     networks: int = 0
 
     def epochs_at(self, pixels: int, resolutions: Sequence[int]) -> int:
         """Epochs of an answer at one of the resolutions that answers choose among."""
-        if not self.same_time:
+        if not self.networks:
             return int(self.epochs)
         return max(LEAST_TUNING, round(self.epochs * (min(resolutions) / pixels) ** 2))
 
     def shared_by(self, networks: int) -> FinetuningPlan:
         """The same minutes for another number of networks than was planned for."""
-        if not self.same_time:
+        if not self.networks:
             return self
         epochs = min(self.epochs * self.networks / networks, TUNING_EPOCHS[1])
         return replace(self, epochs=epochs, networks=networks)
@@ -305,16 +304,15 @@ def plan_finetuning(
     epoch = step * steps_per_epoch(data, settings.fit.batch_size)
     epoch *= 1 + len(data.validation) / len(data.train)  # on both (`joined.with_validation`)
     resolutions = family.space.resolutions
-    same_time = adapting and not epochs and bool(resolutions)
-    if same_time:  # `step` is an average to which each resolution adds the same time
-        answers = min(answers, len(resolutions))
-        epoch *= float(np.mean([(resolutions[0] / pixels) ** 2 for pixels in resolutions]))
-    affordable = share_of("fine-tuning", adapting) * minutes * 60 / epoch
-    tuning = epochs or float(np.clip(affordable / answers, *TUNING_EPOCHS))
-    if not same_time:
-        tuning = int(tuning)
-    taken = round(answers * tuning * epoch / 60, 2)
-    return FinetuningPlan(tuning, taken, same_time, answers if same_time else 0)
+    seconds = share_of("fine-tuning", adapting) * minutes * 60
+    if epochs or not (adapting and resolutions):
+        tuning = epochs or int(np.clip(seconds / epoch / answers, *TUNING_EPOCHS))
+        return FinetuningPlan(tuning, round(answers * tuning * epoch / 60, 2))
+    # `step` is an average to which each resolution adds the same time.
+    epoch *= float(np.mean([(resolutions[0] / pixels) ** 2 for pixels in resolutions]))
+    networks = min(answers, len(resolutions))
+    each = float(np.clip(seconds / epoch / networks, *TUNING_EPOCHS))
+    return FinetuningPlan(each, round(networks * each * epoch / 60, 2), networks)
 
 
 def _too_little_memory(what: str, section: str, fit: FitSettings) -> PnagError:

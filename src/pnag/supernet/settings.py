@@ -108,14 +108,15 @@ class FinetuneFit(FitSettings):
 # steps than SGD does, and what is known already fits few images too soon (`benchmarks/README.md`).
 _ADAPTING: dict[str, Any] = {
     "optimizer": "adamw",
+    "learning_rate": 2e-3,
     "last_rate": 0.5,
     "averaged": 0.5,
     "warmup": 0.1,
     "weight_decay": 0.05,
     "augment": Augmentation(colour=0.3, erase=0.3),
 }
-ADAPTING = FitSettings(learning_rate=2e-3, **_ADAPTING)
-ADAPTING_ONE = FinetuneFit(learning_rate=2e-3, **_ADAPTING)
+ADAPTING = FitSettings(**_ADAPTING)
+ADAPTING_ONE = FinetuneFit(**_ADAPTING)
 
 
 @dataclass(frozen=True)

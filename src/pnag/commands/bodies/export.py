@@ -131,20 +131,25 @@ def export_all(
             stem = one.name + ("-int8" if asked.int8 else "")
             target = asked.out if asked.out and not run else folder / f"{stem}{suffix}"
             yield _weights_line(one)
-            if asked.int8:
-                assert data is not None
-                yield _write_int8(one, target, data, asked)
-            else:
-                difference = export_checked(
-                    one.network, target, one.resolution, asked.to, asked.batch
-                )
-                share = f"{difference:.0e} of the largest output"
-                yield f"{escape(str(target))}: equals torch to {share}"
+            yield _write(one, target, data, asked)
             beside = write_preprocessing(target, one.preprocessing | _batch_of(asked))
             written(target)
     example = write_example(asked.to, target.parent)
     command = shlex.join(["python", str(example), str(target), str(beside), "IMAGE"])
     yield f"[dim]load it: {escape(command)}[/dim]"
+
+
+def _write(one: Exportable, target: Path, data: ImageData | None, asked: Asked) -> str:
+    """Write a network; says how well it was done.
+
+    Args:
+        data: images to calibrate 8 bits on, and to compare them on.
+    """
+    if asked.int8:
+        assert data is not None
+        return _write_int8(one, target, data, asked)
+    difference = export_checked(one.network, target, one.resolution, asked.to, asked.batch)
+    return f"{escape(str(target))}: equals torch to {difference:.0e} of the largest output"
 
 
 def _size_of(one: Exportable) -> Size:
