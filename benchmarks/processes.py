@@ -93,7 +93,8 @@ def finetuning_rate(width_mult: float, resolution: int, processes: int) -> float
     supernet = Supernet(width_mult, len(data.classes)).eval()
     space = SearchSpace()
     texts = space.text(space.sample(2, np.random.default_rng(0)))
-    answers = [Answer(text, str(number)) for number, text in enumerate(texts)]
+    settings = FinetuneSettings(fit=FinetuneFit(epochs=5, batch_size=32))
+    answers = [Answer(text, settings, str(number)) for number, text in enumerate(texts)]
     seen: list[tuple[float, int]] = []
     total = 0
 
@@ -104,9 +105,8 @@ def finetuning_rate(width_mult: float, resolution: int, processes: int) -> float
 
     with tempfile.TemporaryDirectory() as folder:
         finetune_side_by_side(
-            supernet, answers, dict.fromkeys(texts, data),
-            FinetuneSettings(fit=FinetuneFit(epochs=5, batch_size=32)), Path(folder), seed=0,
-            accelerator=Accelerator(cpu=True), share=Shares(processes, 1), watch=watch,
+            dict.fromkeys(texts, supernet), answers, dict.fromkeys(texts, data), Path(folder),
+            seed=0, accelerator=Accelerator(cpu=True), share=Shares(processes, 1), watch=watch,
         )  # fmt: skip
     # While all processes are at work: not before the last has begun, nor after the first has ended.
     steady = [(at, done) for at, done in seen if 0.2 * total <= done <= 0.8 * total]

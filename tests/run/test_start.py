@@ -204,6 +204,10 @@ def test_a_run_from_timms_weights_at_several_resolutions(
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[name], expected[name]) for name in found)
     command[2] = out
+    # The largest network's tuning began with the weights of its own phase.
+    first = next(path for path in (out / "supernet").glob("1-largest-*"))
+    alone, begun = load_file(first), load_file(out / "supernet" / "largest.safetensors")
+    assert all(torch.equal(alone[name], begun[name]) for name in alone | begun)
     # Its supernet is a start itself, of other classes and at another resolution.
     again = start(start=str(out))
     assert again.families == (f"timm/{MODEL}",) and again.mean == of_images(how)

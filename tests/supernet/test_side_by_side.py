@@ -66,8 +66,8 @@ def expected(
     return weights(folder, answers)
 
 
-def of_each(answers: list[Answer], data: ImageData) -> dict[str, ImageData]:
-    return {answer.arch: data for answer in answers}
+def of_each(answers: list[Answer], value: Any) -> dict[str, Any]:
+    return {answer.arch: value for answer in answers}
 
 
 def weights(folder: Path, answers: list[Answer]) -> list[bytes]:
@@ -83,8 +83,9 @@ def test_processes_end_with_the_weights_of_one(
 ) -> None:
     told: list[tuple[int, int]] = []
     finetune_side_by_side(
-        supernet, answers, of_each(answers, digits), tmp_path, seed=0, accelerator=CPU,
-        share=Shares(2, 1), watch=lambda done, total, loss: told.append((done, total)),
+        of_each(answers, supernet), answers, of_each(answers, digits), tmp_path, seed=0,
+        accelerator=CPU, share=Shares(2, 1),
+        watch=lambda done, total, loss: told.append((done, total)),
     )  # fmt: skip
     assert weights(tmp_path, answers) == expected
     assert not list((tmp_path / "progress").iterdir())
@@ -162,7 +163,7 @@ def test_ray_judges_and_fine_tunes_and_a_lost_worker_is_made_up_for(
     assert frame.accuracy.tolist() == alone.tolist()
     told: list[tuple[int, int]] = []
     finetune_on_ray(
-        supernet, answers, of_each(answers, digits), tmp_path, seed=0, accelerator=CPU,
-        address="local", watch=lambda *n: told.append(n),
+        of_each(answers, supernet), answers, of_each(answers, digits), tmp_path, seed=0,
+        accelerator=CPU, address="local", watch=lambda *n: told.append(n),
     )  # fmt: skip
     assert weights(tmp_path, answers) == expected and told == [(0, 2), (1, 2), (2, 2)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from pnag.images.images import ImageData
 from pnag.run.answer_stage import model_name
 from pnag.run.image_run import ImageRun
 from pnag.run.preprocessing import preprocessing_of
-from pnag.run.supernet_stage import trained_supernet
+from pnag.run.supernet_stage import begun_with
 from pnag.run.trained import Answer
 from pnag.supernet.finetune import finetune, finetune_identity, judge
 from pnag.supernet.loop import Step
@@ -35,15 +36,16 @@ def finetune_stage(
     Returns:
         The networks, on the CPU, by architecture.
     """
-    supernet = trained_supernet(run)
     archs = dict.fromkeys(a.arch for a in answers)  # to look at images takes a while: once for each
     data = {arch: run.tuning_data_of(arch) for arch in archs}
     plan = _shared(run, plan, len(archs))
-    tuned = _as_planned(run, plan, supernet.family.space.resolutions, data)
+    begun = begun_with(run, list(archs))
+    of = next(iter(begun.values()))[0].family
+    tuned = _as_planned(run, plan, of.space.resolutions, data, begun)
     device = run.accelerator.device
-    share = shares(len(tuned), tuned[0].settings, run.data, supernet.family, device.type == "cuda")
+    share = shares(len(tuned), tuned[0].settings, run.data, of, device.type == "cuda")
     if run.ray_address or share.workers > 1:
-        _tune_at_once(run, supernet, tuned, data, share)
+        _tune_at_once(run, begun, tuned, data, share)
     known, steps = _judged(run), [_steps(each, data[each.arch]) for each in tuned]
     networks: dict[str, nn.Module] = {}
     judged: dict[str, Any] = {}
@@ -55,7 +57,7 @@ def finetune_stage(
                 bar.update(sum(steps[:number]) + step.done, sum(steps), text)
 
             network = finetune(
-                supernet,
+                begun[arch][0],
                 arch,
                 data[arch],
                 settings,
@@ -88,18 +90,19 @@ def _as_planned(
     plan: FinetuningPlan,
     resolutions: Sequence[int],
     data: Mapping[str, ImageData],
+    begun: Mapping[str, tuple[ElasticNetwork, Path]],
 ) -> list[Tuned]:
     """What to fine-tune, by architecture, on which images.
 
     Args:
-        resolutions: that architectures choose among.
+        resolutions: that architectures choose among. begun: from `begun_with`.
     """
-    begun_with = file_fingerprint(run.run.supernet)
+    weights = {path: file_fingerprint(path) for path in {path for _, path in begun.values()}}
     seed, accelerator, tuned = run.recipe.seed, run.accelerator, []
     for arch, images in data.items():
         epochs = plan.epochs_at(images.preprocessing.resolution, resolutions)
         how = run.finetune_settings(epochs)
-        identity = finetune_identity(begun_with, arch, images, how, seed, accelerator)
+        identity = finetune_identity(weights[begun[arch][1]], arch, images, how, seed, accelerator)
         tuned.append(Tuned(arch, how, identity))
     return tuned
 
@@ -130,24 +133,24 @@ def _judge(
 
 def _tune_at_once(
     run: ImageRun,
-    supernet: ElasticNetwork,
+    begun: Mapping[str, tuple[ElasticNetwork, Path]],
     tuned: list[Tuned],
     data: Mapping[str, ImageData],
     share: Shares,
 ) -> None:
     """Put the weights of all answers into the run's folder, from where `finetune` takes them."""
     how: dict[str, Any] = {"seed": run.recipe.seed, "accelerator": run.accelerator}
-    folder = run.run.finetuned
+    folder, supernets = run.run.finetuned, {arch: supernet for arch, (supernet, _) in begun.items()}
     if run.ray_address:
         with run.display.bar("fine-tuning on the cluster") as bar:
             finetune_on_ray(
-                supernet, tuned, data, folder, address=run.ray_address,
+                supernets, tuned, data, folder, address=run.ray_address,
                 watch=bar.update, **how,
             )  # fmt: skip
         return
     with run.display.bar(f"fine-tuning, {share.workers} networks at a time") as bar:
         finetune_side_by_side(
-            supernet, tuned, data, folder, share=share,
+            supernets, tuned, data, folder, share=share,
             watch=lambda done, total, loss: bar.update(done, total, f"loss {loss:.3f}"), **how,
         )  # fmt: skip
 

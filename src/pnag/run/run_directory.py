@@ -99,6 +99,8 @@ class RunDirectory:
     collecting_plan = property(lambda self: self.path / "plan" / "collecting.json")
     finetuning_plan = property(lambda self: self.path / "plan" / "fine-tuning.json")
     supernet = property(lambda self: self.path / "supernet.safetensors")
+    # its largest network, before others were trained beside it
+    largest = property(lambda self: self.path / "supernet" / "largest.safetensors")
     supernet_phases = property(lambda self: self.path / "supernet")
     tuned_networks = property(lambda self: self.path / "plan" / "tuned_networks.json")
     supernet_curve = property(lambda self: self.path / "logs" / "supernet.json")

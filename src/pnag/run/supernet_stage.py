@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-from pnag.families.checkpoints import load_checkpoint
+from pnag.families.checkpoints import described, load_checkpoint
 from pnag.families.elastic_network import ElasticNetwork
 from pnag.families.registry import family
 from pnag.files import fingerprint, read_json, write_json
@@ -20,8 +21,9 @@ from pnag.run.finished_supernet import finished_plan
 from pnag.run.image_plans import asked_of
 from pnag.run.image_run import ImageRun
 from pnag.run.preprocessing import preprocessing_of
+from pnag.space.at_resolutions import at_each_resolution
 from pnag.supernet.loop import to_device
-from pnag.supernet.phases import PHASES
+from pnag.supernet.phases import PHASES, Phase
 from pnag.supernet.plan import SupernetPlan, evaluator_settings
 from pnag.supernet.processes import from_main
 from pnag.supernet.supernet_training import Progress, train_supernet
@@ -60,6 +62,10 @@ def supernet_stage(run: ImageRun, plan: SupernetPlan) -> None:
         "start": run.start.identity,
     }
 
+    def keep(phase: Phase, supernet: ElasticNetwork) -> None:
+        if main and phase is PHASES["transfer"][0]:
+            save_described(supernet, run.run.largest, about_supernet(run, plan))
+
     def work() -> None:
         with run.display.bar("training the supernet") as bar:
             watch = _Watch(run, inputs, bar.update) if main else None
@@ -80,6 +86,7 @@ def supernet_stage(run: ImageRun, plan: SupernetPlan) -> None:
                     seed=run.recipe.seed,
                     accelerator=run.accelerator,
                     watch=watch or (lambda progress: None),
+                    keep=keep,
                     notice=run.notice,
                 )
         if watch:
@@ -173,6 +180,25 @@ def top1_of_three(supernet: ElasticNetwork, run: ImageRun) -> dict[str, float]:
 
 def trained_supernet(run: ImageRun) -> ElasticNetwork:
     """The run's trained supernet, on the accelerator's device."""
-    supernet = load_checkpoint(run.run.supernet)
+    return _loaded(run, run.run.supernet)
+
+
+def begun_with(run: ImageRun, archs: Sequence[str]) -> dict[str, tuple[ElasticNetwork, Path]]:
+    """The weights that each answer's fine-tuning begins with, and their file.
+
+    The largest network's are those from before smaller networks were trained beside it, where the
+    run has them: that costs it a point (`benchmarks/README.md`).
+    """
+    shared = trained_supernet(run), run.run.supernet
+    if described(run.run.largest) != described(run.run.supernet):  # none, or of an earlier training
+        return dict.fromkeys(archs, shared)
+    alone = _loaded(run, run.run.largest), run.run.largest
+    of = shared[0].family
+    largest = set(of.space.text(at_each_resolution(of.space, [of.largest])))
+    return {arch: alone if arch in largest else shared for arch in archs}
+
+
+def _loaded(run: ImageRun, path: Path) -> ElasticNetwork:
+    supernet = load_checkpoint(path)
     to_device(supernet, run.accelerator.device)
     return supernet.eval()

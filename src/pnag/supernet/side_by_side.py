@@ -57,12 +57,13 @@ class Tuning:
     """What a process needs to fine-tune; pickles to weights and names of files.
 
     Attributes:
-        data: images by architecture, at its resolution.
+        weights: of the supernet to begin with, by architecture. data: images likewise, at the
+            architecture's resolution.
     """
 
     family: str
     num_classes: int
-    weights: bytes
+    weights: Mapping[str, bytes]
     data: Mapping[str, ImageData]
     folder: Path
     seed: int
@@ -87,7 +88,7 @@ def shares(
 
 
 def finetune_side_by_side(
-    supernet: ElasticNetwork,
+    supernets: Mapping[str, ElasticNetwork],
     answers: Sequence[Answer],
     data: Mapping[str, ImageData],
     folder: Path,
@@ -100,13 +101,14 @@ def finetune_side_by_side(
     """Fine-tune answers in processes of their own; `finetune` then finds the weights in `folder`.
 
     Args:
+        supernets: that answers begin with, by architecture; all of one family and as many classes.
         folder: gets weights and checkpoints, as with `finetune`.
         watch: called with the steps done of all answers, their total, and the latest loss.
 
     Raises:
         PnagError: as `finetune`, or if a process is killed that worked alone.
     """
-    job = _tuning(supernet, data, folder, seed, accelerator, share.threads)
+    job = _tuning(supernets, data, folder, seed, accelerator, share.threads)
     progress = folder / "progress"
     progress.mkdir(parents=True, exist_ok=True)
     pool = Pool(
@@ -143,7 +145,7 @@ def _show(
 
 
 def finetune_on_ray(
-    supernet: ElasticNetwork,
+    supernets: Mapping[str, ElasticNetwork],
     answers: Sequence[Answer],
     data: Mapping[str, ImageData],
     folder: Path,
@@ -165,7 +167,7 @@ def finetune_on_ray(
         PnagError: as `ray_cluster.ray_actors`.
     """
     missing = [answer for answer in answers if not _weights(folder, answer).exists()]
-    job = _tuning(supernet, data, folder, seed, accelerator, threads=1)
+    job = _tuning(supernets, data, folder, seed, accelerator, threads=1)
     watch(len(answers) - len(missing), len(answers))
     if not missing:
         return
@@ -180,19 +182,26 @@ def _weights(folder: Path, answer: Answer) -> Path:
 
 
 def _tuning(
-    supernet: ElasticNetwork,
+    supernets: Mapping[str, ElasticNetwork],
     data: Mapping[str, ImageData],
     folder: Path,
     seed: int,
     accelerator: Accelerator,
     threads: int,
 ) -> Tuning:
-    state = {name: value.cpu().contiguous() for name, value in supernet.state_dict().items()}
+    # Answers that share a supernet share the bytes, of which a pickle has one copy.
+    packed = {id(supernet): _packed(supernet) for supernet in supernets.values()}
+    weights = {arch: packed[id(supernet)] for arch, supernet in supernets.items()}
+    some = next(iter(supernets.values()))
     cuda = accelerator.device.type == "cuda"
     return Tuning(
-        supernet.family.name, supernet.num_classes, save(state), data, folder, seed, cuda,
+        some.family.name, some.num_classes, weights, data, folder, seed, cuda,
         str(accelerator.mixed_precision), threads,
     )  # fmt: skip
+
+
+def _packed(supernet: ElasticNetwork) -> bytes:
+    return save({name: value.cpu().contiguous() for name, value in supernet.state_dict().items()})
 
 
 # In a process of its own
@@ -205,15 +214,14 @@ class _Tuner:
         torch.set_num_threads(job.threads)
         self._job = job
         self._accelerator = Accelerator(cpu=not job.cuda, mixed_precision=job.mixed_precision)
-        with torch.device("meta"):
-            self._supernet = family(job.family).supernet(job.num_classes)
-        self._supernet.load_state_dict(load(job.weights), assign=True)
-        self._supernet.to(self._accelerator.device).eval()
 
     def __call__(self, answer: Answer, watch: Callable[[Step], None] = lambda step: None) -> None:
         job = self._job
+        with torch.device("meta"):
+            supernet = family(job.family).supernet(job.num_classes)
+        supernet.load_state_dict(load(job.weights[str(answer.arch)]), assign=True)
         finetune(
-            self._supernet,
+            supernet.to(self._accelerator.device).eval(),
             answer.arch,
             job.data[str(answer.arch)],
             answer.settings,

@@ -81,6 +81,7 @@ def train_supernet(
     start_identity: str = "",
     accelerator: Accelerator,
     watch: Callable[[Progress], None] = lambda progress: None,
+    keep: Callable[[Phase, ElasticNetwork], None] = lambda phase, supernet: None,
     notice: Callable[[str], None] = lambda text: None,
 ) -> ElasticNetwork:
     """Train all phases that are not done yet.
@@ -91,6 +92,8 @@ def train_supernet(
         folder: gets a file of weights for each phase, named after it and after a hash of all that
             it depends on, so that another recipe never overwrites hours of training.
         watch: called with every step that is made now, on the main process only.
+        keep: called with the supernet after each phase, also one that was done already; its weights
+            are the main process' everywhere.
         notice: called with messages for the user, on the main process only.
         accelerator: a phase that was stopped needs as many processes as it was begun with; what
             is finished may be used by any.
@@ -125,6 +128,7 @@ def train_supernet(
             seed=seed + number, accelerator=accelerator, identity=identity, watch=tell,
         )  # fmt: skip
         trained(supernet, folder / name, identity, accelerator, train)
+        keep(phase, supernet)
         done += epochs[number] * per_epoch
         teacher = teacher or _frozen(supernet, accelerator.device)
     return supernet.to(accelerator.device).eval()
