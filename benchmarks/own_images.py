@@ -154,8 +154,8 @@ def main() -> None:
                     identity, arch, data, settings, recipe.seed, accelerator
                 )
                 network = finetune(
-                    supernet, arch, data, settings, run.finetuned, identity=weights,
-                    seed=recipe.seed, accelerator=accelerator,
+                    supernet.subnet(arch), data, settings, run.finetuned, identity=weights,
+                    seed=recipe.seed, accelerator=accelerator, teacher=supernet.subnet(),
                 )  # fmt: skip
                 found["judged"][arch] = judge(network, data, "test", accelerator.device).top1
                 write_json(path, found)

@@ -105,8 +105,9 @@ def finetuning_rate(width_mult: float, resolution: int, processes: int) -> float
 
     with tempfile.TemporaryDirectory() as folder:
         finetune_side_by_side(
-            dict.fromkeys(texts, supernet), answers, dict.fromkeys(texts, data), Path(folder),
-            seed=0, accelerator=Accelerator(cpu=True), share=Shares(processes, 1), watch=watch,
+            {text: supernet.subnet(text) for text in texts}, supernet.family, answers,
+            dict.fromkeys(texts, data), Path(folder), seed=0,
+            accelerator=Accelerator(cpu=True), share=Shares(processes, 1), watch=watch,
         )  # fmt: skip
     # While all processes are at work: not before the last has begun, nor after the first has ended.
     steady = [(at, done) for at, done in seen if 0.2 * total <= done <= 0.8 * total]

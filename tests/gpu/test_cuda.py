@@ -120,7 +120,7 @@ def test_a_network_learns(
     supernet.to(training.device)
     identity = finetune_identity("random", family().largest, digits, settings, 0, training)
     network = finetune(
-        supernet, family().largest, digits, settings, tmp_path, identity=identity, seed=0,
+        supernet.subnet(), digits, settings, tmp_path, identity=identity, seed=0,
         accelerator=training,
     )  # fmt: skip
     assert judge(network, digits, "test", training.device).top1 > 0.5

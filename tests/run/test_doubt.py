@@ -31,7 +31,9 @@ def test_an_answer_is_the_largest_network_unless_another_is_surely_better(
     budget: float, accuracy: float, expected: str
 ) -> None:
     found = LARGEST.unless_better(answer(budget, accuracy), 0.0)
-    assert found.arch == expected and found.budget == budget and found.note == "a note"
+    assert found.arch == expected and found.budget == budget
+    # What a note says of the front's best is not true of another network.
+    assert found.note == ("a note" if expected == "small@96" else "")
     assert found.cost <= budget and found.source == ("f" if expected == "small@96" else "table")
 
 

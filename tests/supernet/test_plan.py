@@ -148,7 +148,7 @@ def test_steps_are_timed_in_parts_and_every_long_phase_as_it_is(
     assert set(parts) == {2}
 
 
-def test_answers_of_several_resolutions_get_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_of_several_resolutions_share_the_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "finetune_step", lambda *_: 0.1)
     settings = FinetuneSettings()
     settings = replace(settings, fit=replace(settings.fit, batch_size=64))
@@ -161,16 +161,18 @@ def test_answers_of_several_resolutions_get_the_same_time(monkeypatch: pytest.Mo
         )  # fmt: skip
 
     made = found(40, adapting=True)
-    epochs = [made.epochs_at(each, pixels) for each in pixels]
-    assert epochs[0] == round(made.epochs) and epochs[0] > epochs[1] > epochs[2] >= 1
     # 0.1 s is the mean of steps that each resolution gets in the inverse of its pixels' number.
     per_pixel = 0.1 * sum(1 / each**2 for each in pixels) / 3
-    minute = [e * 125 * per_pixel * p**2 / 60 for e, p in zip(epochs, pixels, strict=True)]
-    assert sum(minute) == pytest.approx(plan.share_of("fine-tuning", True) * 40, rel=0.15)
-    assert made.minutes == pytest.approx(3 * minute[0], rel=0.01)
+    minutes = [made.epochs * 125 * per_pixel * p**2 / 60 for p in pixels]
+    wanted = plan.share_of("fine-tuning", True) * 40
+    # As many epochs at each, and as many again of a middling one for what all others begin with.
+    assert sum(minutes) * (3 + plan.FIRST - 1) / 3 == pytest.approx(wanted, rel=0.01)
+    assert made.minutes == pytest.approx(wanted, rel=0.01)
+    assert made.epochs_of(True) == round(plan.FIRST * made.epochs)
+    assert made.epochs_of(False) == round(made.epochs)
     # Fewer networks than were planned for get longer each.
-    assert made.networks == 3 and made.shared_by(2).epochs == min(1.5 * made.epochs, 75)
+    assert made.networks == 3 and made.shared_by(2).epochs == pytest.approx(4 / 3 * made.epochs)
     assert made.shared_by(3) == made and found(40).shared_by(1) == found(40)
     for other in (found(40, adapting=True, epochs=3), found(40, "", adapting=True), found(40)):
-        assert {other.epochs_at(each, pixels) for each in pixels} == {other.epochs}
-    assert found(0.1, adapting=True).epochs_at(128, pixels) == plan.LEAST_TUNING
+        assert other.epochs_of(True) == other.epochs_of(False) == other.epochs
+    assert found(0.1, adapting=True).epochs_of(False) == round(plan.LEAST_TUNING_STEPS / 125)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from torch import nn
 
 from pnag import SearchSpace, Supernet
 from pnag.errors import PnagError
@@ -60,14 +61,18 @@ def expected(
     for arch, settings, identity in answers:
         with torch_threads(1):
             finetune(
-                supernet, arch, digits, settings, folder, identity=identity, seed=0,
-                accelerator=CPU,
+                supernet.subnet(arch), digits, settings, folder, identity=identity, seed=0,
+                accelerator=CPU, teacher=supernet.subnet(),
             )  # fmt: skip
     return weights(folder, answers)
 
 
-def of_each(answers: list[Answer], value: Any) -> dict[str, Any]:
-    return {answer.arch: value for answer in answers}
+def of_each(answers: list[Answer], data: ImageData) -> dict[str, ImageData]:
+    return {answer.arch: data for answer in answers}
+
+
+def subnets(supernet: Supernet, answers: list[Answer]) -> dict[str, nn.Module]:
+    return {answer.arch: supernet.subnet(answer.arch) for answer in answers}
 
 
 def weights(folder: Path, answers: list[Answer]) -> list[bytes]:
@@ -83,8 +88,8 @@ def test_processes_end_with_the_weights_of_one(
 ) -> None:
     told: list[tuple[int, int]] = []
     finetune_side_by_side(
-        of_each(answers, supernet), answers, of_each(answers, digits), tmp_path, seed=0,
-        accelerator=CPU, share=Shares(2, 1),
+        subnets(supernet, answers), supernet.family, answers, of_each(answers, digits),
+        tmp_path, seed=0, accelerator=CPU, share=Shares(2, 1),
         watch=lambda done, total, loss: told.append((done, total)),
     )  # fmt: skip
     assert weights(tmp_path, answers) == expected
@@ -163,7 +168,7 @@ def test_ray_judges_and_fine_tunes_and_a_lost_worker_is_made_up_for(
     assert frame.accuracy.tolist() == alone.tolist()
     told: list[tuple[int, int]] = []
     finetune_on_ray(
-        of_each(answers, supernet), answers, of_each(answers, digits), tmp_path, seed=0,
-        accelerator=CPU, address="local", watch=lambda *n: told.append(n),
+        subnets(supernet, answers), supernet.family, answers, of_each(answers, digits),
+        tmp_path, seed=0, accelerator=CPU, address="local", watch=lambda *n: told.append(n),
     )  # fmt: skip
     assert weights(tmp_path, answers) == expected and told == [(0, 2), (1, 2), (2, 2)]

@@ -145,8 +145,8 @@ def test_a_network_learns_by_fine_tuning_and_a_stop_changes_nothing(
 
     def tune(folder: Path, watch: Callable[[Step], None]) -> nn.Module:
         return finetune(
-            supernet, ofa(0.1).smallest, digits, settings, folder,
-            identity="x", seed=0, accelerator=CPU, watch=watch,
+            supernet.subnet(ofa(0.1).smallest), digits, settings, folder,
+            identity="x", seed=0, accelerator=CPU, teacher=supernet.subnet(), watch=watch,
         )  # fmt: skip
 
     network = tune(tmp_path / "a", lambda _: None)
@@ -202,8 +202,8 @@ def test_fine_tuning_learns_from_the_recalibrated_teacher(
 
     def tune(folder: str) -> nn.Module:
         return finetune(
-            supernet, ofa(0.1).smallest, digits, settings, tmp_path / folder,
-            identity="x", seed=0, accelerator=CPU,
+            supernet.subnet(ofa(0.1).smallest), digits, settings, tmp_path / folder,
+            identity="x", seed=0, accelerator=CPU, teacher=supernet.subnet(),
         )  # fmt: skip
 
     before = tune("a").state_dict()

@@ -54,7 +54,7 @@ class Largest:
             return answer
         return Answer(
             answer.budget, self.archs[best], self.accuracy[best], self.cost[best],
-            answer.note, SOURCES[TABLE],
+            "", SOURCES[TABLE],
         )  # fmt: skip
 
     def _surely(self, one: float, other: float) -> bool:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from pnag.families.elastic_network import ElasticNetwork
+from pnag.families.base import Family
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.images.batches import steps_per_epoch
 from pnag.images.images import ImageData
 from pnag.run.answer_stage import model_name
 from pnag.run.image_run import ImageRun
 from pnag.run.preprocessing import preprocessing_of
-from pnag.run.supernet_stage import begun_with
+from pnag.run.supernet_stage import begun_with, trained_supernet
 from pnag.run.trained import Answer
+from pnag.run.tuning_order import Begins, waves, what_each_begins_with
 from pnag.supernet.finetune import finetune, finetune_identity, judge
 from pnag.supernet.loop import Step
 from pnag.supernet.plan import FinetuningPlan
 from pnag.supernet.side_by_side import Answer as Tuned
 from pnag.supernet.side_by_side import Shares, finetune_on_ray, finetune_side_by_side, shares
-from pnag.supernet.weights import save_weights
+from pnag.supernet.weights import read_weights, save_weights
 from pnag.threads import torch_threads
 
 
@@ -36,75 +36,111 @@ def finetune_stage(
     Returns:
         The networks, on the CPU, by architecture.
     """
-    archs = dict.fromkeys(a.arch for a in answers)  # to look at images takes a while: once for each
-    data = {arch: run.tuning_data_of(arch) for arch in archs}
-    plan = _shared(run, plan, len(archs))
-    begun = begun_with(run, list(archs))
-    of = next(iter(begun.values()))[0].family
-    tuned = _as_planned(run, plan, of.space.resolutions, data, begun)
-    device = run.accelerator.device
-    share = shares(len(tuned), tuned[0].settings, run.data, of, device.type == "cuda")
+    supernet = trained_supernet(run)
+    of, device = supernet.family, run.accelerator.device
+    archs = list(dict.fromkeys(a.arch for a in answers))
+    plan, begins = _in_order(run, plan, archs, of)
+    order = waves(archs, begins)
+    # To look at images takes a while: once for each.
+    data = {arch: run.tuning_data_of(arch) for wave in order for arch in wave}
+    tuned, begin = _as_planned(run, plan, data, begins, of)
+    teacher = supernet.subnet() if run.tuning.distillation else None
+    share = shares(len(archs), tuned[archs[0]].settings, run.data, of, device.type == "cuda")
     if run.ray_address or share.workers > 1:
-        _tune_at_once(run, begun, tuned, data, share)
-    known, steps = _judged(run), [_steps(each, data[each.arch]) for each in tuned]
-    networks: dict[str, nn.Module] = {}
+        for wave in order:
+            networks = {arch: begin(arch) for arch in wave}
+            each = [tuned[arch] for arch in wave]
+            _tune_at_once(run, networks, of, each, data, teacher, share)
+    known, steps = _judged(run), [_steps(each, data[each.arch]) for each in tuned.values()]
+    networks = {}
     judged: dict[str, Any] = {}
     with run.display.bar("fine-tuning") as bar, torch_threads(share.threads):
-        for number, (arch, settings, identity) in enumerate(tuned):
+        for number, (arch, settings, identity) in enumerate(tuned.values()):
 
             def watch(step: Step, number: int = number) -> None:
                 text = f"network {number + 1} of {len(tuned)}, loss {step.loss:.3f}"
                 bar.update(sum(steps[:number]) + step.done, sum(steps), text)
 
             network = finetune(
-                begun[arch][0],
-                arch,
+                begin(arch),
                 data[arch],
                 settings,
                 run.run.finetuned,
                 identity=identity,
                 seed=run.recipe.seed,
                 accelerator=run.accelerator,
+                teacher=teacher,
                 watch=watch,
                 notice=run.notice,
             )
-            judged[arch] = _judge(known, arch, network, data[arch], identity, device)
-            networks[arch] = network.cpu()
+            if arch in archs:  # and not only what one of them begins with
+                judged[arch] = _judge(known, arch, network, data[arch], identity, device)
+                networks[arch] = network.cpu()
         bar.update(sum(steps), sum(steps))
     write_json(run.run.judged, judged)
     return networks
 
 
-def _shared(run: ImageRun, plan: FinetuningPlan, networks: int) -> FinetuningPlan:
-    """The plan's minutes shared by the networks that there are: several answers can be the same.
+def _in_order(
+    run: ImageRun, plan: FinetuningPlan, archs: Sequence[str], of: Family
+) -> tuple[FinetuningPlan, Begins]:
+    """The plan's minutes shared by the networks that there are, and what each begins with.
 
-    Only the first answers count: later budgets leave networks that are tuned as they are.
+    Several answers can be the same network. Only the first answers count: later budgets leave
+    networks that are tuned as they are.
     """
-    file = run.run.tuned_networks
-    run.stage("networks to fine-tune", asdict(plan), [file], lambda: write_json(file, networks))
-    return plan.shared_by(read_json(file))
+    file = run.run.tuning_order
+    inputs = asdict(plan) | {"supernet": file_fingerprint(run.run.supernet)}
+
+    def work() -> None:
+        write_json(file, {"networks": len(archs), "begins": {}})
+
+    run.stage("order of the fine-tuning", inputs, [file], work)
+    found = read_json(file)
+    begins = what_each_begins_with(archs, of, found["begins"])
+    write_json(file, found | {"begins": begins})
+    return plan.shared_by(found["networks"]), begins
 
 
 def _as_planned(
     run: ImageRun,
     plan: FinetuningPlan,
-    resolutions: Sequence[int],
     data: Mapping[str, ImageData],
-    begun: Mapping[str, tuple[ElasticNetwork, Path]],
-) -> list[Tuned]:
-    """What to fine-tune, by architecture, on which images.
+    begins: Begins,
+    of: Family,
+) -> tuple[dict[str, Tuned], Callable[[str], nn.Module]]:
+    """How to fine-tune each architecture, and a function that gives it as it begins.
 
     Args:
-        resolutions: that architectures choose among. begun: from `begun_with`.
+        data: to tune on, by architecture, in order.
     """
-    weights = {path: file_fingerprint(path) for path in {path for _, path in begun.values()}}
-    seed, accelerator, tuned = run.recipe.seed, run.accelerator, []
+    weights = begun_with(run, [arch for arch in data if begins[arch] is None])
+    files = {path: file_fingerprint(path) for path in {path for _, path in weights.values()}}
+    parents = set(begins.values())
+    tuned: dict[str, Tuned] = {}
     for arch, images in data.items():
-        epochs = plan.epochs_at(images.preprocessing.resolution, resolutions)
-        how = run.finetune_settings(epochs)
-        identity = finetune_identity(weights[begun[arch][1]], arch, images, how, seed, accelerator)
-        tuned.append(Tuned(arch, how, identity))
-    return tuned
+        before = begins[arch]
+        origin = tuned[before].identity if before else files[weights[arch][1]]
+        first = before is None and arch in parents
+        settings = run.finetune_settings(plan.epochs_of(first))
+        identity = finetune_identity(
+            origin, arch, images, settings, run.recipe.seed, run.accelerator
+        )
+        tuned[arch] = Tuned(arch, settings, identity)
+
+    def begin(arch: str) -> nn.Module:
+        before = begins[arch]
+        if before is None:
+            plain: nn.Module = weights[arch][0].subnet(arch)
+            return plain
+        identity = tuned[before].identity
+        state = read_weights(run.run.finetuned / f"{identity}.safetensors", identity)
+        assert state is not None  # it comes earlier in the order
+        network = of.build(arch, len(run.data.classes))
+        network.load_state_dict(state)
+        return network.to(run.accelerator.device)
+
+    return tuned, begin
 
 
 def _steps(answer: Tuned, data: ImageData) -> int:
@@ -133,24 +169,32 @@ def _judge(
 
 def _tune_at_once(
     run: ImageRun,
-    begun: Mapping[str, tuple[ElasticNetwork, Path]],
+    networks: Mapping[str, nn.Module],
+    of: Family,
     tuned: list[Tuned],
     data: Mapping[str, ImageData],
+    teacher: nn.Module | None,
     share: Shares,
 ) -> None:
-    """Put the weights of all answers into the run's folder, from where `finetune` takes them."""
-    how: dict[str, Any] = {"seed": run.recipe.seed, "accelerator": run.accelerator}
-    folder, supernets = run.run.finetuned, {arch: supernet for arch, (supernet, _) in begun.items()}
+    """Put the weights of all answers into the run's folder, from where `finetune` takes them.
+
+    Args:
+        networks: to train on, by architecture.
+    """
+    how: dict[str, Any] = {
+        "seed": run.recipe.seed, "accelerator": run.accelerator, "teacher": teacher
+    }  # fmt: skip
+    folder = run.run.finetuned
     if run.ray_address:
         with run.display.bar("fine-tuning on the cluster") as bar:
             finetune_on_ray(
-                supernets, tuned, data, folder, address=run.ray_address,
+                networks, of, tuned, data, folder, address=run.ray_address,
                 watch=bar.update, **how,
             )  # fmt: skip
         return
     with run.display.bar(f"fine-tuning, {share.workers} networks at a time") as bar:
         finetune_side_by_side(
-            supernets, tuned, data, folder, share=share,
+            networks, of, tuned, data, folder, share=share,
             watch=lambda done, total, loss: bar.update(done, total, f"loss {loss:.3f}"), **how,
         )  # fmt: skip
 

@@ -102,7 +102,7 @@ class RunDirectory:
     # its largest network, before others were trained beside it
     largest = property(lambda self: self.path / "supernet" / "largest.safetensors")
     supernet_phases = property(lambda self: self.path / "supernet")
-    tuned_networks = property(lambda self: self.path / "plan" / "tuned_networks.json")
+    tuning_order = property(lambda self: self.path / "plan" / "tuning_order.json")
     supernet_curve = property(lambda self: self.path / "logs" / "supernet.json")
     collected = property(lambda self: self.path / "collected")
     finetuned = property(lambda self: self.path / "finetuned")

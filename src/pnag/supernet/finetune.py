@@ -57,8 +57,7 @@ def finetune_identity(
 
 
 def finetune(
-    supernet: ElasticNetwork,
-    arch: AnyArchitecture,
+    network: nn.Module,
     data: ImageData,
     settings: FinetuneSettings,
     folder: Path,
@@ -66,37 +65,37 @@ def finetune(
     identity: str,
     seed: int,
     accelerator: Accelerator,
+    teacher: nn.Module | None = None,
     watch: Callable[[Step], None] = lambda step: None,
     notice: Callable[[str], None] = lambda text: None,
 ) -> nn.Module:
-    """Train the network of an architecture on from the supernet's weights.
+    """Train a plain network on, in place, from the weights that it has.
 
     Args:
-        supernet: on the accelerator's device.
         folder: gets `<identity>.safetensors`, from which a finished network is taken again, and the
             checkpoint of one under way.
         identity: from `finetune_identity`.
+        teacher: the supernet's largest network, where `settings.distillation` asks for one.
 
     Returns:
-        The plain network in eval mode, its batch norms' statistics measured during training.
+        The network in eval mode, its batch norms' statistics measured during training.
 
     Raises:
         PnagError: if the loss is no longer a number, or a file is damaged.
     """
-    network: nn.Module = supernet.subnet(arch)
     with_fast_depthwise(network)
 
     def train(checkpoint: Path) -> None:
-        teacher = None
-        if settings.distillation:
-            teacher = largest_network(supernet, data, accelerator.device)
+        taught_by = teacher if settings.distillation else None
+        if taught_by is not None:
+            taught_by = as_teacher(taught_by, data, accelerator.device)
 
         def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
             logits = network(images)
             loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
-            if teacher is not None:
+            if taught_by is not None:
                 with torch.no_grad():
-                    target = teacher(images).float().softmax(1)
+                    target = taught_by(images).float().softmax(1)
                 loss = loss + settings.distillation * F.cross_entropy(logits, target)
             yield loss
 
@@ -115,17 +114,24 @@ def finetune(
 def largest_network(
     supernet: ElasticNetwork, data: ImageData, device: torch.device, pixels: int = 0
 ) -> nn.Module:
-    """The supernet's largest network in eval mode, batch norms measured for it: the teacher.
+    """The supernet's largest network as `as_teacher` makes it.
 
     The supernet itself will not do: its batch norms' statistics are of a mixture of networks.
+    """
+    return as_teacher(supernet.subnet(), data, device, pixels)
+
+
+def as_teacher(
+    network: nn.Module, data: ImageData, device: torch.device, pixels: int = 0
+) -> nn.Module:
+    """The network in eval mode, its batch norms measured for it; its weights are trained no more.
 
     Args:
         pixels: resolution that it is for; 0 for that of `data`.
     """
-    network: nn.Module = supernet.subnet()
     to_device(network, device)
     recalibrate(network, data, pixels=pixels, device=device)
-    return network.requires_grad_(False)
+    return network.eval().requires_grad_(False)
 
 
 @torch.no_grad()

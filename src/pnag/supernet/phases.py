@@ -93,7 +93,7 @@ PHASES: dict[Method, tuple[Phase, ...]] = {
     ),
     "sandwich": (Phase("sandwich", 1.0, 1.0, None, None, None, random=2, sandwich=True),),
     "transfer": (
-        Phase("largest", 0.8, 1.0, random=0, middle=True, solve=True),
-        Phase("all", 0.2, 0.5, None, None, None, random=1, sandwich=True, sort=1),
+        Phase("largest", 0.85, 1.0, random=0, middle=True, solve=True),
+        Phase("all", 0.15, 0.5, None, None, None, random=1, sandwich=True, sort=1),
     ),
 }

@@ -34,13 +34,15 @@ ENOUGH_EPOCHS = 40  # to prefer a wider supernet
 EPOCHS = (6, 200)  # least and most of the supernet
 ADAPTING_EPOCHS = (2, 60)  # from trained weights
 TUNING_EPOCHS = (1, 75)  # the paper's 75 (section E) at most
-# Epochs at any resolution: after one at 128 pixels a network is behind that at 96 (`transfer.py`).
-LEAST_TUNING = 2
+# From trained weights: with fewer steps a network at 128 pixels is behind that at 96, and how many
+# times as long the network trains that all others begin with (`benchmarks/README.md`).
+LEAST_TUNING_STEPS = 150
+FIRST = 2
 # Of the minutes; the rest is for timing this machine and for the search.
 SHARES = {"supernet": 0.6, "collecting": 0.15, "fine-tuning": 0.2}
 # From trained weights choices differ less, and a step for the answers is worth more than one for
 # all subnets.
-ADAPTING_SHARES = {"supernet": 0.4, "collecting": 0.06, "fine-tuning": 0.44}
+ADAPTING_SHARES = {"supernet": 0.22, "collecting": 0.05, "fine-tuning": 0.45}
 ARCHITECTURES = (200, 4000)  # least and most to collect
 ADAPTING_LEAST = 40  # from trained weights, whose subnets at large resolutions take seconds each
 # Images that a subnet is judged on. All are judged on the same ones, whose chance no number of
@@ -90,26 +92,29 @@ class FinetuningPlan:
     """How long to fine-tune the answers.
 
     Attributes:
-        epochs: of each answer; if they share the minutes, of one at the least resolution.
+        epochs: of each answer; where they share the minutes, before rounding.
         minutes: that all should take.
-        networks: that share the minutes, each for the same time; 0 if all get the same epochs.
+        networks: that share the minutes; 0 if each answer gets its epochs.
     """
 
     epochs: float
     minutes: float
     networks: int = 0
 
-    def epochs_at(self, pixels: int, resolutions: Sequence[int]) -> int:
-        """Epochs of an answer at one of the resolutions that answers choose among."""
-        if not self.networks:
-            return int(self.epochs)
-        return max(LEAST_TUNING, round(self.epochs * (min(resolutions) / pixels) ** 2))
+    def epochs_of(self, first: bool) -> int:
+        """Epochs of an answer.
+
+        Args:
+            first: whether others begin with what it becomes, and it with the supernet's weights.
+        """
+        return max(1, round(self.epochs * (FIRST if first and self.networks else 1)))
 
     def shared_by(self, networks: int) -> FinetuningPlan:
         """The same minutes for another number of networks than was planned for."""
         if not self.networks:
             return self
-        epochs = min(self.epochs * self.networks / networks, TUNING_EPOCHS[1])
+        epochs = self.epochs * (self.networks + FIRST - 1) / (networks + FIRST - 1)
+        epochs = min(epochs, TUNING_EPOCHS[1])
         return replace(self, epochs=epochs, networks=networks)
 
 
@@ -289,7 +294,7 @@ def plan_finetuning(
         answers: networks that will be fine-tuned in that time.
         epochs: of each answer, if the user has decided that already.
         adapting: whether the supernet started from trained weights: its answers are expected to be
-            at different resolutions, and get the same time.
+            at different resolutions.
 
     Raises:
         PnagError: if the memory does not suffice.
@@ -301,18 +306,21 @@ def plan_finetuning(
     step = if_memory_suffices(lambda: finetune_step(data, settings, family, arch, accelerator))
     if step is None:
         raise _too_little_memory("fine-tuning", "finetune", settings.fit)
-    epoch = step * steps_per_epoch(data, settings.fit.batch_size)
-    epoch *= 1 + len(data.validation) / len(data.train)  # on both (`joined.with_validation`)
+    more = 1 + len(data.validation) / len(data.train)  # on both (`joined.with_validation`)
+    steps = more * steps_per_epoch(data, settings.fit.batch_size)
+    epoch = step * steps
     resolutions = family.space.resolutions
     seconds = share_of("fine-tuning", adapting) * minutes * 60
     if epochs or not (adapting and resolutions):
         tuning = epochs or int(np.clip(seconds / epoch / answers, *TUNING_EPOCHS))
         return FinetuningPlan(tuning, round(answers * tuning * epoch / 60, 2))
-    # `step` is an average to which each resolution adds the same time.
-    epoch *= float(np.mean([(resolutions[0] / pixels) ** 2 for pixels in resolutions]))
+    # `step` is an average to which each resolution adds the same time, not as many steps.
+    pixels = np.square(np.array(resolutions, float))
+    epoch *= float(pixels.mean() * (1 / pixels).mean())
     networks = min(answers, len(resolutions))
-    each = float(np.clip(seconds / epoch / networks, *TUNING_EPOCHS))
-    return FinetuningPlan(each, round(networks * each * epoch / 60, 2), networks)
+    trained = networks + FIRST - 1
+    each = float(np.clip(seconds / epoch / trained, LEAST_TUNING_STEPS / steps, TUNING_EPOCHS[1]))
+    return FinetuningPlan(each, round(trained * each * epoch / 60, 2), networks)
 
 
 def _too_little_memory(what: str, section: str, fit: FitSettings) -> PnagError:

@@ -13,16 +13,17 @@ from typing import NamedTuple
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load, save
+from torch import nn
 
 from pnag.families.base import Family
-from pnag.families.elastic_network import ElasticNetwork
-from pnag.families.registry import family
+from pnag.families.registry import family as find_family
 from pnag.files import write_bytes
 from pnag.images.images import ImageData
 from pnag.judging.pool import Pool
 from pnag.judging.ray_cluster import ray_actors
 from pnag.judging.workers import PROCESS_BYTES
 from pnag.memory import available_memory
+from pnag.space import AnyArchitecture
 from pnag.supernet.finetune import finetune
 from pnag.supernet.loop import Step
 from pnag.supernet.settings import FinetuneSettings
@@ -57,13 +58,13 @@ class Tuning:
     """What a process needs to fine-tune; pickles to weights and names of files.
 
     Attributes:
-        weights: of the supernet to begin with, by architecture. data: images likewise, at the
-            architecture's resolution.
+        weights: of the networks to train on, by architecture. teacher: the weights of the largest
+            network, if it teaches. data: images by architecture, at its resolution.
     """
 
     family: str
-    num_classes: int
     weights: Mapping[str, bytes]
+    teacher: bytes | None
     data: Mapping[str, ImageData]
     folder: Path
     seed: int
@@ -88,7 +89,8 @@ def shares(
 
 
 def finetune_side_by_side(
-    supernets: Mapping[str, ElasticNetwork],
+    networks: Mapping[str, nn.Module],
+    family: Family,
     answers: Sequence[Answer],
     data: Mapping[str, ImageData],
     folder: Path,
@@ -96,19 +98,22 @@ def finetune_side_by_side(
     seed: int,
     accelerator: Accelerator,
     share: Shares,
+    teacher: nn.Module | None = None,
     watch: Callable[[int, int, float], None] = lambda done, total, loss: None,
 ) -> None:
     """Fine-tune answers in processes of their own; `finetune` then finds the weights in `folder`.
 
     Args:
-        supernets: that answers begin with, by architecture; all of one family and as many classes.
-        folder: gets weights and checkpoints, as with `finetune`.
+        networks: plain ones to train on, by architecture; they stay as they are.
+        family: theirs.
+        folder, teacher: as with `finetune`. The folder gets the weights.
         watch: called with the steps done of all answers, their total, and the latest loss.
 
     Raises:
         PnagError: as `finetune`, or if a process is killed that worked alone.
     """
-    job = _tuning(supernets, data, folder, seed, accelerator, share.threads)
+    how = seed, accelerator, share.threads
+    job = _tuning(networks, family, teacher, data, folder, *how)
     progress = folder / "progress"
     progress.mkdir(parents=True, exist_ok=True)
     pool = Pool(
@@ -145,7 +150,8 @@ def _show(
 
 
 def finetune_on_ray(
-    supernets: Mapping[str, ElasticNetwork],
+    networks: Mapping[str, nn.Module],
+    family: Family,
     answers: Sequence[Answer],
     data: Mapping[str, ImageData],
     folder: Path,
@@ -153,6 +159,7 @@ def finetune_on_ray(
     seed: int,
     accelerator: Accelerator,
     address: str,
+    teacher: nn.Module | None = None,
     watch: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """The same on a Ray cluster, an actor of one thread for each answer as long as there is room.
@@ -167,7 +174,7 @@ def finetune_on_ray(
         PnagError: as `ray_cluster.ray_actors`.
     """
     missing = [answer for answer in answers if not _weights(folder, answer).exists()]
-    job = _tuning(supernets, data, folder, seed, accelerator, threads=1)
+    job = _tuning(networks, family, teacher, data, folder, seed, accelerator, threads=1)
     watch(len(answers) - len(missing), len(answers))
     if not missing:
         return
@@ -182,26 +189,25 @@ def _weights(folder: Path, answer: Answer) -> Path:
 
 
 def _tuning(
-    supernets: Mapping[str, ElasticNetwork],
+    networks: Mapping[str, nn.Module],
+    family: Family,
+    teacher: nn.Module | None,
     data: Mapping[str, ImageData],
     folder: Path,
     seed: int,
     accelerator: Accelerator,
     threads: int,
 ) -> Tuning:
-    # Answers that share a supernet share the bytes, of which a pickle has one copy.
-    packed = {id(supernet): _packed(supernet) for supernet in supernets.values()}
-    weights = {arch: packed[id(supernet)] for arch, supernet in supernets.items()}
-    some = next(iter(supernets.values()))
     cuda = accelerator.device.type == "cuda"
     return Tuning(
-        some.family.name, some.num_classes, weights, data, folder, seed, cuda,
+        family.name, {arch: _packed(network) for arch, network in networks.items()},
+        _packed(teacher) if teacher else None, data, folder, seed, cuda,
         str(accelerator.mixed_precision), threads,
     )  # fmt: skip
 
 
-def _packed(supernet: ElasticNetwork) -> bytes:
-    return save({name: value.cpu().contiguous() for name, value in supernet.state_dict().items()})
+def _packed(network: nn.Module) -> bytes:
+    return save({name: value.cpu().contiguous() for name, value in network.state_dict().items()})
 
 
 # In a process of its own
@@ -216,19 +222,24 @@ class _Tuner:
         self._accelerator = Accelerator(cpu=not job.cuda, mixed_precision=job.mixed_precision)
 
     def __call__(self, answer: Answer, watch: Callable[[Step], None] = lambda step: None) -> None:
-        job = self._job
-        with torch.device("meta"):
-            supernet = family(job.family).supernet(job.num_classes)
-        supernet.load_state_dict(load(job.weights[str(answer.arch)]), assign=True)
+        job, data = self._job, self._job.data[str(answer.arch)]
+        of, classes = find_family(job.family), len(data.classes)
+
+        def network(arch: AnyArchitecture, weights: bytes) -> nn.Module:
+            with torch.device("meta"):
+                found = of.build(arch, classes)
+            found.load_state_dict(load(weights), assign=True)
+            return found.to(self._accelerator.device)
+
         finetune(
-            supernet.to(self._accelerator.device).eval(),
-            answer.arch,
-            job.data[str(answer.arch)],
+            network(answer.arch, job.weights[str(answer.arch)]),
+            data,
             answer.settings,
             job.folder,
             identity=answer.identity,
             seed=job.seed,
             accelerator=self._accelerator,
+            teacher=network(of.largest, job.teacher) if job.teacher else None,
             watch=watch,
         )
 

@@ -135,10 +135,11 @@ def _step_seconds(
     step = _stepper(losses, images, labels, fit.accumulate, accelerator)
     if not resolutions:
         return mean_seconds(step, accelerator.device)
-    # One step at each, after one that warms up: at the largest it takes many times as long.
     numbers = [first_step_at(each, resolutions) for each in resolutions]
-    step(numbers[-1])
-    each = [_timed(step, number, accelerator.device) for number in numbers]
+    each: list[float] = []
+    for number in numbers:
+        step(number)  # warms up: the first step with maps of a size takes several times as long
+        each.append(_timed(step, number, accelerator.device))
     return float(np.dot(step_shares(resolutions), each))
 
 

@@ -1,0 +1,61 @@
+"""What each answer's fine-tuning begins with, and so in which order answers are tuned.
+
+The largest network at several resolutions: the one nearest to the resolution that it was trained at
+goes on from there, and each other one from what its neighbour has become. Networks at neighbouring
+resolutions are alike, so each has the steps of all before it (`benchmarks/README.md`). Other
+networks begin with the supernet's weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from pnag.families.base import Family
+from pnag.space.at_resolutions import at_each_resolution
+from pnag.supernet.phases import PHASES
+
+Begins = dict[str, str | None]
+"""Text forms of architectures, each with that of another whose tuned weights it begins with."""
+
+
+def what_each_begins_with(
+    archs: Sequence[str], of: Family, known: Mapping[str, str | None]
+) -> Begins:
+    """That of further architectures, beside those of `known`, which stay what they are."""
+    begins = dict(known)
+    new = [arch for arch in archs if arch not in begins]
+    space = of.space
+    if not space.resolutions:
+        return begins | dict.fromkeys(new)
+    largest = dict(
+        zip(space.text(at_each_resolution(space, [of.largest])), space.resolutions, strict=True)
+    )
+    (trained_at,) = PHASES["transfer"][0].drawn_resolutions(space)
+    placed = [arch for arch in begins if arch in largest]
+    for arch in sorted(
+        (arch for arch in new if arch in largest), key=lambda a: _apart(largest[a], trained_at)
+    ):
+        at = largest[arch]
+        begins[arch] = min(placed, key=lambda other: _apart(largest[other], at), default=None)
+        placed.append(arch)
+    return dict.fromkeys(new) | begins
+
+
+def waves(archs: Iterable[str], begins: Mapping[str, str | None]) -> list[list[str]]:
+    """Architectures and all that they begin with; each begins with one of an earlier wave."""
+    level: dict[str, int] = {}
+
+    def place(arch: str) -> int:
+        before = begins[arch]
+        if arch not in level:
+            level[arch] = 0 if before is None else 1 + place(before)
+        return level[arch]
+
+    for arch in archs:
+        place(arch)
+    return [[arch for arch in level if level[arch] == n] for n in range(1 + max(level.values()))]
+
+
+def _apart(one: int, other: int) -> float:
+    return abs(math.log(one / other))
