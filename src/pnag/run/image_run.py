@@ -67,20 +67,28 @@ class ImageRun:
         inputs: Any,
         outputs: list[Path],
         work: Callable[[], object],
-        *,
-        shared: bool = False,
     ) -> None:
-        """A stage as `RunDirectory.stage`, where there may be several processes.
-
-        Args:
-            shared: whether all of them do the work together, or the main one alone.
-        """
-        # The main process looks for all, before it writes: their disks may be others.
-        done = from_main(self.accelerator, lambda: self.run.is_done(name, inputs, outputs))
+        """A stage as `RunDirectory.stage`, of whose processes the main one does the work."""
         if self.accelerator.is_main_process:
             self.run.stage(name, inputs, outputs, work, self.display.reused)
-        elif shared and not done:
-            work()
+        self.accelerator.wait_for_everyone()
+
+    def begin_shared_stage(self, name: str, inputs: Any, outputs: list[Path]) -> bool:
+        """Whether all processes together are to do a stage's work, and then to end it."""
+        # The main process looks for all: their disks may be others.
+        done = from_main(self.accelerator, lambda: self.run.is_done(name, inputs, outputs))
+        if self.accelerator.is_main_process:
+            if done:
+                self.display.reused(name)
+            else:
+                self.run.begin_stage()
+        self.accelerator.wait_for_everyone()
+        return not done
+
+    def end_shared_stage(self, name: str, inputs: Any, outputs: list[Path]) -> None:
+        """Record that the work of a stage was done."""
+        if self.accelerator.is_main_process:
+            self.run.end_stage(name, inputs, outputs)
         self.accelerator.wait_for_everyone()
 
     def notice(self, text: str) -> None:

@@ -63,7 +63,13 @@ def run_pipeline(
         threads = threads_of(run, recipe, display)
         recipe = recipe.model_copy(update={"torch_threads": threads})
         with torch_threads(threads):
-            return _run(run, recipe, display, ray_address)
+            if not run.recipe.exists():  # a finished run's stays until this one has finished
+                save_recipe(recipe, run.recipe)
+            if recipe.table is not None:
+                return _from_table(run, recipe, recipe.table, display)
+            if recipe.images is not None:
+                return _from_images(run, recipe, display, ray_address)
+            return _of_this_machine(run, recipe, display)
 
 
 def threads_of(run: RunDirectory, recipe: Recipe, display: Display) -> int:
@@ -86,15 +92,8 @@ def threads_of(run: RunDirectory, recipe: Recipe, display: Display) -> int:
     return began or own
 
 
-def _run(
-    run: RunDirectory, recipe: Recipe, display: Display, ray_address: str | None
-) -> dict[str, Any]:
-    if not run.recipe.exists():  # a finished run's stays until this one has finished
-        save_recipe(recipe, run.recipe)
-    if recipe.table is not None:
-        return _from_table(run, recipe, recipe.table, display)
-    if recipe.images is not None:
-        return _from_images(run, recipe, display, ray_address)
+def _of_this_machine(run: RunDirectory, recipe: Recipe, display: Display) -> dict[str, Any]:
+    """All that can be done without images: ImageNet's accuracies are predicted."""
     size = Size(max(recipe.resolutions), family_of_recipe(recipe).name)
     latency_stage(run, recipe.latency, size, recipe.seed, display)
     imagenet_table_stage(run, size, recipe.architectures, recipe.seed, display)

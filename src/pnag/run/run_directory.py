@@ -34,6 +34,16 @@ def answer_name(budget: float, unit: str = "ms") -> str:
     return f"pnag-{budget:g}{unit}"
 
 
+class _InRun:
+    """A file or folder of a run, by its place in the directory."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def __get__(self, run: RunDirectory, owner: type[RunDirectory]) -> Path:
+        return run.path / self.place
+
+
 class RunDirectory:
     """Paths and stage records of one run.
 
@@ -64,51 +74,51 @@ class RunDirectory:
                 # A damaged record costs time, not results: the stages are done again.
                 self._stages = {}
 
-    stages_file = property(lambda self: self.path / "stages.json")
-    recipe = property(lambda self: self.path / "recipe.yaml")
-    latency_table = property(lambda self: self.path / "cost" / "latency_table.json")
-    latency_model = property(lambda self: self.path / "cost" / "latency_model.json")
-    latency_error = property(lambda self: self.path / "cost" / "latency_error.json")
-    counted_cost = property(lambda self: self.path / "cost" / "counted_cost.json")
-    table = property(lambda self: self.path / "table.parquet")
-    accuracy_predictor = property(lambda self: self.path / "accuracy.safetensors")
-    cost_predictor = property(lambda self: self.path / "cost" / "cost.safetensors")
-    prediction_errors = property(lambda self: self.path / "prediction_errors.json")
+    stages_file = _InRun("stages.json")
+    recipe = _InRun("recipe.yaml")
+    latency_table = _InRun("cost/latency_table.json")
+    latency_model = _InRun("cost/latency_model.json")
+    latency_error = _InRun("cost/latency_error.json")
+    counted_cost = _InRun("cost/counted_cost.json")
+    table = _InRun("table.parquet")
+    accuracy_predictor = _InRun("accuracy.safetensors")
+    cost_predictor = _InRun("cost/cost.safetensors")
+    prediction_errors = _InRun("prediction_errors.json")
     # after its training on the table; the other one is what taught the generator
-    pretrained_evaluator = property(lambda s: s.path / "logs" / "pretrained_evaluator.safetensors")
-    evaluator = property(lambda self: self.path / "evaluator.safetensors")
-    generator = property(lambda self: self.path / "generator.safetensors")
-    evaluator_curve = property(lambda self: self.path / "logs" / "evaluator.json")
-    generator_curve = property(lambda self: self.path / "logs" / "generator.json")
-    own_front = property(lambda self: self.path / "logs" / "generator_front.parquet")
-    first_front = property(lambda self: self.path / "logs" / "first_front.parquet")
-    front = property(lambda self: self.path / "front.parquet")
-    answers = property(lambda self: self.path / "architectures.json")
-    front_calibration = property(lambda self: self.path / "cost" / "front_calibration.json")
-    proof = property(lambda self: self.path / "cost" / "proof.json")
+    pretrained_evaluator = _InRun("logs/pretrained_evaluator.safetensors")
+    evaluator = _InRun("evaluator.safetensors")
+    generator = _InRun("generator.safetensors")
+    evaluator_curve = _InRun("logs/evaluator.json")
+    generator_curve = _InRun("logs/generator.json")
+    own_front = _InRun("logs/generator_front.parquet")
+    first_front = _InRun("logs/first_front.parquet")
+    front = _InRun("front.parquet")
+    answers = _InRun("architectures.json")
+    front_calibration = _InRun("cost/front_calibration.json")
+    proof = _InRun("cost/proof.json")
     # by name, the files of what predicts costs besides the run's own; none in a run of one cost
     choices = property(lambda self: self.path / "choices.json")  # of a table's own columns
-    further_costs = property(lambda self: self.path / "cost" / "further.json")
-    vector_front = property(lambda self: self.path / "vector_front.parquet")
-    models = property(lambda self: self.path / "models")
-    metrics = property(lambda self: self.path / "metrics.json")
-    report = property(lambda self: self.path / "report.html")
+    further_costs = _InRun("cost/further.json")
+    vector_front = _InRun("vector_front.parquet")
+    models = _InRun("models")
+    metrics = _InRun("metrics.json")
+    report = _InRun("report.html")
 
-    size_plan = property(lambda self: self.path / "plan" / "size.json")
-    supernet_plan = property(lambda self: self.path / "plan" / "supernet.json")
-    collecting_plan = property(lambda self: self.path / "plan" / "collecting.json")
-    finetuning_plan = property(lambda self: self.path / "plan" / "fine-tuning.json")
-    supernet = property(lambda self: self.path / "supernet.safetensors")
+    size_plan = _InRun("plan/size.json")
+    supernet_plan = _InRun("plan/supernet.json")
+    collecting_plan = _InRun("plan/collecting.json")
+    finetuning_plan = _InRun("plan/fine-tuning.json")
+    supernet = _InRun("supernet.safetensors")
     # its largest network, before others were trained beside it
-    largest = property(lambda self: self.path / "supernet" / "largest.safetensors")
-    supernet_phases = property(lambda self: self.path / "supernet")
-    tuning_order = property(lambda self: self.path / "plan" / "tuning_order.json")
-    supernet_curve = property(lambda self: self.path / "logs" / "supernet.json")
-    collected = property(lambda self: self.path / "collected")
-    finetuned = property(lambda self: self.path / "finetuned")
-    judged = property(lambda self: self.path / "judged.json")
+    largest = _InRun("supernet/largest.safetensors")
+    supernet_phases = _InRun("supernet")
+    tuning_order = _InRun("plan/tuning_order.json")
+    supernet_curve = _InRun("logs/supernet.json")
+    collected = _InRun("collected")
+    finetuned = _InRun("finetuned")
+    judged = _InRun("judged.json")
 
-    devices = property(lambda self: self.path / "devices")
+    devices = _InRun("devices")
 
     @property
     def cost_model(self) -> Path:
@@ -124,7 +134,7 @@ class RunDirectory:
         """The file of what predicts further cost 1, 2, ..."""
         return self.path / "cost" / f"further-{number}.{suffix}"
 
-    rounds_table = property(lambda self: self.path / "rounds" / "table.json")
+    rounds_table = _InRun("rounds/table.json")
 
     def round_file(self, number: int) -> Path:
         """The file in which round 1, 2, ... asks for the truth."""
@@ -156,9 +166,22 @@ class RunDirectory:
         if self.is_done(name, inputs, outputs):
             on_reuse(name)
             return False
+        self.begin_stage()
+        work()
+        self.end_stage(name, inputs, outputs)
+        return True
+
+    def begin_stage(self) -> None:
+        """Say that work begins: the run is no longer finished, if that is what work makes it."""
         if self.unfinished_by_work:
             self.metrics.unlink(missing_ok=True)
-        work()
+
+    def end_stage(self, name: str, inputs: Any, outputs: list[Path]) -> None:
+        """Record that a stage's work was done with these inputs.
+
+        Raises:
+            PnagError: if an output is not there.
+        """
         for path in outputs:
             if not path.is_file():
                 raise PnagError(
@@ -167,7 +190,6 @@ class RunDirectory:
                 )
         self._stages[name] = self._record(inputs, outputs)
         write_json(self.stages_file, {"version": STAGES_VERSION, "stages": self._stages})
-        return True
 
     def is_done(self, name: str, inputs: Any, outputs: list[Path]) -> bool:
         """Whether a stage was done with these inputs and its files are as it left them."""

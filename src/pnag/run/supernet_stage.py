@@ -66,37 +66,37 @@ def supernet_stage(run: ImageRun, plan: SupernetPlan) -> None:
         if main and phase is PHASES["transfer"][0]:
             save_described(supernet, run.run.largest, about_supernet(run, plan))
 
-    def work() -> None:
-        with run.display.bar("training the supernet") as bar:
-            watch = _Watch(run, inputs, bar.update) if main else None
-            # There though the stage is to be done where its record or its curve was removed.
-            finished = from_main(
-                run.accelerator, lambda: finished_plan(run.run.supernet, asked) is not None
-            )
-            if finished and main:
-                supernet = trained_supernet(run)
-            elif not finished:
-                supernet = train_supernet(
-                    run.data,
-                    settings,
-                    run.run.supernet_phases,
-                    family=family(plan.family),
-                    start=run.start.weights,
-                    start_identity=run.start.identity,
-                    seed=run.recipe.seed,
-                    accelerator=run.accelerator,
-                    watch=watch or (lambda progress: None),
-                    keep=keep,
-                    notice=run.notice,
-                )
-        if watch:
-            steps = plan.epochs * steps_per_epoch(run.data, plan.batch_size)
-            watch.finish(supernet, steps, PHASES[settings.method][-1].name)
-            if not finished:
-                save_described(supernet, run.run.supernet, about_supernet(run, plan))
-
     outputs = [run.run.supernet, run.run.supernet_curve]
-    run.stage("supernet", inputs, outputs, work, shared=True)
+    if not run.begin_shared_stage("supernet", inputs, outputs):
+        return
+    with run.display.bar("training the supernet") as bar:
+        watch = _Watch(run, inputs, bar.update) if main else None
+        # There though the stage is to be done where its record or its curve was removed.
+        finished = from_main(
+            run.accelerator, lambda: finished_plan(run.run.supernet, asked) is not None
+        )
+        if finished and main:
+            supernet = trained_supernet(run)
+        elif not finished:
+            supernet = train_supernet(
+                run.data,
+                settings,
+                run.run.supernet_phases,
+                family=family(plan.family),
+                start=run.start.weights,
+                start_identity=run.start.identity,
+                seed=run.recipe.seed,
+                accelerator=run.accelerator,
+                watch=watch or (lambda progress: None),
+                keep=keep,
+                notice=run.notice,
+            )
+    if watch:
+        steps = plan.epochs * steps_per_epoch(run.data, plan.batch_size)
+        watch.finish(supernet, steps, PHASES[settings.method][-1].name)
+        if not finished:
+            save_described(supernet, run.run.supernet, about_supernet(run, plan))
+    run.end_shared_stage("supernet", inputs, outputs)
 
 
 class _Watch:

@@ -22,7 +22,7 @@ from pnag.kept_memory import kept_memory
 from pnag.space import AnyArchitecture
 from pnag.supernet.loop import Step, fit, to_device
 from pnag.supernet.settings import FinetuneSettings
-from pnag.supernet.weights import trained
+from pnag.supernet.weights import checkpoint_of, load_finished, save_finished
 
 EVAL_BATCH = 250
 MEASURED = 2000  # images that an answer's batch norms are measured on
@@ -85,7 +85,8 @@ def finetune(
     """
     with_fast_depthwise(network)
 
-    def train(checkpoint: Path) -> None:
+    file = folder / f"{identity}.safetensors"
+    if not load_finished(network, file, identity, accelerator):
         taught_by = teacher if settings.distillation else None
         if taught_by is not None:
             taught_by = as_teacher(taught_by, data, accelerator.device)
@@ -101,12 +102,11 @@ def finetune(
 
         fit(
             network, losses, data, settings.fit, seed=seed, accelerator=accelerator,
-            checkpoint=checkpoint, identity=identity, watch=watch, notice=notice,
+            checkpoint=checkpoint_of(file), identity=identity, watch=watch, notice=notice,
         )  # fmt: skip
         if settings.fit.averaged:  # the statistics are of the weights that were averaged
             recalibrate(network, data, images=MEASURED, device=accelerator.device)
-
-    trained(network, folder / f"{identity}.safetensors", identity, accelerator, train)
+        save_finished(network, file, identity, accelerator)
     to_device(network, accelerator.device)
     return network.eval()
 

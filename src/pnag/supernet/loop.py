@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,12 @@ def fit(
     saved = time.monotonic()
     model.train()
     for images, labels in _batches_from(state.step, data, settings, seed, accelerator):
-        mean = _gradients(losses, images, labels, state, accelerator, notice)
+        mean: Tensor | None = None
+        while mean is None:
+            with _smaller_parts_where_memory_lacks(len(images), state, accelerator, notice):
+                mean = add_gradients(
+                    losses, images, labels, state.step, state.parts, accelerator, state.scaler
+                )
         _update(parameters, state, settings, total, accelerator)
         late.add(state.step, mean)
         ends = state.step % per_epoch == 0
@@ -294,40 +300,38 @@ def to_device(model: nn.Module, device: torch.device) -> None:
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _gradients(
-    losses: Losses,
-    images: Tensor,
-    labels: Tensor,
-    state: State,
-    accelerator: Accelerator,
-    notice: Callable[[str], None],
-) -> Tensor:
-    """Those of a step, in smaller parts from now on where the memory does not suffice."""
-    while True:
-        try:
-            return add_gradients(
-                losses, images, labels, state.step, state.parts, accelerator, state.scaler
-            )
-        except RuntimeError as error:
-            if not should_reduce_batch_size(error):
-                raise
-            reason = str(error).splitlines()[0][:200]
-        part = len(images) // (2 * state.parts)
-        if part < LEAST_PART:
-            raise PnagError(
-                f"the memory does not suffice for {len(images) // state.parts} image(s) at a time "
-                f"({reason}); take a smaller resolution or width, or a device with more memory"
-            )
-        state.parts *= 2
-        # What the attempt held, its gradients too.
-        state.optimizer.zero_grad()
-        clear_device_cache(garbage_collection=True)
-        if accelerator.is_main_process:
-            notice(
-                f"the memory does not suffice for {2 * part} images at a time: batches are worked "
-                f"on in {state.parts} parts from step {state.step + 1} on, whose batch norms see "
-                f"{part} images each"
-            )
+@contextmanager
+def _smaller_parts_where_memory_lacks(
+    images: int, state: State, accelerator: Accelerator, notice: Callable[[str], None]
+) -> Iterator[None]:
+    """Where the memory does not suffice for a step, go on; from now on its parts are half as large.
+
+    Args:
+        images: of the step.
+    """
+    try:
+        yield
+        return
+    except RuntimeError as error:
+        if not should_reduce_batch_size(error):
+            raise
+        reason = str(error).splitlines()[0][:200]
+    part = images // (2 * state.parts)
+    if part < LEAST_PART:
+        raise PnagError(
+            f"the memory does not suffice for {images // state.parts} image(s) at a time "
+            f"({reason}); take a smaller resolution or width, or a device with more memory"
+        )
+    state.parts *= 2
+    # What the attempt held, its gradients too.
+    state.optimizer.zero_grad()
+    clear_device_cache(garbage_collection=True)
+    if accelerator.is_main_process:
+        notice(
+            f"the memory does not suffice for {2 * part} images at a time: batches are worked "
+            f"on in {state.parts} parts from step {state.step + 1} on, whose batch norms see "
+            f"{part} images each"
+        )
 
 
 def _check_numbers(known: list[tuple[int, float]], settings: FitSettings) -> None:

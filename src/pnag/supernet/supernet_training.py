@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from pnag.supernet.first_classifier import solve_classifier
 from pnag.supernet.loop import Losses, Step, fit, to_device
 from pnag.supernet.phases import PHASES, Phase
 from pnag.supernet.settings import SupernetSettings
-from pnag.supernet.weights import trained
+from pnag.supernet.weights import checkpoint_of, load_finished, save_finished
 
 LONG = 0.15  # share of the epochs
 
@@ -122,12 +121,26 @@ def train_supernet(
         def tell(step: Step, phase: Phase = phase, at: int = done) -> None:
             watch(Progress(phase, at + step.done, total, step.loss, step.ends_epoch, supernet))
 
-        losses = phase_losses(supernet, phase, settings, teacher, seed + number)
-        train = partial(
-            _train_phase, supernet, phase, losses, data, settings, epochs[number], notice=notice,
-            seed=seed + number, accelerator=accelerator, identity=identity, watch=tell,
-        )  # fmt: skip
-        trained(supernet, folder / name, identity, accelerator, train)
+        path = folder / name
+        if not load_finished(supernet, path, identity, accelerator):
+            _prepare(supernet, phase, data, settings.label_smoothing, accelerator)
+            fit(
+                supernet,
+                phase_losses(supernet, phase, settings, teacher, seed + number),
+                data,
+                replace(
+                    settings.fit,
+                    epochs=epochs[number],
+                    learning_rate=settings.fit.learning_rate * phase.rate,
+                ),
+                seed=seed + number,
+                accelerator=accelerator,
+                checkpoint=checkpoint_of(path),
+                identity=identity,
+                watch=tell,
+                notice=notice,
+            )
+            save_finished(supernet, path, identity, accelerator)
         keep(phase, supernet)
         done += epochs[number] * per_epoch
         teacher = teacher or _frozen(supernet, accelerator.device)
@@ -141,41 +154,19 @@ def _frozen(supernet: ElasticNetwork, device: torch.device) -> ElasticNetwork:
     return teacher.eval().requires_grad_(False)
 
 
-def _train_phase(
+def _prepare(
     supernet: ElasticNetwork,
     phase: Phase,
-    losses: Losses,
     data: ImageData,
-    settings: SupernetSettings,
-    epochs: int,
-    checkpoint: Path,
-    *,
-    seed: int,
+    label_smoothing: float,
     accelerator: Accelerator,
-    identity: str,
-    watch: Callable[[Step], None],
-    notice: Callable[[str], None],
 ) -> None:
+    """What a phase begins with, in place: a classifier that is solved for, channels sorted."""
     if phase.solve:
         pixels = phase.drawn_resolutions(supernet.family.space)
-        solve_classifier(
-            supernet, data, max(pixels, default=0), settings.label_smoothing, accelerator
-        )
+        solve_classifier(supernet, data, max(pixels, default=0), label_smoothing, accelerator)
     if phase.sort:
         supernet.sort_channels(widths_of(supernet.family)[-phase.sort :])
-    rate = settings.fit.learning_rate * phase.rate
-    fit(
-        supernet,
-        losses,
-        data,
-        replace(settings.fit, epochs=epochs, learning_rate=rate),
-        seed=seed,
-        accelerator=accelerator,
-        checkpoint=checkpoint,
-        identity=identity,
-        watch=watch,
-        notice=notice,
-    )
 
 
 def phase_losses(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +17,35 @@ from pnag.files import write_bytes
 from pnag.supernet.processes import from_main
 
 
-def trained(
-    module: nn.Module,
-    path: Path,
-    identity: str,
-    accelerator: Accelerator,
-    train: Callable[[Path], None],
-) -> None:
-    """Put the weights of `path` into a module, after training it if there are none.
+def checkpoint_of(path: Path) -> Path:
+    """Where a training goes on from that will end with the weights at `path`."""
+    return path.with_name(f"{path.stem}.checkpoint.safetensors")
 
-    All processes end with the same weights, those of the main one: batch norms' statistics are of
-    each process' own images.
 
-    Args:
-        train: trains the module in place, given the path of a checkpoint to go on from.
+def load_finished(module: nn.Module, path: Path, identity: str, accelerator: Accelerator) -> bool:
+    """Put the weights at `path` into a module; whether there are any of this identity.
+
+    All processes end with those of the main one: batch norms' statistics are of each process' own
+    images.
+
+    Raises:
+        PnagError: if the file is damaged.
     """
     found = from_main(accelerator, lambda: read_weights(path, identity))
-    checkpoint = path.with_name(f"{path.stem}.checkpoint.safetensors")
     if found is None:
-        train(checkpoint)
-        if accelerator.is_main_process:
-            save_weights(module, path, identity)
-        # Batch norms' statistics of the main process are everyone's.
-        found = from_main(accelerator, lambda: read_weights(path, identity))
-        assert found is not None
+        return False
     _put(found, path, module)
     if accelerator.is_main_process:
-        checkpoint.unlink(missing_ok=True)  # also after a stop right after the weights were written
+        checkpoint_of(path).unlink(missing_ok=True)  # also after a stop before it was removed
+    return True
+
+
+def save_finished(module: nn.Module, path: Path, identity: str, accelerator: Accelerator) -> None:
+    """Write a trained module's weights for `load_finished`, and load them in all processes."""
+    if accelerator.is_main_process:
+        save_weights(module, path, identity)
+    loaded = load_finished(module, path, identity, accelerator)
+    assert loaded
 
 
 def save_weights(module: nn.Module, path: Path, identity: str) -> None:
