@@ -163,16 +163,17 @@ def test_answers_of_several_resolutions_share_the_minutes(monkeypatch: pytest.Mo
     made = found(40, adapting=True)
     # 0.1 s is the mean of steps that each resolution gets in the inverse of its pixels' number.
     per_pixel = 0.1 * sum(1 / each**2 for each in pixels) / 3
-    minutes = [made.epochs * 125 * per_pixel * p**2 / 60 for p in pixels]
+    epochs = [made.epochs * pixels[0] / p for p in pixels]
+    minutes = [e * 125 * per_pixel * p**2 / 60 for e, p in zip(epochs, pixels, strict=True)]
     wanted = plan.share_of("fine-tuning", True) * 40
-    # As many epochs at each, and as many again of a middling one for what all others begin with.
+    # Those and as much again of a middling one, for what all others begin with.
     assert sum(minutes) * (3 + plan.FIRST - 1) / 3 == pytest.approx(wanted, rel=0.01)
     assert made.minutes == pytest.approx(wanted, rel=0.01)
-    assert made.epochs_of(True) == round(plan.FIRST * made.epochs)
-    assert made.epochs_of(False) == round(made.epochs)
+    assert [made.epochs_at(p, pixels) for p in pixels] == [round(e) for e in epochs]
+    assert made.epochs_at(96, pixels, first=True) == round(plan.FIRST * epochs[1])
     # Fewer networks than were planned for get longer each.
     assert made.networks == 3 and made.shared_by(2).epochs == pytest.approx(4 / 3 * made.epochs)
     assert made.shared_by(3) == made and found(40).shared_by(1) == found(40)
     for other in (found(40, adapting=True, epochs=3), found(40, "", adapting=True), found(40)):
-        assert other.epochs_of(True) == other.epochs_of(False) == other.epochs
-    assert found(0.1, adapting=True).epochs_of(False) == round(plan.LEAST_TUNING_STEPS / 125)
+        assert {other.epochs_at(p, pixels, first=p == 96) for p in pixels} == {other.epochs}
+    assert found(0.1, adapting=True).epochs_at(128, pixels) == round(plan.LEAST_TUNING_STEPS / 125)

@@ -122,7 +122,8 @@ def _as_planned(
         before = begins[arch]
         origin = tuned[before].identity if before else files[weights[arch][1]]
         first = before is None and arch in parents
-        settings = run.finetune_settings(plan.epochs_of(first))
+        epochs = plan.epochs_at(images.preprocessing.resolution, of.space.resolutions, first)
+        settings = run.finetune_settings(epochs)
         identity = finetune_identity(
             origin, arch, images, settings, run.recipe.seed, run.accelerator
         )

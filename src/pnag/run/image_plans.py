@@ -201,9 +201,11 @@ def plan_finetuning_stage(run: ImageRun, supernet: SupernetPlan) -> FinetuningPl
 
     run.stage("plan of the fine-tuning", inputs, [run.run.finetuning_plan], work)
     plan = FinetuningPlan(**read_json(run.run.finetuning_plan))
-    epochs = sorted({plan.epochs_of(first) for first in (False, True)})
+    resolutions = family(supernet.family).space.resolutions
+    each = [plan.epochs_at(pixels, resolutions) for pixels in resolutions or (0,)]
+    epochs = f"{max(each)}" if len(set(each)) == 1 else f"{max(each)} to {min(each)}"
     run.display.note(
-        f"{' to '.join(map(str, epochs))} epoch(s) of fine-tuning for each answer: about "
+        f"{epochs} epoch(s) of fine-tuning for each answer: about "
         f"{plan.minutes:.3g} min [dim](--finetune-epochs)[/dim]"
     )
     return plan

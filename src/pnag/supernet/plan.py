@@ -92,7 +92,7 @@ class FinetuningPlan:
     """How long to fine-tune the answers.
 
     Attributes:
-        epochs: of each answer; where they share the minutes, before rounding.
+        epochs: of each answer; where they share the minutes, of one at the least resolution.
         minutes: that all should take.
         networks: that share the minutes; 0 if each answer gets its epochs.
     """
@@ -101,13 +101,19 @@ class FinetuningPlan:
     minutes: float
     networks: int = 0
 
-    def epochs_of(self, first: bool) -> int:
-        """Epochs of an answer.
+    def epochs_at(self, pixels: int, resolutions: Sequence[int], first: bool = False) -> int:
+        """Epochs of an answer at one of the resolutions that answers choose among.
+
+        Where they share the minutes, twice as large an image takes half as many epochs, which take
+        twice as long.
 
         Args:
             first: whether others begin with what it becomes, and it with the supernet's weights.
         """
-        return max(1, round(self.epochs * (FIRST if first and self.networks else 1)))
+        if not self.networks:
+            return int(self.epochs)
+        often = FIRST if first else 1
+        return max(1, round(often * self.epochs * min(resolutions) / pixels))
 
     def shared_by(self, networks: int) -> FinetuningPlan:
         """The same minutes for another number of networks than was planned for."""
@@ -314,12 +320,14 @@ def plan_finetuning(
     if epochs or not (adapting and resolutions):
         tuning = epochs or int(np.clip(seconds / epoch / answers, *TUNING_EPOCHS))
         return FinetuningPlan(tuning, round(answers * tuning * epoch / 60, 2))
-    # `step` is an average to which each resolution adds the same time, not as many steps.
-    pixels = np.square(np.array(resolutions, float))
-    epoch *= float(pixels.mean() * (1 / pixels).mean())
+    # `step` is an average to which each resolution adds the same time. From that to the mean time
+    # that answers train for while one at the least resolution trains an epoch (`epochs_at`).
+    pixels = np.array(resolutions, float)
+    epoch *= float((1 / pixels**2).mean() * pixels.mean() * pixels[0])
+    least = LEAST_TUNING_STEPS / steps * pixels[-1] / pixels[0]
     networks = min(answers, len(resolutions))
     trained = networks + FIRST - 1
-    each = float(np.clip(seconds / epoch / trained, LEAST_TUNING_STEPS / steps, TUNING_EPOCHS[1]))
+    each = float(np.clip(seconds / epoch / trained, least, TUNING_EPOCHS[1]))
     return FinetuningPlan(each, round(trained * each * epoch / 60, 2), networks)
 
 
