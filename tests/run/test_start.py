@@ -227,3 +227,22 @@ def test_a_run_from_timms_weights_at_several_resolutions(
 
 def of_images(how: dict[str, Any]) -> Any:
     return pytest.approx(tuple(how["mean"]))
+
+
+@pytest.mark.parametrize("start", ["scratch --width-mult 0.1", "timm"])
+def test_a_finished_run_s_recipe_can_be_given_again(
+    start: str, timm_file: Path, recipe: Path, stub: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("sklearn")
+    out, again = tmp_path / "run", tmp_path / "again"
+    start = f"timm/{MODEL} --weights {timm_file}" if start == "timm" else start
+    options = f"--images digits --classes 3 --start {start} --resolutions 32,64 --epochs 2"
+    options += " --finetune-epochs 1 --architectures 20 --rounds 1 --per-round 2 --runtime stub"
+    done = call("run", *options.split(), "--recipe", recipe, "--out", out, "--json")
+    assert done.exit_code == 0, done.stderr
+    answers = json.loads(done.stdout)["answers"]
+    assert all(a["arch"].rpartition("@")[2] in ("32", "64") for a in answers)
+    assert call("report", out).exit_code == 0
+    done = call("run", "--recipe", out / "recipe.yaml", "--out", again, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert [a["arch"] for a in json.loads(done.stdout)["answers"]] == [a["arch"] for a in answers]

@@ -25,9 +25,14 @@ def named_family(name: str | None, width_mult: float | None) -> Family:
 
 
 def decided_family(name: str) -> dict[str, object]:
-    """What a recipe says of images whose supernet is of a family."""
-    width_mult = family(name).identity().get("width_mult")
-    return {"family": DEFAULT if width_mult else name, "width_mult": width_mult}
+    """What a recipe says of images whose supernet is of a family: it can be given again."""
+    of = family(name)
+    width_mult = of.identity().get("width_mult")
+    return {
+        "family": DEFAULT if width_mult else name.partition("@")[0],
+        "width_mult": width_mult,
+        "resolutions": of.space.resolutions or None,
+    }
 
 
 def families_asked(images: ImagesRecipe) -> tuple[Family, ...]:

@@ -85,5 +85,7 @@ def family_of_recipe(recipe: Recipe) -> Family:
         fixed = recipe.resolutions == (Size.resolution,)
         return family(DEFAULT) if fixed else family(DEFAULT).with_resolutions(recipe.resolutions)
     if images.family not in (None, DEFAULT):
-        return family(images.family)
-    return family(of_width(images.width_mult or 1.0))
+        found = family(images.family)
+    else:
+        found = family(of_width(images.width_mult or 1.0))
+    return found.with_resolutions(images.resolutions) if images.resolutions else found

@@ -167,7 +167,7 @@ def _own(name: str) -> Start:
 
 def _check_family(start: Start, images: ImagesRecipe) -> None:
     (own,) = start.families
-    if images.family is not None and not own.startswith(images.family):
+    if images.family is not None and not own.startswith(images.family.partition("@")[0]):
         raise PnagError(
             f"--start {start.name} is of the family {own}, and --family is {images.family}; leave "
             "one of them out"

@@ -42,7 +42,7 @@ FIRST = 2
 SHARES = {"supernet": 0.6, "collecting": 0.15, "fine-tuning": 0.2}
 # From trained weights choices differ less, and a step for the answers is worth more than one for
 # all subnets.
-ADAPTING_SHARES = {"supernet": 0.22, "collecting": 0.05, "fine-tuning": 0.5}
+ADAPTING_SHARES = {"supernet": 0.22, "collecting": 0.05, "fine-tuning": 0.45}
 ARCHITECTURES = (200, 4000)  # least and most to collect
 ADAPTING_LEAST = 40  # from trained weights, whose subnets at large resolutions take seconds each
 # Images that a subnet is judged on. All are judged on the same ones, whose chance no number of
