@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pnag.families import family
-from pnag.run.tuning_order import waves, what_each_begins_with
+from pnag.run.tuning_order import largest_at, waves, what_each_begins_with
 
 OF = family("timm/mobilenetv3_small_100@64,80,96,128,160")
 TEXT = f"{OF.largest}".rpartition("@")[0]
@@ -42,3 +42,4 @@ def test_without_resolutions_all_begin_with_the_supernet(name: str) -> None:
     archs = [f"{of.largest}", f"{of.smallest}"]
     assert what_each_begins_with(archs, of, {}) == dict.fromkeys(archs)
     assert waves(archs, dict.fromkeys(archs)) == [archs]
+    assert largest_at(of) == {archs[0]: 0}

@@ -14,11 +14,12 @@ from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.images.batches import steps_per_epoch
 from pnag.images.images import ImageData
 from pnag.run.answer_stage import model_name
+from pnag.run.display import Bar
 from pnag.run.image_run import ImageRun
 from pnag.run.preprocessing import preprocessing_of
 from pnag.run.supernet_stage import begun_with, trained_supernet
 from pnag.run.trained import Answer
-from pnag.run.tuning_order import Begins, waves, what_each_begins_with
+from pnag.run.tuning_order import Begins, largest_at, waves, what_each_begins_with
 from pnag.supernet.finetune import finetune, finetune_identity, judge
 from pnag.supernet.loop import Step
 from pnag.supernet.plan import FinetuningPlan
@@ -45,40 +46,42 @@ def finetune_stage(
     data = {arch: run.tuning_data_of(arch) for wave in order for arch in wave}
     tuned, begin = _as_planned(run, plan, data, begins, of)
     teacher = supernet.subnet() if run.tuning.distillation else None
-    share = shares(len(archs), tuned[archs[0]].settings, run.data, of, device.type == "cuda")
-    if run.ray_address or share.workers > 1:
-        for wave in order:
-            networks = {arch: begin(arch) for arch in wave}
-            each = [tuned[arch] for arch in wave]
-            _tune_at_once(run, networks, of, each, data, teacher, share)
-    known, steps = _judged(run), [_steps(each, data[each.arch]) for each in tuned.values()]
-    networks = {}
+    known, numbers = _judged(run), {arch: number for number, arch in enumerate(tuned, 1)}
+    networks: dict[str, nn.Module] = {}
     judged: dict[str, Any] = {}
-    with run.display.bar("fine-tuning") as bar, torch_threads(share.threads):
-        for number, (arch, settings, identity) in enumerate(tuned.values()):
-
-            def watch(step: Step, number: int = number) -> None:
-                text = f"network {number + 1} of {len(tuned)}, loss {step.loss:.3f}"
-                bar.update(sum(steps[:number]) + step.done, sum(steps), text)
-
-            network = finetune(
-                begin(arch),
-                data[arch],
-                settings,
-                run.run.finetuned,
-                identity=identity,
-                seed=run.recipe.seed,
-                accelerator=run.accelerator,
-                teacher=teacher,
-                watch=watch,
-                notice=run.notice,
-            )
-            if arch in archs:  # and not only what one of them begins with
-                judged[arch] = _judge(known, arch, network, data[arch], identity, device)
-                networks[arch] = network.cpu()
-        bar.update(sum(steps), sum(steps))
+    for wave in order:
+        each = [tuned[arch] for arch in wave]
+        share = shares(len(wave), each[0].settings, run.data, of, device.type == "cuda")
+        if run.ray_address or share.workers > 1:
+            begun = {arch: begin(arch) for arch in wave}
+            _tune_at_once(run, begun, of, each, data, teacher, share)
+        steps = [_steps(one, data[one.arch]) for one in each]
+        with run.display.bar("fine-tuning") as bar, torch_threads(share.threads):
+            for place, (arch, settings, identity) in enumerate(each):
+                name = f"network {numbers[arch]} of {len(tuned)}"
+                network = finetune(
+                    begin(arch),
+                    data[arch],
+                    settings,
+                    run.run.finetuned,
+                    identity=identity,
+                    seed=run.recipe.seed,
+                    accelerator=run.accelerator,
+                    teacher=teacher,
+                    watch=_show(bar, sum(steps[:place]), sum(steps), name),
+                    notice=run.notice,
+                )
+                if arch in archs:  # and not only what one of them begins with
+                    judged[arch] = _judge(known, arch, network, data[arch], identity, device)
+                    networks[arch] = network.cpu()
+            bar.update(sum(steps), sum(steps))
     write_json(run.run.judged, judged)
     return networks
+
+
+def _show(bar: Bar, before: int, total: int, name: str) -> Callable[[Step], None]:
+    """A function that shows a network's steps, after those of others, of so many in all."""
+    return lambda step: bar.update(before + step.done, total, f"{name}, loss {step.loss:.3f}")
 
 
 def _in_order(
@@ -116,12 +119,12 @@ def _as_planned(
     """
     weights = begun_with(run, [arch for arch in data if begins[arch] is None])
     files = {path: file_fingerprint(path) for path in {path for _, path in weights.values()}}
-    parents = set(begins.values())
+    largest = largest_at(of)
     tuned: dict[str, Tuned] = {}
     for arch, images in data.items():
         before = begins[arch]
         origin = tuned[before].identity if before else files[weights[arch][1]]
-        first = before is None and arch in parents
+        first = before is None and arch in largest  # what further budgets' networks begin with
         epochs = plan.epochs_at(images.preprocessing.resolution, of.space.resolutions, first)
         settings = run.finetune_settings(epochs)
         identity = finetune_identity(

@@ -21,7 +21,7 @@ from pnag.run.finished_supernet import finished_plan
 from pnag.run.image_plans import asked_of
 from pnag.run.image_run import ImageRun
 from pnag.run.preprocessing import preprocessing_of
-from pnag.space.at_resolutions import at_each_resolution
+from pnag.run.tuning_order import largest_at
 from pnag.supernet.loop import to_device
 from pnag.supernet.phases import PHASES, Phase
 from pnag.supernet.plan import SupernetPlan, evaluator_settings
@@ -193,8 +193,7 @@ def begun_with(run: ImageRun, archs: Sequence[str]) -> dict[str, tuple[ElasticNe
     if described(run.run.largest) != described(run.run.supernet):  # none, or of an earlier training
         return dict.fromkeys(archs, shared)
     alone = _loaded(run, run.run.largest), run.run.largest
-    of = shared[0].family
-    largest = set(of.space.text(at_each_resolution(of.space, [of.largest])))
+    largest = largest_at(shared[0].family)
     return {arch: alone if arch in largest else shared for arch in archs}
 
 

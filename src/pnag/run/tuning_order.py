@@ -25,13 +25,10 @@ def what_each_begins_with(
     """That of further architectures, beside those of `known`, which stay what they are."""
     begins = dict(known)
     new = [arch for arch in archs if arch not in begins]
-    space = of.space
-    if not space.resolutions:
+    if not of.space.resolutions:
         return begins | dict.fromkeys(new)
-    largest = dict(
-        zip(space.text(at_each_resolution(space, [of.largest])), space.resolutions, strict=True)
-    )
-    (trained_at,) = PHASES["transfer"][0].drawn_resolutions(space)
+    largest = largest_at(of)
+    (trained_at,) = PHASES["transfer"][0].drawn_resolutions(of.space)
     placed = [arch for arch in begins if arch in largest]
     for arch in sorted(
         (arch for arch in new if arch in largest), key=lambda a: _apart(largest[a], trained_at)
@@ -40,6 +37,12 @@ def what_each_begins_with(
         begins[arch] = min(placed, key=lambda other: _apart(largest[other], at), default=None)
         placed.append(arch)
     return dict.fromkeys(new) | begins
+
+
+def largest_at(of: Family) -> dict[str, int]:
+    """The largest network's text form with each resolution, and that resolution; 0 if none is."""
+    texts = of.space.text(at_each_resolution(of.space, [of.largest]))
+    return dict(zip(texts, of.space.resolutions or (0,), strict=True))
 
 
 def waves(archs: Iterable[str], begins: Mapping[str, str | None]) -> list[list[str]]:
