@@ -220,8 +220,13 @@ def test_a_run_from_timms_weights_at_several_resolutions(
     done = call("export", out, "--to", "timm", "--out", tmp_path / "timm")
     assert done.exit_code == 0, done.output
     # Some hundred images leave too much doubt for another answer than the largest network.
+    before = json.loads((out / "plan" / "tuning_order.json").read_text())
     done = call(*command, "--budgets", "100000", "--json")
     assert done.exit_code == 0, done.stderr
+    # What was tuned for the first budgets stays as it is.
+    after = json.loads((out / "plan" / "tuning_order.json").read_text())
+    assert after["networks"] == before["networks"] and before["begins"]
+    assert after["begins"].items() >= before["begins"].items()
     assert [a["arch"] for a in json.loads(done.stdout)["answers"]] == [f"{of.largest}"]
 
 

@@ -92,14 +92,12 @@ def _in_order(
     Several answers can be the same network. Only the first answers count: later budgets leave
     networks that are tuned as they are.
     """
+    # No stage's output: those are done anew once their file is another, and this one grows.
     file = run.run.tuning_order
-    inputs = asdict(plan) | {"supernet": file_fingerprint(run.run.supernet)}
-
-    def work() -> None:
-        write_json(file, {"networks": len(archs), "begins": {}})
-
-    run.stage("order of the fine-tuning", inputs, [file], work)
-    found = read_json(file)
+    identity = fingerprint([asdict(plan), file_fingerprint(run.run.supernet)])
+    found = read_json(file) if file.exists() else {}
+    if found.get("identity") != identity:
+        found = {"identity": identity, "networks": len(archs), "begins": {}}
     begins = what_each_begins_with(archs, of, found["begins"])
     write_json(file, found | {"begins": begins})
     return plan.shared_by(found["networks"]), begins
