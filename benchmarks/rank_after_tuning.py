@@ -48,7 +48,7 @@ def main() -> None:
     tokens = space.sample(options.networks, np.random.default_rng(20))
     settings = evaluator_settings(accelerator.device)
     shared = make_evaluator(supernet, opened.data, settings).accuracies(tokens).tolist()
-    how = opened.finetune_settings(options.epochs)
+    how = replace(opened.finetune_settings(options.epochs), distillation=0.0)
     file = RESULTS / f"rank_after_tuning_{options.name}.json"
     found = read_json(file) if file.exists() else {}
     if found.get("supernet") != weights or found.get("epochs") != options.epochs:
@@ -59,7 +59,7 @@ def main() -> None:
         data = opened.data_of(arch)
         identity = finetune_identity(weights, arch, data, how, recipe.seed, accelerator)
         network = finetune(
-            supernet.subnet(arch), data, replace(how, distillation=0.0), run.finetuned,
+            supernet.subnet(arch), data, how, run.finetuned,
             identity=identity, seed=recipe.seed, accelerator=accelerator,
         )  # fmt: skip
         found["tuned"][arch] = judge(network, data, "test", accelerator.device).top1

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from pnag.families import family
 from pnag.run.run_directory import RunDirectory
-from pnag.run.supernet_stage import begun_with
+from pnag.run.supernet_stage import begun_with, trained_supernet
 from pnag.supernet.weights import save_described
 
 ABOUT: dict[str, Any] = {
@@ -31,7 +31,7 @@ def test_the_largest_network_begins_as_it_was_before_smaller_ones(tmp_path: Path
     archs = [*largest, f"{of.smallest}"]
 
     def files() -> list[Path]:
-        begun = begun_with(run, archs)
+        begun = begun_with(run, trained_supernet(run), archs)
         for supernet, file in begun.values():
             assert torch.equal(_head(supernet.state_dict()), _head(load_file(file)))
         return [begun[arch][1] for arch in archs]

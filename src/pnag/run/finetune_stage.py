@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from pnag.families.base import Family
+from pnag.families.elastic_network import ElasticNetwork
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.images.batches import steps_per_epoch
 from pnag.images.images import ImageData
@@ -20,12 +21,12 @@ from pnag.run.preprocessing import preprocessing_of
 from pnag.run.supernet_stage import begun_with, trained_supernet
 from pnag.run.trained import Answer
 from pnag.run.tuning_order import Begins, largest_at, waves, what_each_begins_with
-from pnag.supernet.finetune import finetune, finetune_identity, judge
+from pnag.supernet.finetune import finetune, finetune_identity, judge, tuned_file
 from pnag.supernet.loop import Step
 from pnag.supernet.plan import FinetuningPlan
 from pnag.supernet.side_by_side import Answer as Tuned
 from pnag.supernet.side_by_side import Shares, finetune_on_ray, finetune_side_by_side, shares
-from pnag.supernet.weights import read_weights, save_weights
+from pnag.supernet.weights import load_finished, save_weights
 from pnag.threads import torch_threads
 
 
@@ -44,7 +45,7 @@ def finetune_stage(
     order = waves(archs, begins)
     # To look at images takes a while: once for each.
     data = {arch: run.tuning_data_of(arch) for wave in order for arch in wave}
-    tuned, begin = _as_planned(run, plan, data, begins, of)
+    tuned, begin = _as_planned(run, plan, data, begins, supernet)
     teacher = supernet.subnet() if run.tuning.distillation else None
     known, numbers = _judged(run), {arch: number for number, arch in enumerate(tuned, 1)}
     networks: dict[str, nn.Module] = {}
@@ -52,15 +53,15 @@ def finetune_stage(
     for wave in order:
         each = [tuned[arch] for arch in wave]
         share = shares(len(wave), each[0].settings, run.data, of, device.type == "cuda")
+        begun = {arch: begin(arch) for arch in wave}
         if run.ray_address or share.workers > 1:
-            begun = {arch: begin(arch) for arch in wave}
             _tune_at_once(run, begun, of, each, data, teacher, share)
         steps = [_steps(one, data[one.arch]) for one in each]
         with run.display.bar("fine-tuning") as bar, torch_threads(share.threads):
             for place, (arch, settings, identity) in enumerate(each):
                 name = f"network {numbers[arch]} of {len(tuned)}"
                 network = finetune(
-                    begin(arch),
+                    begun[arch],
                     data[arch],
                     settings,
                     run.run.finetuned,
@@ -108,14 +109,15 @@ def _as_planned(
     plan: FinetuningPlan,
     data: Mapping[str, ImageData],
     begins: Begins,
-    of: Family,
+    supernet: ElasticNetwork,
 ) -> tuple[dict[str, Tuned], Callable[[str], nn.Module]]:
     """How to fine-tune each architecture, and a function that gives it as it begins.
 
     Args:
         data: to tune on, by architecture, in order.
     """
-    weights = begun_with(run, [arch for arch in data if begins[arch] is None])
+    of = supernet.family
+    weights = begun_with(run, supernet, [arch for arch in data if begins[arch] is None])
     files = {path: file_fingerprint(path) for path in {path for _, path in weights.values()}}
     largest = largest_at(of)
     tuned: dict[str, Tuned] = {}
@@ -135,11 +137,11 @@ def _as_planned(
         if before is None:
             plain: nn.Module = weights[arch][0].subnet(arch)
             return plain
-        identity = tuned[before].identity
-        state = read_weights(run.run.finetuned / f"{identity}.safetensors", identity)
-        assert state is not None  # it comes earlier in the order
         network = of.build(arch, len(run.data.classes))
-        network.load_state_dict(state)
+        identity = tuned[before].identity
+        file = tuned_file(run.run.finetuned, identity)
+        there = load_finished(network, file, identity, run.accelerator)
+        assert there  # it comes earlier in the order
         return network.to(run.accelerator.device)
 
     return tuned, begin

@@ -205,7 +205,7 @@ def plan_finetuning_stage(run: ImageRun, supernet: SupernetPlan) -> FinetuningPl
     each = [plan.epochs_at(pixels, resolutions) for pixels in resolutions or (0,)]
     epochs = f"{max(each)}" if len(set(each)) == 1 else f"{max(each)} to {min(each)}"
     run.display.note(
-        f"{epochs} epoch(s) of fine-tuning for each answer: about "
-        f"{plan.minutes:.3g} min [dim](--finetune-epochs)[/dim]"
+        f"{epochs} epoch(s) of fine-tuning for each answer: about {plan.minutes:.3g} min "
+        "[dim](--finetune-epochs)[/dim]"
     )
     return plan

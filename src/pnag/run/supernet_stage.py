@@ -23,7 +23,7 @@ from pnag.run.image_run import ImageRun
 from pnag.run.preprocessing import preprocessing_of
 from pnag.run.tuning_order import largest_at
 from pnag.supernet.loop import to_device
-from pnag.supernet.phases import PHASES, Phase
+from pnag.supernet.phases import LARGEST_ALONE, PHASES, Phase
 from pnag.supernet.plan import SupernetPlan, evaluator_settings
 from pnag.supernet.processes import from_main
 from pnag.supernet.supernet_training import Progress, train_supernet
@@ -63,7 +63,7 @@ def supernet_stage(run: ImageRun, plan: SupernetPlan) -> None:
     }
 
     def keep(phase: Phase, supernet: ElasticNetwork) -> None:
-        if main and phase is PHASES["transfer"][0]:
+        if main and phase is LARGEST_ALONE:
             save_described(supernet, run.run.largest, about_supernet(run, plan))
 
     outputs = [run.run.supernet, run.run.supernet_curve]
@@ -183,17 +183,22 @@ def trained_supernet(run: ImageRun) -> ElasticNetwork:
     return _loaded(run, run.run.supernet)
 
 
-def begun_with(run: ImageRun, archs: Sequence[str]) -> dict[str, tuple[ElasticNetwork, Path]]:
+def begun_with(
+    run: ImageRun, supernet: ElasticNetwork, archs: Sequence[str]
+) -> dict[str, tuple[ElasticNetwork, Path]]:
     """The weights that each answer's fine-tuning begins with, and their file.
 
     The largest network's are those from before smaller networks were trained beside it, where the
     run has them: that costs it a point (`benchmarks/README.md`).
+
+    Args:
+        supernet: the run's.
     """
-    shared = trained_supernet(run), run.run.supernet
+    shared = supernet, run.run.supernet
     if described(run.run.largest) != described(run.run.supernet):  # none, or of an earlier training
         return dict.fromkeys(archs, shared)
     alone = _loaded(run, run.run.largest), run.run.largest
-    largest = largest_at(shared[0].family)
+    largest = largest_at(supernet.family)
     return {arch: alone if arch in largest else shared for arch in archs}
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pnag.families.base import Family
 from pnag.space.at_resolutions import at_each_resolution
-from pnag.supernet.phases import PHASES
+from pnag.supernet.phases import LARGEST_ALONE
 
 Begins = dict[str, str | None]
 """Text forms of architectures, each with that of another whose tuned weights it begins with."""
@@ -28,7 +28,7 @@ def what_each_begins_with(
     if not of.space.resolutions:
         return begins | dict.fromkeys(new)
     largest = largest_at(of)
-    (trained_at,) = PHASES["transfer"][0].drawn_resolutions(of.space)
+    (trained_at,) = LARGEST_ALONE.drawn_resolutions(of.space)
     placed = [arch for arch in begins if arch in largest]
     for arch in sorted(
         (arch for arch in new if arch in largest), key=lambda a: _apart(largest[a], trained_at)

@@ -56,6 +56,11 @@ def finetune_identity(
     return fingerprint([supernet_identity, data.identity, str(arch), how])
 
 
+def tuned_file(folder: Path, identity: str) -> Path:
+    """Where the weights of a fine-tuned network lie."""
+    return folder / f"{identity}.safetensors"
+
+
 def finetune(
     network: nn.Module,
     data: ImageData,
@@ -85,11 +90,12 @@ def finetune(
     """
     with_fast_depthwise(network)
 
-    file = folder / f"{identity}.safetensors"
+    file = tuned_file(folder, identity)
     if not load_finished(network, file, identity, accelerator):
-        taught_by = teacher if settings.distillation else None
-        if taught_by is not None:
-            taught_by = as_teacher(taught_by, data, accelerator.device)
+        taught_by: nn.Module | None = None
+        if settings.distillation:
+            assert teacher is not None
+            taught_by = as_teacher(teacher, data, accelerator.device)
 
         def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
             logits = network(images)

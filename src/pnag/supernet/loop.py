@@ -90,12 +90,10 @@ def fit(
     """
     if not settings.epochs:
         return
-    check_parts(settings, accelerator)
     main = accelerator.is_main_process
     per_epoch = steps_per_epoch(data, settings.batch_size)
     total = settings.epochs * per_epoch
     state = _begin(model, settings, total, accelerator, checkpoint, identity)
-    check_same_weights(model, accelerator)
     parameters, late = list(model.parameters()), LateLosses(accelerator.device)
     saved = time.monotonic()
     model.train()
@@ -119,7 +117,6 @@ def fit(
         for step, loss in known if main else ():
             watch(Step(step, total, (step - 1) // per_epoch, loss, step % per_epoch == 0))
         if ends:
-            model.train()  # `watch` may have looked at the model
             _meet(model, accelerator)
     if state.ema is not None:
         model.load_state_dict(state.ema.module.state_dict())
@@ -135,6 +132,7 @@ def _begin(
     identity: str,
 ) -> State:
     """All that a training of `total` steps changes, as it begins or as its checkpoint has it."""
+    check_parts(settings, accelerator)
     device = accelerator.device
     to_device(model, device)
     decay = 1 - 1 / max(1.0, settings.averaged * total)
@@ -153,6 +151,7 @@ def _begin(
             state.optimizer.state[parameter].setdefault(
                 "momentum_buffer", torch.zeros_like(parameter)
             )
+    check_same_weights(model, accelerator)
     return state
 
 
@@ -198,7 +197,8 @@ def _update(
 
 
 def _meet(model: nn.Module, accelerator: Accelerator) -> None:
-    """Wait for all processes, and see that they have trained the same weights."""
+    """Wait for all processes, see that they have trained the same weights, and train on."""
+    model.train()  # `watch` may have looked at the model
     check_same_weights(model, accelerator)
     with others_alive():
         accelerator.wait_for_everyone()

@@ -78,6 +78,8 @@ class Phase:
         return space.decode(space.canonical(tokens[None].astype(np.int8)))[0]
 
 
+LARGEST_ALONE = Phase("largest", 0.85, 1.0, random=0, middle=True, solve=True)
+
 # Of Once-for-All's 180 + 125 + 25 + 120 + 25 + 120 epochs the last four have two (depth) and four
 # (width) networks a step. The same order and the same low rates after a change; shares of epochs
 # that leave half of the time, not a third, to the largest network: with few epochs it is what all
@@ -93,7 +95,7 @@ PHASES: dict[Method, tuple[Phase, ...]] = {
     ),
     "sandwich": (Phase("sandwich", 1.0, 1.0, None, None, None, random=2, sandwich=True),),
     "transfer": (
-        Phase("largest", 0.85, 1.0, random=0, middle=True, solve=True),
+        LARGEST_ALONE,
         Phase("all", 0.15, 0.5, None, None, None, random=1, sandwich=True, sort=1),
     ),
 }

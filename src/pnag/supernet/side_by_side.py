@@ -24,7 +24,7 @@ from pnag.judging.ray_cluster import ray_actors
 from pnag.judging.workers import PROCESS_BYTES
 from pnag.memory import available_memory
 from pnag.space import AnyArchitecture
-from pnag.supernet.finetune import finetune
+from pnag.supernet.finetune import finetune, tuned_file
 from pnag.supernet.loop import Step
 from pnag.supernet.settings import FinetuneSettings
 
@@ -106,14 +106,13 @@ def finetune_side_by_side(
     Args:
         networks: plain ones to train on, by architecture; they stay as they are.
         family: theirs.
-        folder, teacher: as with `finetune`. The folder gets the weights.
+        folder, teacher: as with `finetune`.
         watch: called with the steps done of all answers, their total, and the latest loss.
 
     Raises:
         PnagError: as `finetune`, or if a process is killed that worked alone.
     """
-    how = seed, accelerator, share.threads
-    job = _tuning(networks, family, teacher, data, folder, *how)
+    job = _tuning(networks, family, teacher, data, folder, seed, accelerator, share.threads)
     progress = folder / "progress"
     progress.mkdir(parents=True, exist_ok=True)
     pool = Pool(
@@ -173,19 +172,15 @@ def finetune_on_ray(
     Raises:
         PnagError: as `ray_cluster.ray_actors`.
     """
-    missing = [answer for answer in answers if not _weights(folder, answer).exists()]
+    missing = [answer for answer in answers if not tuned_file(folder, answer.identity).exists()]
     job = _tuning(networks, family, teacher, data, folder, seed, accelerator, threads=1)
     watch(len(answers) - len(missing), len(answers))
     if not missing:
         return
     with ray_actors(job, _tune_apart, None, address, job.cuda, most=len(missing)) as run:
         for done, (number, weights) in enumerate(run(missing), 1):
-            write_bytes(_weights(folder, missing[number]), weights)
+            write_bytes(tuned_file(folder, missing[number].identity), weights)
             watch(len(answers) - len(missing) + done, len(answers))
-
-
-def _weights(folder: Path, answer: Answer) -> Path:
-    return folder / f"{answer.identity}.safetensors"
 
 
 def _tuning(
@@ -276,6 +271,6 @@ def _tune_apart(job: Tuning) -> Callable[[Answer], bytes]:
 
     def tune(answer: Answer) -> bytes:
         tuner(answer)
-        return _weights(folder, answer).read_bytes()
+        return tuned_file(folder, answer.identity).read_bytes()
 
     return tune

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from pnag.images.resolutions import at_resolution, resolution_of_step
 from pnag.supernet.first_classifier import solve_classifier
 from pnag.supernet.loop import Losses, Step, fit, to_device
 from pnag.supernet.phases import PHASES, Phase
-from pnag.supernet.settings import SupernetSettings
+from pnag.supernet.settings import FitSettings, SupernetSettings
 from pnag.supernet.weights import checkpoint_of, load_finished, save_finished
 
 LONG = 0.15  # share of the epochs
@@ -105,46 +106,46 @@ def train_supernet(
         PnagError: if the loss is no longer a number, a file is damaged, or a phase was begun by
             another number of processes.
     """
-    phases, epochs = PHASES[settings.method], epochs_of(settings)
-    per_epoch = steps_per_epoch(data, settings.fit.batch_size)
-    total = sum(epochs) * per_epoch
     torch.manual_seed(seed)
     supernet = family.supernet(len(data.classes), start)
-    teacher, done = None, 0
     inputs = [data.identity, settings.identity(), family.name, seed, accelerator.mixed_precision]
     inputs += [start_identity] if start_identity else []
-    for number, phase in enumerate(phases):
-        # What comes before a phase and its own settings.
-        identity = fingerprint([inputs, number, asdict(phase), epochs[: number + 1]])
-        name = f"{number + 1}-{phase.name.replace(' ', '-')}-{identity}.safetensors"
+    total = sum(epochs_of(settings)) * steps_per_epoch(data, settings.fit.batch_size)
+    teacher, done = None, 0
+    for number, (phase, how, identity) in enumerate(_planned(settings, inputs)):
+        path = folder / f"{number + 1}-{phase.name.replace(' ', '-')}-{identity}.safetensors"
 
         def tell(step: Step, phase: Phase = phase, at: int = done) -> None:
             watch(Progress(phase, at + step.done, total, step.loss, step.ends_epoch, supernet))
 
-        path = folder / name
         if not load_finished(supernet, path, identity, accelerator):
             _prepare(supernet, phase, data, settings.label_smoothing, accelerator)
+            losses = phase_losses(supernet, phase, settings, teacher, seed + number)
             fit(
-                supernet,
-                phase_losses(supernet, phase, settings, teacher, seed + number),
-                data,
-                replace(
-                    settings.fit,
-                    epochs=epochs[number],
-                    learning_rate=settings.fit.learning_rate * phase.rate,
-                ),
-                seed=seed + number,
-                accelerator=accelerator,
-                checkpoint=checkpoint_of(path),
-                identity=identity,
-                watch=tell,
-                notice=notice,
-            )
+                supernet, losses, data, how, seed=seed + number, accelerator=accelerator,
+                checkpoint=checkpoint_of(path), identity=identity, watch=tell, notice=notice,
+            )  # fmt: skip
             save_finished(supernet, path, identity, accelerator)
         keep(phase, supernet)
-        done += epochs[number] * per_epoch
+        done += how.epochs * steps_per_epoch(data, how.batch_size)
         teacher = teacher or _frozen(supernet, accelerator.device)
     return supernet.to(accelerator.device).eval()
+
+
+def _planned(
+    settings: SupernetSettings, inputs: list[Any]
+) -> Iterator[tuple[Phase, FitSettings, str]]:
+    """Each phase, how it is trained, and a hash of all that its weights depend on.
+
+    Args:
+        inputs: what all phases depend on.
+    """
+    epochs = epochs_of(settings)
+    for number, phase in enumerate(PHASES[settings.method]):
+        # What comes before a phase and its own settings.
+        identity = fingerprint([inputs, number, asdict(phase), epochs[: number + 1]])
+        rate = settings.fit.learning_rate * phase.rate
+        yield phase, replace(settings.fit, epochs=epochs[number], learning_rate=rate), identity
 
 
 def _frozen(supernet: ElasticNetwork, device: torch.device) -> ElasticNetwork:
