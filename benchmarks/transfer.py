@@ -82,20 +82,21 @@ def images_at(source: Path, resolution: int, cache: Path) -> ImageData:
     return normalised_by(data, {"mean": how.mean, "std": how.std})
 
 
-def planned_epochs(resolutions: list[int], images: int, minutes: float) -> dict[int, int]:
-    """How many epochs of so many images timm's network is trained for in the minutes."""
+def planned_epochs(resolutions: list[int], data: ImageData, minutes: float) -> dict[int, int]:
+    """How many epochs of the images timm's network is trained for in the minutes."""
+    steps = (len(data.train) + len(data.validation)) // RECIPE.batch_size
     network = timm.create_model(MODEL.removeprefix("timm/"), num_classes=10).train()
     network.to(memory_format=torch.channels_last)
-    labels, found = torch.zeros(64, dtype=torch.int64), {}
+    labels, found = torch.zeros(RECIPE.batch_size, dtype=torch.int64), {}
     for r in resolutions:
-        batch = torch.randn(64, 3, r, r).to(memory_format=torch.channels_last)
+        batch = torch.randn(RECIPE.batch_size, 3, r, r).to(memory_format=torch.channels_last)
         times = []
         for _ in range(TIMED_STEPS):
             started = cpu_seconds()
             F.cross_entropy(network(batch), labels).backward()
             network.zero_grad()
             times.append(cpu_seconds() - started)
-        epoch = float(np.median(times[1:])) * (images // 64 + 1)
+        epoch = float(np.median(times[1:])) * steps
         found[r] = max(1, round(minutes * 60 / epoch))
     return found
 
@@ -200,9 +201,7 @@ def main() -> None:
             results["budgets"] = {str(r): round(ms, 3) for r, ms in taken.items()}
             write_json(file, results)
         if "epochs" not in results:
-            some = data[resolutions[0]]
-            images = len(some.train) + len(some.validation)
-            found = planned_epochs(resolutions, images, options.minutes)
+            found = planned_epochs(resolutions, data[resolutions[0]], options.minutes)
             results["epochs"] = {str(r): epochs for r, epochs in found.items()}
             write_json(file, results)
         for r in resolutions:

@@ -25,11 +25,11 @@ from pnag.run.finished_supernet import kept_precision, refuse_another_training, 
 from pnag.run.recipe import make_recipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.size import Size
-from pnag.run.start import SCRATCH, find_start
+from pnag.run.start import SCRATCH, Start, find_start
 from pnag.space import Tokens
 from pnag.supernet.phases import PHASES
 from pnag.supernet.plan import CollectingPlan, FinetuningPlan, SupernetPlan
-from pnag.supernet.settings import FitSettings, SupernetSettings
+from pnag.supernet.settings import VARIED, Augmentation, FitSettings, SupernetSettings
 from pnag.supernet.supernet_training import Progress
 from pnag.supernet.weights import save_described
 
@@ -112,6 +112,14 @@ def test_more_budgets_or_epochs_of_fine_tuning_leave_the_rest(made: Made) -> Non
     assert made.done == ["collecting", "tuning", "tuning"]
     plans(finetune_epochs=7, architectures=400)
     assert made.done == ["collecting", "tuning", "tuning", "collecting"]
+
+
+def test_few_epochs_see_images_that_vary_little(made: Made) -> None:
+    run = replace(made.run(), start=Start("timm/x", "identity", weights=Path("x")))
+    for epochs, seen in ((5, Augmentation()), (30, VARIED)):
+        plan = replace(PLAN, epochs=epochs)
+        assert run.supernet_settings(plan).fit.augment == seen
+        assert run.finetune_settings(epochs).fit.augment == seen
 
 
 def test_a_curve_that_is_missing_is_made_up_for(made: Made, tmp_path: Path) -> None:
@@ -222,6 +230,26 @@ def test_a_training_of_an_earlier_version_is_the_one_that_is_asked_for(made: Mad
         refuse_another_training(
             run.run.supernet_phases, plan, replace(asked, supernet=asked.supernet | {"fit": fit})
         )
+
+
+def test_a_supernet_keeps_its_resolutions(made: Made) -> None:
+    run = made.run(resolutions=(64, 32))
+    plan, phases = run.run.supernet_plan, run.run.supernet_phases
+    save_plan(plan, image_plans.asked_of(run), replace(PLAN, family=of_width(0.1) + "@32,64"))
+    phases.mkdir()
+    (phases / "1-sandwich-x.checkpoint.safetensors").touch()
+    for same in (made.run(), made.run(resolutions=(32, 64))):
+        refuse_another_training(phases, plan, image_plans.asked_of(same))
+    for other in (made.run(resolutions=(48, 64)), made.run(resolution=64)):
+        with pytest.raises(PnagError, match=r"resolutions was \[32, 64\], now is \[(48, )?64\]"):
+            refuse_another_training(phases, plan, image_plans.asked_of(other))
+
+
+def test_rounds_that_leave_nothing_to_sample_are_refused(made: Made) -> None:
+    run = made.run()  # 300 architectures are planned
+    run = replace(run, recipe=run.recipe.model_copy(update={"rounds": 300}))
+    with pytest.raises(PnagError, match="leave none to sample besides 300 rounds of 1"):
+        image_plans.plan_collecting_stage(run, PLAN)
 
 
 def test_the_ends_of_each_resolution() -> None:

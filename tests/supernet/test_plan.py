@@ -148,6 +148,24 @@ def test_steps_are_timed_in_parts_and_every_long_phase_as_it_is(
     assert set(parts) == {2}
 
 
+def test_rates_grow_with_the_batch_where_a_recipe_leaves_it_open() -> None:
+    sgd, adamw = FitSettings(), FitSettings(optimizer="adamw")
+    assert plan.with_batch(sgd, 256).learning_rate == pytest.approx(4 * sgd.learning_rate)
+    assert plan.with_batch(adamw, 256).learning_rate == pytest.approx(2 * adamw.learning_rate)
+    for fit in (replace(sgd, batch_size=64), replace(adamw, batch_size=64)):
+        assert plan.with_batch(fit, 256).learning_rate == fit.learning_rate
+
+
+def test_the_search_takes_its_minutes_before_the_others_share_the_rest() -> None:
+    stages = ("supernet", "collecting", "fine-tuning")
+    for minutes, left in ((4, 3), (20, 15), (60, 55)):
+        given = [plan.minutes_of(stage, minutes, True) for stage in stages]
+        assert sum(given) == pytest.approx(left)
+        assert [plan.minutes_of(stage, minutes, False) for stage in stages] == pytest.approx(
+            [0.6 * minutes, 0.15 * minutes, 0.2 * minutes]
+        )
+
+
 def test_answers_of_several_resolutions_share_the_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "finetune_step", lambda *_: 0.1)
     settings = FinetuneSettings()
@@ -165,7 +183,7 @@ def test_answers_of_several_resolutions_share_the_minutes(monkeypatch: pytest.Mo
     per_pixel = 0.1 * sum(1 / each**2 for each in pixels) / 3
     epochs = [made.epochs * pixels[0] / p for p in pixels]
     minutes = [e * 125 * per_pixel * p**2 / 60 for e, p in zip(epochs, pixels, strict=True)]
-    wanted = plan.share_of("fine-tuning", True) * 40
+    wanted = plan.minutes_of("fine-tuning", 40, True)
     # Those and as much again of a middling one, for what all others begin with.
     assert sum(minutes) * (3 + plan.FIRST - 1) / 3 == pytest.approx(wanted, rel=0.01)
     assert made.minutes == pytest.approx(wanted, rel=0.01)

@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from pnag.supernet.settings import Augmentation, FinetuneSettings, FitSettings, SupernetSettings
+from pnag.supernet.settings import (
+    ADAPTING,
+    ADAPTING_ONE,
+    VARIED,
+    Augmentation,
+    FinetuneFit,
+    FinetuneSettings,
+    FitSettings,
+    SupernetSettings,
+    adapted,
+    varied,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,3 +46,19 @@ def test_only_progressive_shrinking_depends_on_distillation() -> None:
         other = replace(settings, distillation=0.5)
         assert (settings.identity() == other.identity()) is same
         assert settings.identity() != replace(settings, label_smoothing=0.2).identity()
+
+
+def test_images_vary_more_where_epochs_are_many() -> None:
+    assert varied(ADAPTING, 19) == ADAPTING != varied(ADAPTING, 20)
+    assert varied(ADAPTING_ONE, 20) == replace(ADAPTING_ONE, augment=VARIED)
+    assert varied(replace(ADAPTING, batch_size=32), 20).augment == VARIED
+    own = replace(ADAPTING, learning_rate=1e-4)
+    assert varied(own, 50) == own and varied(FitSettings(), 50) == FitSettings()
+
+
+def test_less_memory_does_not_change_how_trained_weights_are_adapted() -> None:
+    part = FitSettings(epochs=3, batch_size=32, accumulate=2)
+    assert adapted(part, ADAPTING) == replace(ADAPTING, epochs=3, batch_size=32, accumulate=2)
+    assert adapted(FinetuneFit(), ADAPTING_ONE) == ADAPTING_ONE
+    own = FitSettings(weight_decay=0.1)
+    assert adapted(own, ADAPTING) == own

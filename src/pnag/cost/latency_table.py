@@ -110,7 +110,7 @@ def of_each(number: int, space: SearchSpace) -> int:
 
 
 def in_all(networks: int, space: SearchSpace) -> int:
-    """How many whole networks are timed where so many are asked for."""
+    """How many whole networks are timed to calibrate by where so many are asked for."""
     return max(1, len(space.resolutions)) * of_each(networks, space)
 
 

@@ -72,10 +72,12 @@ def measure_device(
             f"{path} was measured with another {differences(table.identity, identity)}; choose "
             "another file"
         )
-    missing = {
-        name: [text for text in texts if text not in getattr(table, name)]
-        for name, texts in _networks(family.space, calibration, check, seed).items()
-    }
+    missing = {}
+    for name, texts in _networks(family.space, calibration, check, seed).items():
+        timed = getattr(table, name)
+        missing[name] = [text for text in texts if text not in timed]
+        # An earlier version may have chosen others, of which some are to be unseen now.
+        setattr(table, name, {text: timed[text] for text in texts if text in timed})
     blocks = {block.key for block in family.blocks(resolution)}
     if not blocks <= table.blocks.keys() or any(missing.values()):
         check_writable(path)  # the first save comes after all blocks
@@ -157,7 +159,7 @@ class _Measuring:
 def _networks(space: SearchSpace, calibration: int, check: int, seed: int) -> dict[str, list[str]]:
     """Text forms of distinct architectures, which depend on the arguments only."""
     rng = np.random.default_rng(seed)
-    calibration, check = (in_all(each, space) for each in (calibration, check))
+    calibration = in_all(calibration, space)
     # Twice as many as needed: towards the ends of the range the same ones are drawn again.
     spread = space.sample_stretched(2 * (calibration + check), rng)
     stretched = list(dict.fromkeys(space.text(rng.permutation(spread))))

@@ -29,7 +29,7 @@ class Asked:
 
     Attributes:
         images, start: identities of the images and of the weights. supernet: the recipe's settings,
-            without what has a place here.
+            without what has a place here. resolutions: one, or those to choose among.
     """
 
     images: str
@@ -41,6 +41,7 @@ class Asked:
     width_mult: float | None
     epochs: int | None
     precision: Precision | None
+    resolutions: tuple[int, ...] | None = None
 
 
 def finished_plan(path: Path, asked: Asked) -> SupernetPlan | None:
@@ -120,6 +121,10 @@ def _differences(before: Asked, plan: SupernetPlan, now: Asked) -> Iterator[str]
             was[name], wanted[name] = getattr(plan, name), getattr(now, name)
     if now.family is not None and not plan.family.startswith(now.family):
         was["family"], wanted["family"] = plan.family, now.family
+    chosen_among = family(plan.family).space.resolutions
+    if now.resolutions and (chosen_among or len(now.resolutions) > 1):  # one is the images' own
+        was["resolutions"] = list(chosen_among)
+        wanted["resolutions"] = sorted(now.resolutions)
     if now.width_mult is not None:
         was["width_mult"] = family(plan.family).identity().get("width_mult")
         wanted["width_mult"] = now.width_mult

@@ -22,10 +22,10 @@ from pnag.supernet.plan import (
     FinetuningPlan,
     SupernetPlan,
     evaluator_settings,
+    minutes_of,
     plan_collecting,
     plan_finetuning,
     plan_supernet,
-    share_of,
     suited_batch,
 )
 from pnag.supernet.processes import from_main
@@ -36,6 +36,7 @@ def asked_of(run: ImageRun) -> Asked:
     """What a run asks its supernet to be."""
     images, settings = run.images, run.settings
     epochs = images.epochs or settings.fit.epochs or None
+    resolutions = images.resolutions or ((images.resolution,) if images.resolution else None)
     return Asked(
         images=run.data.identity,
         supernet=replace(settings, fit=replace(settings.fit, epochs=0)).identity(),
@@ -46,6 +47,7 @@ def asked_of(run: ImageRun) -> Asked:
         width_mult=images.width_mult,
         epochs=epochs,
         precision=images.precision,
+        resolutions=resolutions,
     )
 
 
@@ -95,8 +97,9 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
         f"{plan.batch_size}, {plan.precision}: about {plan.minutes:.3g} "
         "min [dim](--minutes, --width-mult, --epochs)[/dim]"
     )
-    planned = share_of("supernet", run.adapting) * asked.minutes
-    if run.suited and not finished and plan.minutes > 1.1 * planned:
+    planned = minutes_of("supernet", asked.minutes, run.adapting)
+    too_long = not (finished or asked.epochs) and plan.minutes > 1.1 * planned
+    if run.suited and run.recipe.budgets and too_long:
         run.display.note(
             "[yellow]note:[/yellow] no smaller supernet reaches the budgets, and training this "
             f"one takes longer than --minutes {asked.minutes:g} allows: give more, or smaller "
@@ -111,7 +114,7 @@ def plan_collecting_stage(run: ImageRun, supernet: SupernetPlan) -> CollectingPl
     Raises:
         PnagError: if that leaves none besides those of the rounds.
     """
-    images, rounds = run.images, run.recipe.rounds * run.recipe.per_round
+    images = run.images
     inputs = {
         "data": run.data.identity,
         "minutes": images.minutes,
@@ -135,10 +138,11 @@ def plan_collecting_stage(run: ImageRun, supernet: SupernetPlan) -> CollectingPl
 
     run.stage("plan of the collecting", inputs, [run.run.collecting_plan], work)
     plan = CollectingPlan(**read_json(run.run.collecting_plan))
-    if images.architectures and plan.architectures <= rounds:
+    per_round = planned_per_round(run, plan)
+    if plan.architectures <= run.recipe.rounds * per_round:
         raise PnagError(
             f"{plan.architectures} architectures leave none to sample besides "
-            f"{run.recipe.rounds} rounds of {run.recipe.per_round}; raise --architectures, or "
+            f"{run.recipe.rounds} rounds of {per_round}; raise --architectures, or "
             "lower --rounds or --per-round"
         )
     run.display.note(

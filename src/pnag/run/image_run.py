@@ -35,11 +35,11 @@ from pnag.supernet.processes import from_main
 from pnag.supernet.settings import (
     ADAPTING,
     ADAPTING_ONE,
-    FinetuneFit,
     FinetuneSettings,
-    FitSettings,
     Precision,
     SupernetSettings,
+    adapted,
+    varied,
 )
 
 
@@ -101,8 +101,7 @@ class ImageRun:
         settings = self.recipe.supernet
         if self.start.weights is None or settings.method == "progressive":
             return settings
-        fit = ADAPTING if settings.fit == FitSettings() else settings.fit
-        return replace(settings, method="transfer", fit=fit)
+        return replace(settings, method="transfer", fit=adapted(settings.fit, ADAPTING))
 
     @property
     def adapting(self) -> bool:
@@ -113,9 +112,9 @@ class ImageRun:
     def tuning(self) -> FinetuneSettings:
         """The recipe's for fine-tuning, likewise."""
         settings = self.recipe.finetune
-        if self.start.weights is None or settings.fit != FinetuneFit():
+        if self.start.weights is None:
             return settings
-        return replace(settings, fit=ADAPTING_ONE)
+        return replace(settings, fit=adapted(settings.fit, ADAPTING_ONE))
 
     @property
     def cache(self) -> Path:
@@ -139,13 +138,14 @@ class ImageRun:
     def supernet_settings(self, plan: SupernetPlan) -> SupernetSettings:
         """The recipe's, with what was planned."""
         settings = self.settings
-        fit = with_batch(settings.fit, plan.batch_size)
+        fit = with_batch(varied(settings.fit, plan.epochs), plan.batch_size)
         return replace(settings, fit=replace(fit, epochs=plan.epochs))
 
     def finetune_settings(self, epochs: int) -> FinetuneSettings:
         """The recipe's, for these images, with so many epochs."""
         settings = self.tuning
-        fit = suited_batch(settings.fit, self.data, device=self.accelerator.device)
+        fit = varied(settings.fit, epochs)
+        fit = suited_batch(fit, self.data, device=self.accelerator.device)
         return replace(settings, fit=replace(fit, epochs=epochs))
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +21,13 @@ from pnag.supernet.loop import (
     to_device,
 )
 from pnag.supernet.precision import MIXED, judging_precision
-from pnag.supernet.settings import FinetuneSettings, FitSettings, Precision, SupernetSettings
+from pnag.supernet.settings import (
+    FinetuneSettings,
+    Fit,
+    FitSettings,
+    Precision,
+    SupernetSettings,
+)
 from pnag.supernet.step_times import (
     TURNS,
     finetune_step,
@@ -38,11 +44,13 @@ TUNING_EPOCHS = (1, 75)  # the paper's 75 (section E) at most
 # times as long the network trains that all others begin with (`benchmarks/README.md`).
 LEAST_TUNING_STEPS = 150
 FIRST = 2
-# Of the minutes; the rest is for timing this machine and for the search.
+# Of the minutes from fresh weights; the rest is for timing this machine and for the search.
 SHARES = {"supernet": 0.6, "collecting": 0.15, "fine-tuning": 0.2}
 # From trained weights choices differ less, and a step for the answers is worth more than one for
-# all subnets.
-ADAPTING_SHARES = {"supernet": 0.22, "collecting": 0.05, "fine-tuning": 0.45}
+# all subnets. Timing this machine and the search take as long in long runs as in short ones: so
+# many minutes, at most a quarter of all, come first.
+ADAPTING_SHARES = {"supernet": 0.29, "collecting": 0.06, "fine-tuning": 0.65}
+SEARCHING = 5.0
 ARCHITECTURES = (200, 4000)  # least and most to collect
 ADAPTING_LEAST = 40  # from trained weights, whose subnets at large resolutions take seconds each
 # Images that a subnet is judged on. All are judged on the same ones, whose chance no number of
@@ -53,8 +61,6 @@ LEAST_STEPS = 8  # an epoch
 USUAL_BATCH = 64
 # On a GPU: the most images that one works on at a time, and steps that an epoch should keep.
 GPU_BATCH, GPU_STEPS = 1024, 50
-
-Fit = TypeVar("Fit", bound=FitSettings)
 
 
 @dataclass(frozen=True)
@@ -124,13 +130,15 @@ class FinetuningPlan:
         return replace(self, epochs=epochs, networks=networks)
 
 
-def share_of(stage: str, adapting: bool) -> float:
-    """The share of a run's minutes that a stage gets.
+def minutes_of(stage: str, minutes: float, adapting: bool) -> float:
+    """How many of a run's minutes a stage gets.
 
     Args:
         adapting: whether the supernet starts from trained weights.
     """
-    return (ADAPTING_SHARES if adapting else SHARES)[stage]
+    if not adapting:
+        return SHARES[stage] * minutes
+    return ADAPTING_SHARES[stage] * (minutes - min(SEARCHING, minutes / 4))
 
 
 def evaluator_settings(
@@ -153,9 +161,12 @@ def with_batch(fit: Fit, batch_size: int) -> Fit:
     """The same with a batch of so many images.
 
     A learning rate is for the recipe's own batch size. Where the recipe leaves that open, the rate
-    is for USUAL_BATCH images and grows with the batch (https://arxiv.org/abs/1706.02677).
+    is for USUAL_BATCH images and grows with the batch (https://arxiv.org/abs/1706.02677), AdamW's
+    with its square root (https://arxiv.org/abs/2205.10287).
     """
     growth = 1.0 if fit.batch_size else max(1.0, batch_size / USUAL_BATCH)
+    if fit.optimizer == "adamw":
+        growth = math.sqrt(growth)
     return replace(fit, batch_size=batch_size, learning_rate=growth * fit.learning_rate)
 
 
@@ -207,7 +218,7 @@ def plan_supernet(
     Raises:
         PnagError: if the memory does not suffice for the narrowest.
     """
-    seconds = share_of("supernet", settings.method == "transfer") * minutes * 60
+    seconds = minutes_of("supernet", minutes, settings.method == "transfer") * 60
     suited = suited_batch(settings.fit, data, accelerator.num_processes, accelerator.device)
     check_parts(suited, accelerator)
     for family in families:
@@ -276,7 +287,7 @@ def plan_collecting(
         evaluator.correct(space.encode(family.covering()))
     tokens = space.sample(TURNS, np.random.default_rng(0))
     each = mean_seconds(lambda turn: evaluator.accuracies(tokens[turn : turn + 1]), device)
-    affordable = share_of("collecting", adapting) * minutes * 60 / each
+    affordable = minutes_of("collecting", minutes, adapting) * 60 / each
     least = ADAPTING_LEAST if adapting else ARCHITECTURES[0]
     collected = architectures or int(np.clip(affordable, least, ARCHITECTURES[1]))
     return CollectingPlan(collected, settings.precision, round(collected * each / 60, 2))
@@ -316,7 +327,7 @@ def plan_finetuning(
     steps = more * steps_per_epoch(data, settings.fit.batch_size)
     epoch = step * steps
     resolutions = family.space.resolutions
-    seconds = share_of("fine-tuning", adapting) * minutes * 60
+    seconds = minutes_of("fine-tuning", minutes, adapting) * 60
     if epochs or not (adapting and resolutions):
         tuning = epochs or int(np.clip(seconds / epoch / answers, *TUNING_EPOCHS))
         return FinetuningPlan(tuning, round(answers * tuning * epoch / 60, 2))

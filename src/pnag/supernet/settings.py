@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pnag.ranges import Interval, check_ranges
 
@@ -97,6 +97,9 @@ class FitSettings:
         return self.learning_rate * (self.last_rate + (1 - self.last_rate) * falls)
 
 
+Fit = TypeVar("Fit", bound=FitSettings)
+
+
 @dataclass(frozen=True)
 class FinetuneFit(FitSettings):
     """The same with a learning rate for weights that are good already."""
@@ -113,10 +116,35 @@ _ADAPTING: dict[str, Any] = {
     "averaged": 0.5,
     "warmup": 0.1,
     "weight_decay": 0.05,
-    "augment": Augmentation(colour=0.3, erase=0.3),
 }
 ADAPTING = FitSettings(**_ADAPTING)
 ADAPTING_ONE = FinetuneFit(**_ADAPTING)
+# In fewer epochs networks learn more from images that are shifted and mirrored only.
+VARIED_FROM = 20
+VARIED = Augmentation(colour=0.3, erase=0.3)
+
+
+def adapted(fit: Fit, adapting: Fit) -> Fit:
+    """What trained weights are adapted by: `adapting`, unless a recipe says how to train.
+
+    How long, and how much of a batch at a time, does not say how.
+    """
+    default = _as_long_as(fit, type(fit)())
+    return _as_long_as(fit, adapting) if fit == default else fit
+
+
+def varied(fit: Fit, epochs: int) -> Fit:
+    """What adapts trained weights in so many epochs: many are of images that vary more.
+
+    A recipe's own settings stay as they are.
+    """
+    adapting = fit in (_as_long_as(fit, ADAPTING), _as_long_as(fit, ADAPTING_ONE))
+    return replace(fit, augment=VARIED) if adapting and epochs >= VARIED_FROM else fit
+
+
+def _as_long_as(fit: FitSettings, other: Fit) -> Fit:
+    """The other, for the epochs and batches of `fit`."""
+    return replace(other, epochs=fit.epochs, batch_size=fit.batch_size, accumulate=fit.accumulate)
 
 
 @dataclass(frozen=True)
