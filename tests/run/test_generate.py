@@ -299,6 +299,9 @@ def test_what_cannot_be_done_is_refused_before_a_generator_is_trained(
     both = {"": Budget(30), "params": Budget(6e6)}
     with pytest.raises(PnagError, match="--greedy goes with one budget"):
         generate_for(cpu_run, both, [str(phone)], {}, greedy=True, display=Display())
+    with pytest.raises(PnagError, match="two ways to answer"):
+        options = {"greedy": True, "thorough": True}
+        generate_for(cpu_run, {"": Budget(30)}, [], {}, **options, display=Display())
     with pytest.raises(PnagError, match="budget 30 of memory has the unit ms, needs B"):
         ask(cpu_run, "30ms", device="memory")
 

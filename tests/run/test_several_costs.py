@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 from small_runs import SPACE, call, own_table
 
-from pnag.commands.bodies.several import LoadedRun
+from pnag.commands.bodies.several import LoadedRun, answer_several
+from pnag.errors import PnagError
 from pnag.files import read_json
+from pnag.run.display import Display
 from pnag.run.recipe import load_recipe, make_recipe
 from pnag.run.run_directory import RunDirectory
-from pnag.run.trained import load_generator, load_labels, load_vector_front
+from pnag.run.trained import load_front, load_generator, load_labels, load_vector_front
 from pnag.search.sources import SOURCES
 
 CELLS = SPACE.features(SPACE.encode(own_table()["arch"]))
@@ -67,6 +72,29 @@ def test_any_of_the_budgets_together_are_held(several_run: Path) -> None:
     assert long["accuracy"] <= both["accuracy"] + 0.002  # type: ignore[operator]
     own = generate(several_run, f"{ms}")
     assert own["cost"] <= ms and own["from"] in SOURCES  # type: ignore[operator]
+
+
+def test_the_margin_is_left_free_of_the_own_budget(several_run: Path) -> None:
+    run = RunDirectory(several_run, reading=True)
+    recipe = make_recipe(load_recipe(run.recipe))
+    loaded = replace(LoadedRun.of(run, recipe, "ms"), margin=0.2)
+    said = io.StringIO()
+    display = Display(Console(file=said, width=200))
+    costs = loaded.labels.costs(SPACE.sample(200, np.random.default_rng(1)))
+    asked = dict(zip(("ms", "pixel"), np.quantile(costs, 0.5, axis=0).tolist(), strict=True))
+    for found in (loaded.quick(asked), answer_several(loaded, asked, {}, display)):
+        assert found is not None and found.budgets == asked
+        assert found.costs["ms"] <= asked["ms"] / 1.2 and found.costs["pixel"] <= asked["pixel"]
+    assert "without the margin" not in said.getvalue()
+    # Less than the margin above the cheapest architecture.
+    least = 1.1 * load_front(run.front, SPACE).cost[0]
+    tight = answer_several(loaded, {"ms": least, "pixel": 1e9}, {}, display)
+    assert tight.costs["ms"] <= least and "without the margin" in said.getvalue()
+    assert "without the margin" in tight.as_json()["note"] and "note" not in found.as_json()
+    said.truncate(0)
+    with pytest.raises(PnagError, match="no architecture is within"):
+        answer_several(loaded, {"ms": least / 2, "pixel": 1e9}, {}, display)
+    assert "without the margin" not in said.getvalue()
 
 
 def test_the_answer_takes_no_longer_than_it_may(several_run: Path) -> None:

@@ -234,15 +234,21 @@ def of_images(how: dict[str, Any]) -> Any:
     return pytest.approx(tuple(how["mean"]))
 
 
-@pytest.mark.parametrize("start", ["scratch --width-mult 0.1", "timm"])
+COUNTS = "--epochs 2 --finetune-epochs 1 --architectures 20 --rounds 1 --per-round 2"
+
+
+@pytest.mark.parametrize(
+    ("start", "counts"),
+    [("scratch --width-mult 0.1", COUNTS), ("timm", COUNTS), ("timm", "--epochs 2 --minutes 0.1")],
+)
 def test_a_finished_run_s_recipe_can_be_given_again(
-    start: str, timm_file: Path, recipe: Path, stub: str, tmp_path: Path
+    start: str, counts: str, timm_file: Path, recipe: Path, stub: str, tmp_path: Path
 ) -> None:
     pytest.importorskip("sklearn")
     out, again = tmp_path / "run", tmp_path / "again"
     start = f"timm/{MODEL} --weights {timm_file}" if start == "timm" else start
-    options = f"--images digits --classes 3 --start {start} --resolutions 32,64 --epochs 2"
-    options += " --finetune-epochs 1 --architectures 20 --rounds 1 --per-round 2 --runtime stub"
+    options = f"--images digits --classes 3 --start {start} --resolutions 32,64 --runtime stub "
+    options += counts
     done = call("run", *options.split(), "--recipe", recipe, "--out", out, "--json")
     assert done.exit_code == 0, done.stderr
     answers = json.loads(done.stdout)["answers"]

@@ -141,9 +141,11 @@ def _from_images(
         "resolution": None if size.of.elastic else size.resolution,
         "epochs": supernet.epochs,
         "architectures": collecting.architectures,
-        "finetune_epochs": round(tuning.epochs),
+        # Answers that share the minutes have epochs of their own, which no one number says.
+        "finetune_epochs": None if tuning.networks else int(tuning.epochs),
     }
-    return _finish(run, with_images(recipe, decided), size, answers)
+    per_round = {"per_round": plans.planned_per_round(job, collecting)}
+    return _finish(run, with_images(recipe, decided).model_copy(update=per_round), size, answers)
 
 
 def search_and_answer(

@@ -312,9 +312,14 @@ def answer_at(front: Front, space: SearchSpace, index: int, budget: float, note:
     )
 
 
-def most_likely(run: RunDirectory, space: SearchSpace, budget: float) -> Answer:
-    """The generator's single most likely architecture for a budget, within it or not."""
-    calibration, asked = load_front_calibration(run), uncorrected_cost(run, budget)
+def most_likely(run: RunDirectory, space: SearchSpace, budget: float, margin: float) -> Answer:
+    """The generator's single most likely architecture for a budget, within it or not.
+
+    Args:
+        margin: share of a prediction that the generator is asked to leave free.
+    """
+    calibration = load_front_calibration(run)
+    asked = uncorrected_cost(run, budget / (1 + margin))
     tokens = load_generator(run.generator, space).sample(torch.tensor([asked], dtype=torch.float64))
     accuracy, cost = load_labels(run, space).label(tokens)
     if calibration:

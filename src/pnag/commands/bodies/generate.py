@@ -64,6 +64,8 @@ def generate_for(
     check_units(named, [recipe.table.cost, *columns] if recipe.table and not own_device else [])
     if greedy and list(asked) != [names[0]]:
         raise PnagError("--greedy goes with one budget of the run's own cost; leave it out")
+    if greedy and thorough:
+        raise PnagError("--greedy and --thorough are two ways to answer; leave one out")
     if recipe.table and recipe.table.choices and (own_device or others or size):
         raise _no_networks(path, [*names, *columns])
     sized = size_of(run, recipe, size) if size or own_device or others else Size()
@@ -88,7 +90,7 @@ def _answer_one(run: RunDirectory, recipe: Recipe, budget: float, *, greedy: boo
     space = space_of_run(run, recipe)
     front, margin = load_calibrated_front(run, space), margin_of(run, recipe.margin)
     answer = answer_with_margin(front, space, budget, margin)
-    return most_likely(run, space, budget) if greedy else answer
+    return most_likely(run, space, budget, margin) if greedy else answer
 
 
 def _no_networks(path: Path, costs: list[str]) -> PnagError:

@@ -14,6 +14,7 @@ from pnag.errors import PnagError
 from pnag.run.amounts import amount
 from pnag.run.display import Display
 from pnag.run.further_costs import further_costs
+from pnag.run.margin import margin_of
 from pnag.run.own_space import space_of_run
 from pnag.run.recipe import Recipe
 from pnag.run.run_directory import RunDirectory
@@ -47,6 +48,7 @@ class SeveralAnswer:
         budgets: as asked, by the cost's name. arch: text form.
         accuracy, costs: predicted; a cost for each budget, at most that budget.
         source: where it comes from, one of `SOURCES`.
+        note: what the user should know; empty if nothing.
     """
 
     budgets: dict[str, float]
@@ -54,6 +56,7 @@ class SeveralAnswer:
     accuracy: float
     costs: dict[str, float]
     source: str
+    note: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints; the source is called `from`, as in `architectures.json`."""
@@ -61,6 +64,7 @@ class SeveralAnswer:
         return {
             "budgets": values["budgets"], **shown(self.arch), "accuracy": self.accuracy,
             "costs": values["costs"], "from": self.source,
+            **({"note": self.note} if self.note else {}),
         }  # fmt: skip
 
 
@@ -72,6 +76,7 @@ class LoadedRun:
         own: name of the run's own cost. labels: its predictors, of the own cost first.
         columns: names of the further costs that f was trained for.
         known: the front of vectors; None in a run of one cost.
+        margin: by how much the own cost may be above its prediction and hold its budget.
     """
 
     run: RunDirectory
@@ -83,6 +88,7 @@ class LoadedRun:
     calibration: FrontCalibration | None
     generator: Generator
     known: Known | None
+    margin: float
 
     @classmethod
     def of(cls, run: RunDirectory, recipe: Recipe, own: str) -> LoadedRun:
@@ -96,7 +102,7 @@ class LoadedRun:
         return cls(
             run, recipe, own, space, load_labels(run, space), columns,
             load_front_calibration(run), load_generator(run.generator, space),
-            load_vector_front(run, space) if columns else None,
+            load_vector_front(run, space) if columns else None, margin_of(run, recipe.margin),
         )  # fmt: skip
 
     def predictors(self) -> dict[str, Predict]:
@@ -116,6 +122,13 @@ class LoadedRun:
         limited = self.calibration is not None and np.isfinite(budget)
         return self.calibration.uncorrected(budget) if limited and self.calibration else budget
 
+    def with_margin(self, budgets: dict[str, float]) -> dict[str, float]:
+        """What predictions may be at most: the budgets, that of the own cost less the margin."""
+        return {
+            name: budget / (1 + self.margin) if name == self.own else budget
+            for name, budget in budgets.items()
+        }
+
     def quick(self, budgets: dict[str, float]) -> SeveralAnswer | None:
         """The answer by f's draws, what is known and a short search; None if none was found.
 
@@ -125,8 +138,11 @@ class LoadedRun:
         if self.known is None:
             return None
         names = (self.own, *self.columns)
-        asked = np.array([budgets.get(name, np.inf) for name in names])
+        limits = self.with_margin(budgets)
+        asked = np.array([limits.get(name, np.inf) for name in names])
         asked[0] = self.uncorrected(asked[0])
+        if asked[0] <= 0:
+            return None  # less than the ladder adds to any prediction
         limited = np.flatnonzero(np.isfinite(asked))
         predictors = (self.labels.cost, *self.labels.further)
 
@@ -168,13 +184,38 @@ def answer_several(
 ) -> SeveralAnswer:
     """The most accurate architecture found by a long search that is within all budgets.
 
-    Starts from what the generator draws up to the budget of its own cost, and searches on.
+    Budgets that can be held without the margin only are answered without it, which is said.
 
     Args:
         costs: those that are not the run's, by name.
 
     Raises:
         PnagError: if none is within all: names the budget that cannot be held, and what can.
+    """
+    within, note = loaded.with_margin(budgets), ""
+    try:
+        found = _searched(loaded, within, costs, display)
+    except PnagError:
+        if within == budgets:
+            raise
+        found = _searched(loaded, budgets, costs, display)
+        note = (
+            f"budgets are held without the margin only: {loaded.own} may take "
+            f"{loaded.margin:.1%} longer than predicted"
+        )
+        display.warn(note)
+    return replace(found, budgets=budgets, note=note)
+
+
+def _searched(
+    loaded: LoadedRun,
+    budgets: dict[str, float],
+    costs: Mapping[str, Predicts],
+    display: Display,
+) -> SeveralAnswer:
+    """The answer whose predictions are within all budgets.
+
+    Starts from what the generator draws up to the budget of its own cost, and searches on.
     """
     run, recipe, space, labels = loaded.run, loaded.recipe, loaded.space, loaded.labels
     predict = loaded.predictors() | {name: cost.predict for name, cost in costs.items()}
