@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pnag.run.recipe import make_recipe
+from pnag.run.size import family_of_recipe
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -27,6 +30,15 @@ def test_links_lead_somewhere(page: Path) -> None:
         to = (page.parent / path).resolve() if path else page
         assert to.exists(), f"{page.name} links to {link}"
         assert not anchor or anchor in anchors(to), f"{page.name} links to {link}"
+
+
+def test_the_tables_of_the_page_on_devices_fit_the_run_of_make_run() -> None:
+    page = (ROOT / "docs" / "devices.md").read_text("utf-8")
+    commands = page.split("```")[1].splitlines()
+    measured = [line for line in commands if "pnag measure" in line and "--out" in line]
+    of = f"--family {family_of_recipe(make_recipe({})).name} "
+    assert any("generate runs/this-machine " in line for line in commands)
+    assert measured and all(of in line for line in measured)
 
 
 def test_the_readme_is_one_screen_and_the_index_names_every_page() -> None:

@@ -4,34 +4,39 @@
 run = pnag.find(table="times.csv", accuracy="top1", cost="ms", out="runs/times")
 run.answer(7.5).arch
 run.answer(ms=7.5, params="6M").costs
-run.export("onnx", budget=7.5)
+run.export("onnx", budget=7.5, weights="supernet.safetensors", images="photos")
 ```
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import pandas as pd
 from rich.console import Console
+from rich.text import Text
 
 from pnag.commands.bodies.asked_recipe import asked_values
-from pnag.commands.bodies.export import Asked, export_all
+from pnag.commands.bodies.export import NOTE, Asked, export_all
+from pnag.commands.bodies.exportable import FRESH
 from pnag.commands.bodies.generate import generate_for
 from pnag.commands.bodies.several import SeveralAnswer
-from pnag.commands.options import parse_named_budgets
+from pnag.commands.options import look_for, parse_budget, parse_named_budgets
 from pnag.consoles import make_console
 from pnag.errors import PnagError
 from pnag.files import read_json
+from pnag.near_names import near
 from pnag.run.display import Display
 from pnag.run.recipe import make_recipe
 from pnag.run.run import run_pipeline
 from pnag.run.run_directory import finished_run
 from pnag.run.tables import read_table
-from pnag.run.trained import Answer
+from pnag.run.trained import Answer, load_front_calibration
 
 Amount = float | str
 """A budget: a number, or text with a multiple or a unit, such as "6M" or "7.5ms"."""
@@ -40,22 +45,22 @@ Amount = float | str
 class Options(TypedDict, total=False):
     """The options of `pnag run` (`pnag run --help` explains each), without the dashes."""
 
-    budgets: Sequence[float] | str
+    budgets: Sequence[float] | float | str
     table: Path | str
     accuracy: str
     cost: Sequence[str] | str
     choices: Sequence[str] | str
-    images: str
+    images: Path | str
     classes: int
     on_corrupt: str
     max_megapixels: float
     cache: Path | str
     minutes: float
-    start: str
+    start: Path | str
     weights: Path | str
     family: str
     resolution: int
-    resolutions: Sequence[int] | str
+    resolutions: Sequence[int] | int | str
     width_mult: float
     epochs: int
     train_method: str
@@ -91,8 +96,16 @@ class Run:
 
     @property
     def front(self) -> pd.DataFrame:
-        """Columns `arch`, `accuracy`, `cost` (predicted) and `from`, one row for each network."""
-        return read_table(finished_run(self.path).front)
+        """Columns `arch`, `accuracy`, `cost` (predicted) and `from`, one row for each network.
+
+        Costs are corrected as those of answers are, by networks that the run has timed; in
+        `front.parquet` they are not.
+        """
+        files = finished_run(self.path)
+        front, calibration = read_table(files.front), load_front_calibration(files)
+        if calibration is None:
+            return front
+        return front.assign(cost=calibration(front["cost"].to_numpy(dtype=float)))
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -128,14 +141,23 @@ class Run:
         to: str = "onnx",
         *,
         budget: Amount | None = None,
+        weights: Path | str | None = None,
+        images: Path | str | None = None,
         out: Path | str | None = None,
         batch: int = 1,
     ) -> list[Path]:
         """Write the run's networks in the format of a runtime, each checked against torch.
 
+        Those of a run on images are fine-tuned. All others have fresh weights, which predict
+        nothing, unless `weights` are given; a warning says so, and what else is not sure of them.
+
         Args:
             to: a format of `pnag export --to`.
             budget: export only the best answer within it; None exports all answers.
+            weights: supernet that the weights are of: "published" (Once-for-All's, of ImageNet), a
+                run's `supernet.safetensors`, or a checkpoint.
+            images: on which the batch norms of a subnet of `weights` are measured, named as for
+                `find`; without them the supernet's stay, which are of no one subnet.
             out: folder for the files; None is the run's `exports`.
             batch: how many images the network takes at a time.
 
@@ -143,13 +165,28 @@ class Run:
             The networks' files. Beside each are its preprocessing and an example that loads it.
 
         Raises:
-            PnagError: if the format's package is missing, or no answer is within the budget.
+            PnagError: for an unknown format or one whose package is missing, if no answer is within
+                the budget, and for weights or images that do not fit.
         """
-        only = None if budget is None else parse_named_budgets([str(budget)])[""]
+        if not isinstance(batch, int) or batch < 1:
+            raise PnagError(f"batch is {batch!r}, needs a whole number from 1")
+        asked = Asked(
+            to,
+            None if out is None else Path(out),
+            None if budget is None else parse_budget(str(budget)),
+            None if weights is None else str(weights),
+            None if images is None else str(images),
+            batch=batch,
+        )
+        look_for(asked.images)
         files: list[Path] = []
-        asked = Asked(to, None if out is None else Path(out), only, batch=batch)
-        for _ in export_all(str(self.path), asked, written=files.append):
-            pass  # what it says is for the terminal
+        lines = list(export_all(str(self.path), asked, written=files.append))
+        said = [line.removeprefix(NOTE) for line in lines if line.startswith(NOTE)]
+        notes = [Text.from_markup(line).plain for line in said]
+        if any(note.endswith(FRESH) for note in notes):
+            notes.append("give `weights` of a trained supernet, such as 'published' on ImageNet")
+        if notes:
+            warnings.warn("\n".join(notes), stacklevel=2)
         return files
 
 
@@ -162,11 +199,13 @@ def find(out: Path | str, *, show: bool = True, **options: Unpack[Options]) -> R
         options: those of `pnag run`, with lists instead of commas.
 
     Raises:
-        PnagError: for anything that the user can fix.
+        PnagError: for an unknown option, and for anything else that the user can fix.
     """
+    _refuse_unknown(options)
     given = {name: _as_given(name, value) for name, value in options.items() if value is not None}
     recipe = make_recipe(asked_values(given))
-    run_pipeline(recipe, Path(out), _display(show=show), options.get("ray_address"))
+    look_for(given.get("images"))
+    run_pipeline(recipe, Path(out), _display(show=show), given.get("ray_address"))
     return Run(Path(out))
 
 
@@ -180,14 +219,29 @@ def open_run(path: Path | str) -> Run:
 
 
 def _as_given(name: str, value: Any) -> Any:
-    """An option as the command line has it."""
-    if name in ("cost", "choices"):
-        return [value] if isinstance(value, str) else list(value)
-    if name in ("table", "cache", "recipe"):
-        return Path(value)
-    if name in ("budgets", "resolutions", "compare", "weights"):
-        return str(value) if isinstance(value, str | int | Path) else ",".join(map(str, value))
+    """An option as the command line has it.
+
+    Raises:
+        PnagError: for a path that is none.
+    """
+    if name in ("table", "cache", "recipe", "images", "start", "weights"):
+        if not isinstance(value, str | os.PathLike):
+            raise PnagError(f"{name} is of type {type(value).__name__}, needs a path or a name")
+        return Path(value) if name in ("table", "cache", "recipe") else str(value)
+    if name in ("cost", "choices", "budgets", "resolutions", "compare"):
+        several = isinstance(value, Iterable) and not isinstance(value, str)
+        texts = list(map(str, value)) if several else [str(value)]
+        return texts if name in ("cost", "choices") else ",".join(texts)
     return value
+
+
+def _refuse_unknown(options: Mapping[str, Any]) -> None:
+    """What a type checker would say of a mistyped option, which nothing else would look at."""
+    for name in options:
+        if name not in Options.__annotations__:
+            alike = near(name, Options.__annotations__)
+            hint = f"there is {' or '.join(alike)}" if alike else "`pnag run --help` lists all"
+            raise PnagError(f"there is no option {name!r} of find; {hint}")
 
 
 def _display(*, show: bool) -> Display:

@@ -1,12 +1,20 @@
-"""What a user may have meant by a path that does not exist."""
+"""What a user may have meant by a name, or a path, that does not exist."""
 
 from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 _SHOWN = 4
+
+
+def near(name: str, names: Iterable[str]) -> list[str]:
+    """Those of the names that are like one, whatever their case, the likest first."""
+    lower = {each.casefold(): each for each in names}
+    found = difflib.get_close_matches(name.casefold(), lower, _SHOWN, 0.6)
+    return [lower[each] for each in found]
 
 
 def meant(path: Path, *, else_all: bool = True) -> str:
@@ -23,11 +31,8 @@ def meant(path: Path, *, else_all: bool = True) -> str:
         missing = missing.parent
     folder = missing.parent
     names = _names(folder)
-    lower = {name.casefold(): name for name in reversed(names)}
-    near = difflib.get_close_matches(missing.name.casefold(), lower, _SHOWN, 0.6)
-    if near:
-        shown = [str(folder / lower[name]) for name in near]
-        return f"; there is {' or '.join(shown)}"
+    if alike := near(missing.name, reversed(names)):
+        return f"; there is {' or '.join(str(folder / name) for name in alike)}"
     if names and missing.name and else_all:
         more = ", ..." if len(names) > _SHOWN else ""
         place = "here" if folder == Path() else f"in {folder}"

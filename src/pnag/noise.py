@@ -97,13 +97,14 @@ def _open_log() -> TextIO:
     global _log
     with _lock:
         if _log is None:
-            _log = _opened(_folder or cache_directory()) or Path(os.devnull).open("a")  # noqa: SIM115
+            _log = _opened() or Path(os.devnull).open("a")  # noqa: SIM115
         return _log
 
 
-def _opened(folder: Path) -> TextIO | None:
-    path = folder / NAME
+def _opened() -> TextIO | None:
     try:
+        folder = _folder or cache_directory()
+        path = folder / NAME
         folder.mkdir(parents=True, exist_ok=True)
         large = path.exists() and path.stat().st_size > LARGEST
         return path.open("w" if large else "a", encoding="utf-8", errors="replace", buffering=1)

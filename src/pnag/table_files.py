@@ -142,8 +142,8 @@ def texts_of(text: str, path: Path) -> Texts:
     declared = re.fullmatch(r"sep=(.)", lines[0].strip("\r\n"), re.IGNORECASE) if lines else None
     if declared:  # Excel begins some files so
         text = "".join(lines[1:])
-    separator = declared[1] if declared else _separator(text)
     try:
+        separator = declared[1] if declared else _separator(text)
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
     except csv.Error as error:
         raise PnagError(f"cannot read the table {path}: {error}") from error

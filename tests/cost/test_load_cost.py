@@ -69,9 +69,9 @@ def test_a_measured_table_is_fitted_and_a_runs_model_taken_as_it_is(tmp_path: Pa
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"resolution": 96}, r"resolution 96, the networks have 64.*--resolution 64"),
-        ({"width_mult": 1.0}, r"width_mult 1.0, the networks have 0.5.*--width-mult 0.5"),
-        ({"num_classes": 1000}, r"num_classes 1000, the networks have 10.*--num-classes 10"),
+        ({"resolution": 96}, r"resolution 96 \(the networks have 64\); .*--resolution 64"),
+        ({"width_mult": 1.0}, r"width_mult 1 \(the networks have 0.5\); .*--width-mult 0.5"),
+        ({"num_classes": 1000}, r"num_classes 1000 \(the networks have 10\); .*--num-classes 10"),
     ],
 )
 def test_tables_of_another_size_are_refused(
@@ -81,6 +81,32 @@ def test_tables_of_another_size_are_refused(
     measured_table(**changed).save(path)
     with pytest.raises(PnagError, match=says):
         load_cost(str(path), ofa(WIDTH), **SIZE)
+
+
+def test_all_that_a_table_differs_in_is_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    measured_table(resolution=96, width_mult=1.0).save(path)
+    with pytest.raises(PnagError) as caught:
+        load_cost(str(path), ofa(WIDTH), **SIZE)
+    said = str(caught.value)
+    assert "width_mult 1 (the networks have 0.5), resolution 96 (the networks have 64);" in said
+    # The classes agree, but without the option it would be measured with 1000.
+    assert "(pnag measure --width-mult 0.5 --resolution 64 --num-classes 10 --out FILE)" in said
+
+
+def test_where_architectures_choose_their_resolution_no_other_counts(tmp_path: Path) -> None:
+    path, of = tmp_path / "table.json", ofa().with_resolutions((64, 96))
+    LatencyTable({"width_mult": 1.0, "resolution": 224, "num_classes": 1000}).save(path)
+    with pytest.raises(PnagError) as caught:
+        load_cost(str(path), of, resolution=96)
+    said = str(caught.value)
+    assert "family ofa-mobilenetv3 (the networks are of ofa-mobilenetv3@64,96);" in said
+    assert "(pnag measure --family ofa-mobilenetv3@64,96 --out FILE)" in said
+    LatencyTable({**of.identity(), "resolution": 224, "num_classes": 1000}).save(path)
+    with pytest.raises(PnagError, match=r"lacks 180 blocks"):  # it is of these networks
+        load_cost(str(path), of, resolution=96)
+    with pytest.raises(PnagError, match=r"@64,96 \(the networks are of ofa-mobilenetv3-w0\.5\);"):
+        load_cost(str(path), ofa(WIDTH))
 
 
 def test_a_table_with_a_nan_or_without_a_block_is_refused(tmp_path: Path) -> None:

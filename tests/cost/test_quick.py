@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from pnag.commands.main import app
 from pnag.cost.block_csv import write_block_csv
 from pnag.cost.latency_model import LatencyModel
+from pnag.cost.latency_table import LatencyTable
 from pnag.cost.load import load_cost
 from pnag.cost.proof import Timed
 from pnag.cost.quick import fit_quick
@@ -104,6 +105,20 @@ def test_measure_quickly_writes_a_device(tmp_path: Path, monkeypatch: pytest.Mon
     assert np.abs(model.predict(unseen) / truth.predict(unseen) - 1).mean() < 0.01
     done = call("--quick", "--rounds", 3, "--out", out)
     assert "predicted from the others" in done.stdout and "0 known device(s)" in done.stdout
+
+
+def test_a_full_latency_table_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pnag.commands.bodies.quick.make_runtime", lambda *_: pytest.fail("timed"))
+    table, model = tmp_path / "onnxruntime.json", tmp_path / "latency_model.json"
+    LatencyTable({"width_mult": 1.0}).save(table)
+    device(1).save(model)
+    for out in (table, model):
+        before = out.read_bytes()
+        done = call("--quick", "--out", out)
+        assert done.exit_code == 2 and "measured without --quick" in done.output.replace("\n", " ")
+        assert out.read_bytes() == before
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pnag.commands.bodies.measure import table_paths
 from pnag.commands.main import app
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.measure import measure_device
-from pnag.cost.runtimes import RUNTIMES, make_runtime, make_runtimes
+from pnag.cost.runtimes import RUNTIMES, make_runtime, make_runtimes, too_many_threads
 from pnag.cost.runtimes.machine import random_images
 from pnag.cost.runtimes.torch_cpu import TorchCpu, images_like
 from pnag.cost.timing import Call, Open
@@ -58,6 +58,11 @@ class MadeUp(TorchCpu):
             return lambda runs: [milliseconds] * runs
 
         return open_network
+
+
+def test_threads_are_too_many_only_of_this_cpu() -> None:
+    assert too_many_threads("cuda,cuda-batch1,openvino:GPU,executorch-adb", 10**6) == ""
+    assert "threads of torch, mnn share" in too_many_threads("torch, cuda-batch1, mnn", 10**6)
 
 
 @pytest.mark.parametrize("name", ["torch", "openvino", "openvino-int8"])

@@ -16,10 +16,11 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from timm.models.mobilenetv3 import MobileNetV3
 from typer.testing import CliRunner, Result
 
+import pnag
 from pnag.commands.bodies import export as exporting
 from pnag.commands.bodies import exportable
 from pnag.commands.bodies.exportable import load_supernet, open_run
@@ -402,6 +403,82 @@ def test_a_run_without_images_has_fresh_weights(run: Path) -> None:
     assert result.exit_code == 0, result.output
     assert said(result).count("fresh weights") == 2
     assert (run / "exports" / "pnag-1.5.safetensors").exists()
+
+
+def test_a_run_of_a_table_is_exported_in_its_own_family(run: Path, supernet: Path) -> None:
+    text = str(pnag.family("timm/efficientnet_lite0").smallest)
+    table = {"path": "t.csv", "accuracy": "top1", "cost": "ms", "family": "timm/efficientnet_lite0"}
+    (run / "recipe.yaml").write_text(yaml.safe_dump({"source": "table", "table": table}))
+    answer = {"budget": 1.5, "arch": text, "accuracy": 0.8, "cost": 1.4}
+    (run / "architectures.json").write_text(json.dumps([answer]))
+    result = call(run, "--to", "timm", "--num-classes", 10, "--resolution", 64)
+    assert result.exit_code == 0, result.output
+    config = json.loads((run / "exports" / "pnag-1.5.json").read_text())
+    assert config["family"] == "timm/efficientnet_lite0"
+    result = call(run, "--to", "timm", "--weights", supernet)
+    assert result.exit_code == 2
+    assert f"{run} is of the family timm/efficientnet_lite0, and the weights of" in said(result)
+
+
+def test_a_family_is_not_overruled_in_silence(
+    run: Path, supernet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def message(*arguments: object) -> str:
+        result = call(*arguments, "--to", "timm")
+        assert result.exit_code == 2, result.output
+        return said(result)
+
+    def of(what: object, family: str, *options: object) -> str:
+        return message(what, "--family", family, *options)
+
+    ours = f"the weights of {supernet} are of ofa-mobilenetv3"
+    assert ours in of(ARCH, "timm/efficientnet_lite0", "--weights", supernet)
+    assert f"{ours}-w0.25; leave --family out" in of(
+        ARCH, "ofa-mobilenetv3-w1.2", "--weights", supernet
+    )
+    lite = tmp_path / "lite.safetensors"
+    about = {"family": "timm/efficientnet_lite0@64,96", "num_classes": 10}
+    save_file({"a": torch.zeros(1)}, lite, {"pnag": json.dumps(about)})
+    refused = of(ARCH, "ofa-mobilenetv3", "--weights", lite)
+    assert "--family is ofa-mobilenetv3, and the weights of" in refused
+    asked = exporting.Asked("timm", weights=str(lite), family="timm/efficientnet_lite0")
+    assert asked.of.name == about["family"]
+
+    monkeypatch.setattr(exportable, "load_published", lambda width: Supernet(width, 10).eval())
+    published = exporting.Asked("timm", weights="published", family="ofa-mobilenetv3-w1.2")
+    monkeypatch.setattr(exporting, "subnet", lambda arch, trained, *_: trained.supernet.width_mult)
+    assert exporting._maker(published)(ARCH, "pnag") == 1.2
+
+    for recipe in (None, {"source": "imagenet"}):
+        if recipe:
+            (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        own = f"--family is timm/efficientnet_lite0, and {run} has its own; leave it out"
+        assert own in of(run, "timm/efficientnet_lite0")
+    refused = message(run, "--weights", lite)
+    assert f"{run} is of the family ofa-mobilenetv3, and the weights of {lite}" in refused
+
+
+def test_what_a_network_is_made_of_is_not_replaced(supernet: Path, tmp_path: Path) -> None:
+    def refused(place: Path, *arguments: object) -> None:
+        before, others = place.read_bytes(), set(tmp_path.iterdir())
+        result = call(*arguments, "--resolution", 32)
+        assert result.exit_code == 2, result.output
+        assert f"{place} would be replaced" in said(result)
+        assert place.read_bytes() == before and set(tmp_path.iterdir()) == others
+
+    given = tmp_path / "net.json"
+    given.write_text(json.dumps({"arch": ARCH}))
+    size = ("--width-mult", 0.25, "--num-classes", 10)
+    refused(given, given, "--to", "timm", "--out", tmp_path / "net.safetensors", *size)
+    described = given.rename(tmp_path / "net.preprocessing.json")
+    refused(described, described, "--to", "timm", "--out", tmp_path / "net.safetensors", *size)
+    refused(supernet, ARCH, "--to", "timm", "--out", supernet, "--weights", supernet)
+    # As ncnn's and OpenVINO's second files are.
+    weights = supernet.rename(tmp_path / "model.bin")
+    two = Converted({".xml": b"new", ".bin": b"new"}, lambda images: images)
+    with pytest.raises(PnagError, match=r"model\.bin would be replaced"):
+        deploy._write(two, tmp_path / "model.xml", [weights])
+    assert not (tmp_path / "model.xml").exists()
 
 
 def test_int8_tells_how_often_it_agrees_on_real_images(

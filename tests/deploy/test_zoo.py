@@ -25,6 +25,7 @@ from pnag import downloads
 from pnag.commands.main import app
 from pnag.cost.proof import Timed
 from pnag.cost.runtimes import make_runtime
+from pnag.cost.runtimes.adb import PhoneGoneError
 from pnag.cost.timing import Call, Drift
 from pnag.deploy.zoo import KNOWN_NETWORKS, PRINTED, TIMM_NETWORKS, ZOO, find, select
 from pnag.deploy.zoo.measure import ZooTimes, measure_zoo
@@ -411,6 +412,71 @@ def test_measuring_uses_each_networks_own_size() -> None:
     assert times.networks["ofa-note10-8"].milliseconds == pytest.approx(1)
     assert times.networks["resnet18"].milliseconds == pytest.approx(2)
     assert told[-1] == ("turns", 8, 8)
+
+
+class Picky:
+    """Takes no images of 140 pixels, and finds out that it takes none of 160 when it runs."""
+
+    batch = 1
+
+    def identity(self) -> dict[str, str | int]:
+        return {"device": "d", "runtime": "picky", "version": "1"}
+
+    def prepare(self, network: nn.Module, input_shape: tuple[int, ...]) -> Callable[[], Call]:
+        if input_shape[2] == 140:
+            raise NotImplementedError("no operator\nfor this")
+
+        def run(runs: int) -> list[float]:
+            if input_shape[2] == 160:
+                raise RuntimeError("out of registers")
+            return [1.0] * runs
+
+        return lambda: run
+
+
+def test_networks_that_a_runtime_does_not_take_are_left_out() -> None:
+    some = [find(key) for key in ("ofa-note8-22", "ofa-note10-8", "ofa-lg-g8-8")]
+    every = {network.key for network in some}
+    told: list[tuple[str, int, int]] = []
+    times = measure_zoo(
+        Picky(), some, may_leave_out=every, rounds=3, progress=lambda *what: told.append(what)
+    )
+    assert set(times.networks) == {"ofa-lg-g8-8"} and told[-1] == ("turns", 3, 3)
+    assert times.left_out == {
+        "ofa-note8-22": "no operator for this", "ofa-note10-8": "out of registers"
+    }  # fmt: skip
+    for named, why in times.left_out.items():
+        with pytest.raises(PnagError, match=rf"{named} does not run on this runtime \({why}\)"):
+            measure_zoo(Picky(), some, may_leave_out=every - {named}, rounds=3)
+    with pytest.raises(PnagError, match=r"none of 2 networks runs .* ofa-note8-22 for this reason"):
+        measure_zoo(Picky(), some[:2], may_leave_out=every, rounds=3)
+
+
+def test_a_phone_that_is_gone_is_not_a_network_that_does_not_run() -> None:
+    class Gone(Picky):
+        def prepare(self, network: nn.Module, input_shape: tuple[int, ...]) -> Callable[[], Call]:
+            raise PhoneGoneError("the phone is gone")
+
+    with pytest.raises(PhoneGoneError):
+        measure_zoo(Gone(), [find("ofa-note10-8")], may_leave_out={"ofa-note10-8"})
+
+
+def test_measure_names_what_it_leaves_out_and_what_it_must_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = [find(key) for key in ("ofa-note8-22", "ofa-note10-8", "ofa-lg-g8-8")]
+    monkeypatch.setattr("pnag.deploy.zoo.select", lambda names: some)
+    monkeypatch.setattr("pnag.cost.runtimes.make_runtime", lambda *_: Picky())
+    command = ["zoo", "measure", "--rounds", "3", "--out", tmp_path / "t.json", "--only"]
+    done = call(*command, "ofa,ofa-lg-g8-8")
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.output.split())
+    assert "ofa-note10-8 does not run on this runtime and is not timed: out of registers" in said
+    result = json.loads((tmp_path / "t.json").read_text())
+    assert set(result["networks"]) == {"ofa-lg-g8-8"}
+    assert set(result["left_out"]) == {"ofa-note8-22", "ofa-note10-8"}
+    done = call(*command, "ofa,ofa-note10-8")
+    assert done.exit_code == 2 and "error: ofa-note10-8 does not run" in done.output
 
 
 def test_measure_writes_what_it_prints(tmp_path: Path) -> None:

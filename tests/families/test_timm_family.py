@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import pnag
 from pnag.deploy.export import export_checked
 from pnag.errors import PnagError
-from pnag.families.registry import from_config
+from pnag.families.registry import from_config, is_of
 from pnag.families.timm_networks import TRIED
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, 72, 72), np.float32))
@@ -173,6 +173,7 @@ def test_weights_of_another_network_are_refused(change: Any, message: str, tmp_p
         ("timm/efficientnet_b0_gn", "GroupNorm"),
         ("timm/resnet18", "is timm's ResNet"),
         ("timm/efficientnet_lite", "there is timm/efficientnet_lite"),
+        ("timm/efficientnet_b0.ra_in1kk", "there is timm/efficientnet_b0.ra_in1k"),
         ("efficientnet_lite0", "there is timm/efficientnet_lite0"),
         ("ofa-mobilenetv3-w0", "there is no family"),
         ("ofa-resnet", "there is no family"),
@@ -188,6 +189,7 @@ def test_texts_are_checked() -> None:
     assert str(family.parse(str(family.largest))) == str(family.largest)
     for text, message in (
         (str(family.largest).replace("100", "60", 1), "width is 60, and this search space has"),
+        (str(family.largest).replace("100", "9" * 20, 1), "no architecture has a 9{20} in it"),
         ("2,2,2:3:100", "3 depths given, this search space needs 6"),
         ("nonsense", "needs 3: depths:kernels:widths"),
     ):
@@ -228,6 +230,21 @@ def test_random_subnets_compute_the_same_as_onnx(name: str, tmp_path: Path) -> N
         (found,) = session.run(None, {"images": IMAGES[:1].numpy()})
         expected = supernet(IMAGES[:1], text).numpy()
         assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_a_family_is_of_another_by_its_whole_name() -> None:
+    for name, asked in (
+        ("timm/a@32,64", "timm/a"),
+        ("timm/a@32,64", "timm/a@32,64"),
+        ("ofa-mobilenetv3-w0.35@32", "ofa-mobilenetv3"),
+    ):
+        assert is_of(name, asked)
+    for name, asked in (
+        ("timm/ab", "timm/a"),
+        ("timm/a@32,64", "timm/a@32"),
+        ("ofa-mobilenetv3", "ofa-mobilenetv3-w1.2"),
+    ):
+        assert not is_of(name, asked)
 
 
 def test_other_resolutions_take_the_place_of_those_before() -> None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -129,7 +129,10 @@ def test_a_network_learns(
     assert judge(network, digits, "test", training.device).top1 > 0.5
 
 
-def test_the_supernet_goes_on_after_a_stop(digits: ImageData, tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_supernet_goes_on_after_a_stop(
+    digits: ImageData, tmp_path: Path, optimizer: Literal["sgd", "adamw"]
+) -> None:
     class Stopped(Exception):
         pass
 
@@ -138,7 +141,8 @@ def test_the_supernet_goes_on_after_a_stop(digits: ImageData, tmp_path: Path) ->
             raise Stopped
 
     per_epoch = len(digits.train) // 96
-    settings = SupernetSettings(fit=FitSettings(epochs=4, batch_size=96))
+    fit = FitSettings(epochs=4, batch_size=96, optimizer=optimizer, learning_rate=0.01)
+    settings = SupernetSettings(fit=fit)
     how: dict[str, Any] = {"family": ofa(0.1), "seed": 0, "accelerator": accelerator("bf16")}
     with pytest.raises(Stopped):
         train_supernet(digits, settings, tmp_path, watch=stop, **how)

@@ -42,6 +42,32 @@ def test_a_class_may_be_called_like_a_part(tmp_path: Path, look: Call) -> None:
         result, text = look(class_folders(tmp_path / f"set{number}", *names))
         assert result.exit_code == 0, text
         assert f"3 classes ({', '.join(sorted(names))})" in text
+        assert ("train in" in text and "is taken for a class" in text) == ("train" in names)
+
+
+def test_a_part_that_is_taken_for_a_class_is_said(tmp_path: Path, look: Call) -> None:
+    root = class_folders(tmp_path / "set", "cat", "dog", "test")
+    result, text = look(root)
+    assert result.exit_code == 0, text
+    assert f"test in {root} is taken for a class, as the other folders are; if it is a part" in text
+    assert f"the other folders into a folder {root}/train" in text
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_files_beside_parts_are_counted(listed: bool, tmp_path: Path, look: Call) -> None:
+    root = tmp_path / "set"
+    class_folders(root / "train", "x", "y", count=5)
+    write(root, 3, first=300)
+    (root / "readme.txt").write_text("what this is\n")
+    if listed:  # which is used
+        write(root / "val", 4, first=50)
+        lines = [f"val/{n}.png,{'xy'[n % 2]}" for n in range(4)]
+        (root / "val.csv").write_text("\n".join(["file,label", *lines]))
+    else:
+        class_folders(root / "val", "x", "y", count=2, first=50)
+    result, text = look(root)
+    assert result.exit_code == 0, text
+    assert f"4 file(s) in {root} are not used (.png 3, .txt 1)" in text
 
 
 def test_many_classes_are_shortened(tmp_path: Path, look: Call) -> None:

@@ -281,6 +281,32 @@ def test_other_archives(tmp_path: Path, look: Call) -> None:
         assert result.exit_code == 2 and says in text
 
 
+def test_an_archive_that_is_unpacked_already(tmp_path: Path, look: Call, decoded: Call) -> None:
+    root = tmp_path / "set"
+    write(root / "images", 12)
+    write_tar(root / "images.tar", {f"images/{n}.png": encoded(n) for n in range(12)})
+    result, text = look(root)
+    assert result.exit_code == 2
+    assert "images.tar says no class of" in text and "move it out of the folder" in text
+    (root / "labels.csv").write_text(LISTS["labels.csv"])
+    text = ok(look(root))
+    assert f"not read: {root / 'images.tar'}; the images are those that {root / 'labels.csv'}" in (
+        text
+    )
+    right_labels(decoded(root), LABELS)
+
+
+def test_tar_files_are_read_beside_a_list_of_something_else(tmp_path: Path, look: Call) -> None:
+    root = tmp_path / "set"
+    write(root / "images", 4)
+    (root / "sizes.csv").write_text("file,width\n" + "".join(f"{n}.png,{n}\n" for n in range(4)))
+    members: dict[str, bytes] = {f"{n}.png": encoded(n) for n in range(12)}
+    members |= {f"{n}.cls": c.encode() for n, c in enumerate(LABELS)}
+    write_tar(root / "train.tar", members)
+    text = ok(look(root))
+    assert "2 classes (cat, dog)" in text and "not read" not in text
+
+
 @pytest.mark.parametrize("column", ["path", "struct"])
 def test_parquet_with_relative_paths(
     column: str, tmp_path: Path, look: Call, decoded: Call

@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from pnag import SearchSpace, Supernet
 from pnag.errors import PnagError
+from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.images.images import ImageData
 from pnag.judging import workers as module
 from pnag.judging.collect import collect
@@ -229,6 +230,11 @@ def test_memory_grows_with_the_images(
     small, large = needed(0.25, 32), needed(1.0, 224)
     # Measured: see `PROCESS_BYTES` in workers.py.
     assert small < 1 << 30 and 4 << 30 < large < 6 << 30
+    # Maps of all resolutions are kept.
+    with torch.device("meta"):
+        elastic = ofa(1.0).with_resolutions((112, 160, 224)).supernet(10)
+    how = replace(digits, preprocessing=replace(digits.preprocessing, resolution=224))
+    assert 1.2 * large < worker_bytes(elastic, how, Settings(512, 300)) < 2 * large
     assert needed(1.0, 448) > 2.5 * large and needed(2.0, 224) > 1.4 * large
     each = worker_bytes(supernet, digits, SETTINGS)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)

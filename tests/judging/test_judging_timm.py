@@ -12,8 +12,9 @@ from torch import nn
 import pnag
 from pnag.images.batches import eval_batches
 from pnag.images.images import ImageData
+from pnag.judging.evaluator_memory import evaluator_bytes
 from pnag.judging.recalibrate import recalibrate
-from pnag.judging.subnets import Settings, SubnetEvaluator, evaluator_bytes
+from pnag.judging.subnets import Settings, SubnetEvaluator
 
 # Squeeze-excite with SiLU; a head behind the pooling; TensorFlow's padding; a stage that cannot
 # choose between two that can (fbnetc), batch norms behind the pooling, convolutions with shortcuts.

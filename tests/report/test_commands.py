@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from chromium import Chromium
 from made_runs import unfinished_run
@@ -13,8 +14,9 @@ from typer.testing import CliRunner, Result
 
 import pnag
 from pnag.commands.main import app
+from pnag.run.margin import answer_with_margin
 from pnag.run.run_directory import RunDirectory
-from pnag.run.trained import answer, load_calibrated_front
+from pnag.run.trained import Answer, answer, load_calibrated_front
 
 SPACE = pnag.SearchSpace()
 
@@ -185,3 +187,41 @@ def test_one_slider_for_all_runs(
         if path.name == "cpu" or len(paths) == 3:
             assert now.split()[2] in SPACE.text(front.tokens[: max(2, len(front.cost) // 10)])
     assert browser.errors == [] and browser.asked == [page.resolve().as_uri()]
+
+
+def test_answers_keep_each_run_s_margin(runs: Path, tmp_path: Path) -> None:
+    metrics = json.loads((runs / "cpu" / "metrics.json").read_text())
+    both = [tmp_path / name for name in ("plain", "careful")]
+    for path, margin in zip(both, (0.0, 0.1), strict=True):
+        shutil.copytree(runs / "cpu", path)
+        (path / "metrics.json").write_text(json.dumps(metrics | {"margin": margin}))
+    done = call("compare", *both, "--out", tmp_path / "p.html", "--json")
+    assert done.exit_code == 0, done.output
+    front = load_calibrated_front(RunDirectory(runs / "cpu"), SPACE)
+    for row in json.loads(done.output)["rows"]:
+        plain, careful = (row["answers"][path.name] for path in both)
+        assert plain == careful or careful["cost"] < plain["cost"]
+        expected = answer_with_margin(front, SPACE, row["budget"], 0.1)
+        assert careful["arch"] == expected.arch
+    assert '"margin":0.1' in (tmp_path / "p.html").read_text().replace(" ", "")
+
+
+def test_answers_of_another_family_say_so(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "timm/mobilenetv3_small_100"
+    of = pnag.family(name)
+    small, large = of.sample(2, np.random.default_rng(0))
+    found = [Answer(2.5, small, 0.5, 1.0), Answer(4.5, large, 0.6, 3.0)]
+    monkeypatch.setattr("pnag.commands.bodies.search.search_table", lambda *_: found)
+    columns = ("--table", tmp_path / "t.csv", "--accuracy", "top1", "--cost", "ms")
+    done = call("search", *columns, "--budgets", "2.5,4.5", "--family", name, "--json")
+    assert done.exit_code == 0, done.stderr
+    for file in ("small.json", "again.json"):
+        (tmp_path / file).write_text(done.stdout)
+    out = tmp_path / "p.html"
+    done = call("compare", tmp_path / "small.json", tmp_path / "again.json", "--out", out, "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.output)["rows"][1]["answers"]["small"]
+    assert told["arch"] == large
+    assert told["params"] == of.count(large, resolution=224, num_classes=1000).params

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
+import warnings
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 from small_runs import SPACE, call, own_table
 
 import pnag
+from pnag import api
 from pnag.api import Options
+from pnag.commands.bodies import exportable
 from pnag.commands.run import run as run_command
+from pnag.cost.front_calibration import FrontCalibration
+from pnag.run.recipe import Recipe
+from pnag.run.run_directory import RunDirectory
 
 API = Path(__file__).with_name("public_api.txt")
 
@@ -56,8 +66,108 @@ def test_answers_are_those_of_the_command(found: pnag.Run) -> None:
 
 
 def test_an_export_says_which_files_it_wrote(found: pnag.Run, tmp_path: Path) -> None:
-    (file,) = found.export("timm", budget=found.answers[0].budget, out=tmp_path)
+    with pytest.warns(UserWarning, match="fresh weights: it predicts nothing.*\n.*`weights`"):
+        (file,) = found.export("timm", budget=found.answers[0].budget, out=tmp_path)
     assert file.exists() and file.parent == tmp_path
+
+
+ARCH = "2,2,2,2,2:" + ",".join(["3,3,0,0"] * 5) + ":" + ",".join(["3,3,0,0"] * 5)
+
+
+@pytest.fixture
+def of_imagenet(tmp_path: Path) -> pnag.Run:
+    """What a finished run leaves behind, as far as is read of it here."""
+    run = RunDirectory(tmp_path / "run")
+    run.recipe.write_text("source: imagenet")
+    run.answers.write_text(
+        json.dumps([{"budget": 2, "arch": f"{ARCH}@128", "accuracy": 0.7, "cost": 1.5}])
+    )
+    run.metrics.write_text("{}")
+    pd.DataFrame({"arch": [ARCH] * 2, "accuracy": [0.6, 0.7], "cost": [1, 2]}).to_parquet(run.front)
+    return pnag.open_run(run.path)
+
+
+def test_an_export_has_the_weights_that_are_given_and_tells_of_fresh_ones(
+    of_imagenet: pnag.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(3)
+    supernet = pnag.Supernet(1.0, 1000).eval()
+    monkeypatch.setattr(exportable, "load_published", lambda width: supernet)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (file,) = of_imagenet.export("timm", weights="published")
+    expected = supernet.subnet(f"{ARCH}@128").state_dict()
+    found = load_file(file)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    how = json.loads(file.with_suffix(".preprocessing.json").read_text())
+    assert how["resolution"] == 128
+    with pytest.warns(UserWarning, match="pnag-2ms: fresh weights"):
+        assert of_imagenet.export("timm", budget=1.6) == [file]
+
+
+def test_the_fronts_costs_are_corrected_as_those_of_answers(of_imagenet: pnag.Run) -> None:
+    assert of_imagenet.front["cost"].tolist() == [1, 2]
+    file = RunDirectory(of_imagenet.path).front_calibration
+    FrontCalibration(0.5, 2.0, [1.0, 2.0], [2.5, 4.5]).save(file)
+    assert of_imagenet.front["cost"].tolist() == [2.5, 4.5]
+    assert of_imagenet.front["accuracy"].tolist() == [0.6, 0.7]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"to": "tflite"}, "--to is 'tflite', allowed: onnx"),
+        ({"budget": "params=6M"}, "needs a number of the run's own cost, without ="),
+        ({"batch": 0}, "batch is 0, needs a whole number from 1"),
+        ({"batch": "2"}, "batch is '2', needs"),
+        ({"images": "../nowhere"}, "there is no folder or file ../nowhere"),
+        ({"images": "digits"}, "--images measures batch norms of --weights"),
+        ({"weights": Path("nowhere.safetensors")}, "cannot read"),
+    ],
+)
+def test_an_export_that_cannot_be_is_refused(
+    of_imagenet: pnag.Run, asked: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(pnag.PnagError, match=re.escape(message)):
+        of_imagenet.export(**asked)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budget": 7.5}, "there is no option 'budget' of find; there is budgets"),
+        ({"as_json": True}, "there is no option 'as_json' of find; `pnag run --help` lists all"),
+        ({"ray_address": "local"}, "--ray-address is for --images"),
+        ({"images": Path("../nowhere")}, "there is no folder or file ../nowhere"),
+        ({"table": pd.DataFrame()}, "table is of type DataFrame, needs a path"),
+        ({"cost": 5, "choices": 3}, "--accuracy, --cost and --choices name columns of --table"),
+        ({"budgets": "7.5,x"}, "--budgets has 'x'"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused_before_it_begins(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(pnag.PnagError, match=re.escape(message)):
+        pnag.find(tmp_path / "run", show=False, **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_paths_and_single_numbers_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Recipe] = []
+    monkeypatch.setattr(api, "run_pipeline", lambda recipe, *_: asked.append(recipe))
+    pnag.find(
+        tmp_path / "run", images=tmp_path, start=tmp_path / "s.safetensors", budgets=7.5,
+        resolutions=64,
+    )  # fmt: skip
+    pnag.find(tmp_path / "run", budgets=np.array([2, 3.5]), compare=np.int64(5))
+    of_images, of_imagenet = asked
+    assert of_images.images is not None
+    assert of_images.images.source == str(tmp_path)
+    assert of_images.images.start == str(tmp_path / "s.safetensors")
+    assert (of_images.budgets, of_images.images.resolutions) == ((7.5,), (64,))
+    assert (of_imagenet.budgets, of_imagenet.compare) == ((2, 3.5), 5)
 
 
 def test_the_options_are_those_of_the_command() -> None:

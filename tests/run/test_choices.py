@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def test_answers_are_rows_of_choices(tmp_path: Path, recipe: Path) -> None:
              5)  # fmt: skip
     done = call(*given)
     assert done.exit_code == 0, done.stderr
+    assert "fill in score, watts and mb in" in " ".join((done.stdout + done.stderr).split())
     answers = json.loads((out / "architectures.json").read_text())
     assert len(answers) == 5
     for answer in answers:
@@ -86,3 +88,20 @@ def test_mistakes_are_told(tmp_path: Path, recipe: Path, choices: str, says: str
     done = call("run", "--table", tmp_path / "t.csv", "--accuracy", "score", "--cost", "watts",
                 "--choices", choices, "--out", tmp_path / "run", "--recipe", recipe)  # fmt: skip
     assert done.exit_code == 2 and says in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("width", [4, 13])
+def test_a_table_that_has_all_asks_for_nothing(tmp_path: Path, recipe: Path, width: int) -> None:
+    """Listed where rows are few; with more than 1,000, what mutants of the front there are."""
+    axes = [range(1, width), range(1, width), range(1, 8)]
+    frame = pd.DataFrame(list(itertools.product(*axes)), columns=list("abc"))
+    frame["score"] = 0.5 + np.log(frame["a"] * frame["b"]) / 20 + frame["c"] / 100
+    frame["watts"] = frame.sum(axis=1)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    given = ("run", "--table", tmp_path / "t.csv", "--accuracy", "score", "--cost", "watts",
+             "--choices", "a,b,c", "--out", tmp_path / "run", "--recipe", recipe, "--rounds", 2,
+             "--per-round", 3)  # fmt: skip
+    done = call(*given)
+    assert done.exit_code == 0, done.stderr
+    assert "round 1 of 2 asks for nothing" in " ".join((done.stdout + done.stderr).split())
+    assert not list((tmp_path / "run" / "rounds").glob("*.csv"))

@@ -105,6 +105,16 @@ def test_the_same_images_are_split_as_in_training(
                   part="validation")  # fmt: skip
 
 
+def test_images_are_not_enlarged_for_architectures_that_choose_larger(
+    cache: Path, tmp_path: Path
+) -> None:
+    elastic = tmp_path / "elastic.safetensors"
+    of = ofa(0.1).with_resolutions((32, 64))
+    save_described(of.supernet(CLASSES), elastic, {"family": of.name, "num_classes": CLASSES})
+    with pytest.raises(PnagError, match=r"--resolution is 48, and .* choose among 32, 64"):
+        collected(elastic, tmp_path / "t.csv", cache, resolution=48)
+
+
 def test_a_collection_takes_a_cost_column_for_each_device(
     own: Path, cache: Path, tmp_path: Path
 ) -> None:
@@ -181,6 +191,20 @@ def test_architectures_are_drawn_alike_or_each_by_itself(
 def test_mistakes(options: dict[str, Any], says: str, tmp_path: Path) -> None:
     with pytest.raises(PnagError, match=says):
         collected(tmp_path / "no", tmp_path / "t.csv", tmp_path, **options)
+
+
+def test_another_table_beside_the_rows_is_not_overwritten(tmp_path: Path) -> None:
+    other = tmp_path / "t.parquet"
+    tables: tuple[tuple[dict[str, list[Any]], str], ...] = (
+        ({"user": [1], "sold": [2]}, "no column arch, accuracy, images"),
+        ({"arch": ["x"], "accuracy": [0.5], "ms": [3.0]}, "no column images"),
+    )
+    for columns, says in tables:
+        pd.DataFrame(columns).to_parquet(other, index=False)
+        before = other.read_bytes()
+        with pytest.raises(PnagError, match=rf"t\.parquet .*{says}; choose another --out"):
+            collected(tmp_path / "no", tmp_path / "t.csv", tmp_path)
+        assert other.read_bytes() == before
 
 
 def test_rows_are_not_overwritten_by_the_table(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 import typer
+import yaml
 from small_runs import SPACE, call, own_table, table_arguments
 from stopped_runs import with_a_full_disk
 
@@ -326,6 +327,28 @@ def test_runs_whose_directory_is_not_given_do_not_replace_each_other(
         assert done.exit_code == 2 and there in said and here in said and "--out" in said
     assert len(ran) == before
     assert "enough" in call(*b, "--out", "runs/table").stderr  # who names it means it
+
+
+def test_a_recipe_names_the_directory_as_the_options_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[Path] = []
+
+    def run_pipeline(recipe: Recipe, out: Path, *_: object) -> None:
+        ran.append(out)
+        raise PnagError("enough")
+
+    monkeypatch.setattr("pnag.commands.bodies.run.run_pipeline", run_pipeline)
+    monkeypatch.chdir(tmp_path)
+    table = {"path": "mine.csv", "accuracy": "top1", "cost": "ms"}
+    for values in (
+        {"source": "images", "images": {"source": "photos"}},
+        {"source": "table", "table": table},
+        {"seed": 3},
+    ):
+        Path("recipe.yaml").write_text(yaml.safe_dump(values))
+        assert "enough" in call("run", "--recipe", "recipe.yaml").stderr
+    assert ran == [Path("runs/photos"), Path("runs/mine"), Path("runs/this-machine")]
 
 
 def test_duplicate_rows_count_once(tmp_path: Path, recipe: Path) -> None:

@@ -266,6 +266,8 @@ def test_a_run_learns_from_a_spreadsheet(table: pd.DataFrame, tmp_path: Path) ->
         (lambda t: t.assign(ms=["fast", *t["ms"][1:]]).to_csv(index=False, sep=";", decimal=","),
          "row 1: ms is fast, needs a positive finite number"),
         (lambda t: "PK\x03\x04", "save it as CSV"),
+        (lambda t: "x" * 140_000, "t.csv: field larger than field limit"),
+        (lambda t: "x\n" + "y" * 140_000, "t.csv: field larger than field limit"),
         (lambda t: '{"a": 1}', "neither a list of rows nor columns"),
     ],
 )  # fmt: skip

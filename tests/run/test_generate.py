@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import pnag
 from pnag.commands.bodies import generate as generating
+from pnag.commands.bodies.another_device import size_of
 from pnag.commands.bodies.export_command import export_options
 from pnag.commands.bodies.generate import SeveralAnswer, generate_for, own_names
 from pnag.commands.main import app
@@ -286,10 +287,24 @@ def test_a_device_of_another_size_is_refused(cpu_run: Path, tmp_path: Path) -> N
         generate(cpu_run, {"": 30}, (path,), resolution=192)
     table = tmp_path / "phone.json"
     LatencyTable({**SIZE.identity(), "width_mult": 1.0}).save(table)
-    with pytest.raises(PnagError, match=r"width_mult 1.0, the networks have 1\.2"):
+    with pytest.raises(PnagError, match=r"width_mult 1 \(the networks have 1\.2\)"):
         generate(cpu_run, {"": 30}, (table,))
     with pytest.raises(PnagError, match="--greedy goes with one budget"):
         generate_for(cpu_run, {"params": Budget(6e6)}, [], {}, greedy=True, display=Display())
+
+
+def test_the_width_of_a_table_runs_networks_is_heeded_or_refused(tmp_path: Path) -> None:
+    def size(family: str | None, **given: float) -> Size:
+        table = {"path": "t.csv", "accuracy": "a", "cost": "c", "family": family}
+        recipe = make_recipe({"source": "table", "table": table})
+        return size_of(RunDirectory(tmp_path, reading=True), recipe, given)
+
+    for family in (None, "ofa-mobilenetv3"):
+        assert size(family, width_mult=1.2, num_classes=10) == Size(224, OF.name, 10)
+        assert size(family, resolution=64) == Size(64)
+    assert size("ofa-mobilenetv3@128,160") == Size(224, "ofa-mobilenetv3@128,160")
+    with pytest.raises(PnagError, match=r"--width-mult is 1\.2, and ofa-mobilenetv3@128,160 has"):
+        size("ofa-mobilenetv3@128,160", width_mult=1.2)
 
 
 def test_what_cannot_be_done_is_refused_before_a_generator_is_trained(
@@ -387,6 +402,10 @@ def test_the_command_that_exports_an_answer_makes_the_runs_network(tmp_path: Pat
     assert options({}, resolution=192) == "--resolution 192"
     of_table = options({"source": "table", "table": table}, width_mult=1.2, num_classes=10)
     assert of_table == "--width-mult 1.2 --num-classes 10"
+    of_family = {"source": "table", "table": table | {"family": "timm/efficientnet_lite0@64,96"}}
+    assert options(of_family, num_classes=10) == (
+        "--family timm/efficientnet_lite0@64,96 --num-classes 10"
+    )
     images = {"source": "my photos", "classes": 5}
     assert options({"source": "images", "images": images, "seed": 3}) == (
         f"--weights {tmp_path}/supernet.safetensors --images 'my photos' --classes 5 --seed 3"

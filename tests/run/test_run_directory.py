@@ -17,11 +17,13 @@ from torch import nn
 
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.load import load_cost
+from pnag.cost.proof import Proof
 from pnag.cost.timing import Open
 from pnag.errors import PnagError
 from pnag.families.registry import of_width
-from pnag.files import check_writable, exists, write_text
+from pnag.files import check_writable, exists, write_json, write_text
 from pnag.images.sources import find_source
+from pnag.run import proof_stage
 from pnag.run.display import Display
 from pnag.run.latency_stages import latency_stage
 from pnag.run.recipe import LatencyRecipe, make_recipe
@@ -29,6 +31,7 @@ from pnag.run.run import run_pipeline
 from pnag.run.run_directory import RunDirectory, finished_run, held_run
 from pnag.run.size import Size
 from pnag.run.tables import read_table
+from pnag.run.trained import Answer
 from pnag.supernet.weights import load_finished, save_weights
 
 HOLD = """
@@ -55,6 +58,58 @@ def test_a_stage_without_its_output_is_not_done(tmp_path: Path) -> None:
     stages["stages"]["work"]["outputs"] = [None]
     run.stages_file.write_text(json.dumps(stages))
     assert not RunDirectory(tmp_path).is_done("work", 1, [out])
+
+
+def test_a_proof_removes_what_the_last_one_wrote_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, arch = RunDirectory(tmp_path), str(Size().of.middling)
+    for file in (run.latency_table, run.judged):
+        write_json(file, {})
+
+    def export(network: nn.Module, path: Path, resolution: int) -> float:
+        write_text(path, "")
+        for suffix in (".safetensors", ".preprocessing.json"):  # as `write_weights` does afterwards
+            write_text(path.with_suffix(suffix), "")
+        return 0.0
+
+    def prove(*budgets: float) -> set[str]:
+        answers = [Answer(budget, arch, 0.7, budget) for budget in budgets]
+        recipe, networks = make_recipe({}), {arch: nn.Identity()}
+        proof_stage.proof_stage(run, recipe, Size(), answers, networks, Display())
+        return {path.name for path in run.models.iterdir()}
+
+    def stop(*_: object, **__: object) -> Proof:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(proof_stage, "export_checked", export)
+    with monkeypatch.context() as patched:
+        patched.setattr(proof_stage, "time_in_turns", stop)
+        with pytest.raises(KeyboardInterrupt):
+            prove(2.5)
+    monkeypatch.setattr(proof_stage, "time_in_turns", lambda *_, **__: Proof({}, 1.0, 0.01, 0, 0))
+    own = {"pnag-10ms.onnx", "pnag-10ms.safetensors", "pnag-10ms.preprocessing.json"}
+    assert prove(10) == own  # what was stopped has left nothing
+    # `pnag export RUN --out RUN/models`, in other formats and to another budget
+    (run.models / "pnag-10ms.mlpackage").mkdir()
+    others = {"pnag-10ms.xml", "pnag-10ms.bin", "pnag-15ms.onnx", "pnag-15ms.preprocessing.json"}
+    for name in others:
+        write_text(run.models / name, "")
+    here = {name.replace("10", "20") for name in own}
+    assert prove(20) == here | others | {"pnag-10ms.mlpackage"}
+
+
+def test_a_proof_leaves_no_answer_a_resolution_that_it_has_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, arch = RunDirectory(tmp_path), str(Size().of.middling)
+    for file in (run.latency_table, run.judged, run.models / "pnag-10ms.preprocessing.json"):
+        write_json(file, {})
+    monkeypatch.setattr(proof_stage, "export_checked", lambda network, path, *_: path.touch() or 0)
+    monkeypatch.setattr(proof_stage, "time_in_turns", lambda *_, **__: Proof({}, 1.0, 0.01, 0, 0))
+    answers = [Answer(10.0, arch, 0.7, 9.0)]
+    proof_stage.proof_stage(run, make_recipe({}), Size(), answers, {arch: nn.Identity()}, Display())
+    assert [path.name for path in run.models.iterdir()] == ["pnag-10ms.onnx"]
 
 
 def test_one_process_at_a_time_and_a_kill_frees_it(tmp_path: Path) -> None:

@@ -173,6 +173,19 @@ def test_what_is_drawn_binds_in_one_in_some_and_in_all_costs(seed: int) -> None:
             assert float(row[main]) in draws.budgets[:, main].tolist()
 
 
+def test_a_cost_that_is_the_same_for_all_can_be_trained_for() -> None:
+    """As the memory that some networks take, which their first layer decides."""
+    costs = np.stack([np.geomspace(1, 100, 20), np.full(20, 7.0)], 1)
+    budgets = trained_budgets(costs, 5)
+    assert (budgets.diff(dim=0) > 0).all() and (budgets > 0).all()
+    assert budgets[0, 0] == 0.5 and (budgets[:, 1] - 7).abs().max() < 0.4
+    assert trained_budgets(np.zeros(3), 2).diff() > 0
+    assert VectorEmbedding(budgets, 4)(budgets).isfinite().all()
+    known = torch.from_numpy(np.concatenate([np.linspace(0.1, 0.9, 20)[:, None], costs], 1))
+    vectors = BudgetDraws(budgets, True, known).every(torch.Generator().manual_seed(0))
+    assert not vectors.isnan().any() and (vectors > 0).all()
+
+
 def test_within_is_within_all() -> None:
     cost = torch.tensor([[1.0, 2.0], [3.0, 1.0]])
     assert within(cost, torch.tensor([[1.0, torch.inf], [3.0, 0.5]])).tolist() == [True, False]
@@ -268,6 +281,19 @@ def test_what_comes_from_f_is_said_to(trained: tuple[Tokens, vector_front.Genera
         replace(settings, asked_rounds=0),
     )  # fmt: skip
     assert one.source.tolist() == [F]
+
+
+def test_a_space_that_is_known_in_full_has_an_answer(
+    trained: tuple[Tokens, vector_front.Generator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small spaces of a table's choices: soon there is no child that has not been seen."""
+    tokens, f = trained
+    few = tokens[:5]
+    monkeypatch.setattr(vector_front, "breed", lambda space, parents, number, rng: parents)
+    known = vector_front.Known(few, accuracy(few), SEVERAL.costs(few), np.full(5, F))
+    loose = SEVERAL.costs(few).max(0)
+    one, share = answer_vector(SEVERAL, f, known, SEVERAL.costs, loose, loose, VECTORS)
+    assert share <= 1 and one.accuracy[0] >= accuracy(few).max()
 
 
 def test_the_best_of_each_vector_by_hand() -> None:

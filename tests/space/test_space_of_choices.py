@@ -63,3 +63,14 @@ def test_what_is_not_in_the_space_is_told() -> None:
         space_of_rows([{"act": "relu"}] * 3, ("act",))
     with pytest.raises(ValueError, match="'id' has 200 different values"):
         space_of_rows([{"id": float(i)} for i in range(200)], ("id",))
+
+
+def test_digits_that_are_names_are_found_in_a_file_of_digits_alone() -> None:
+    rows = rows_of(pd.DataFrame({"op": ["3", "5", "skip"], "n": [1, 2, 1]}), ("op", "n"))
+    space = space_of_rows(rows, ("op", "n"))
+    written = rows_of(pd.DataFrame({"op": [3, 5], "n": [1, 2]}), ("op", "n"))
+    assert (space.encode(written) == space.encode(rows[:2])).all()
+
+
+def test_empty_cells_of_any_kind_are_empty() -> None:
+    assert rows_of(FRAME.convert_dtypes(), COLUMNS) == ROWS

@@ -322,7 +322,10 @@ Epochs = Annotated[
 ]
 TrainMethod = Annotated[
     str | None,
-    typer.Option(help="How to train the supernet: sandwich or progressive. [default: sandwich]"),
+    typer.Option(
+        help="How to train the supernet: sandwich (from trained weights, after a phase of the "
+        "largest network alone) or progressive. [default: sandwich]"
+    ),
 ]
 Batch = Annotated[
     int | None,

@@ -135,7 +135,8 @@ def search(
         family or DEFAULT,
     )  # fmt: skip
     if as_json:
-        typer.echo(json.dumps([a.as_json() for a in answers], indent=1))
+        named = {"family": family} if family else {}  # `pnag compare` reads it
+        typer.echo(json.dumps([a.as_json() | named for a in answers], indent=1))
         return
     for a in answers:
         display.note(f"[bold]{a.budget:g}[/bold]  {a.accuracy:.4f}  {a.cost:.4g}  {a.arch}")

@@ -155,17 +155,21 @@ def measure(
     if out:
         check_writable(out)
     display = Display(make_console(stderr=as_json))
-    networks = _networks_to_time(only, display)
+    networks, named = _networks_to_time(only, display)
     place = make_runtime(runtime or DEFAULT, threads or 1, adb)
     display.warn(too_many_threads(runtime or DEFAULT, threads or 1))
     with display.bar("timing the zoo") as bar:
         times = measure_zoo(
             place,
             networks,
+            may_leave_out={network.key for network in networks} - named,
             rounds=rounds,
             seed=seed or 0,
             progress=lambda what, done, total: bar.update(done, total, what),
         )
+    for key, why in times.left_out.items():
+        display.warn(f"{key} does not run on this runtime and is not timed: {why}")
+    networks = [network for network in networks if network.key in times.networks]
     result = _times_as_json(place, networks, times, rounds)
     if as_json:
         typer.echo(json.dumps(result))
@@ -180,13 +184,14 @@ def measure(
         write_json(out, result)
 
 
-def _networks_to_time(only: str | None, display: Display) -> list[Network]:
-    """Those of --only, or all that can be built here."""
-    from pnag.deploy.zoo import check_makers, select
+def _networks_to_time(only: str | None, display: Display) -> tuple[list[Network], set[str]]:
+    """Those of --only, or all that can be built here; and the keys of those asked for by name."""
+    from pnag.deploy.zoo import FAMILIES, check_makers, find, select
 
     chosen = [name.strip() for name in only.split(",") if name.strip()] if only else []
     networks = select(chosen)
-    check_makers(network for network in networks if network.key in chosen)
+    named = {find(name).key for name in chosen if name not in FAMILIES}
+    check_makers(network for network in networks if network.key in named)
     absent = sorted({n.recipe.maker for n in networks if not n.recipe.installed})
     if absent:  # of those that were not asked for by name
         networks = [network for network in networks if network.recipe.installed]
@@ -194,7 +199,7 @@ def _networks_to_time(only: str | None, display: Display) -> list[Network]:
             f"without those of {' and '.join(absent)}, which is not installed: pip install "
             '"pnag[zoo]"'
         )
-    return networks
+    return networks, named
 
 
 def fetch(
@@ -299,6 +304,7 @@ def _times_as_json(
         "unsteady": drift.unsteady,
         "busy": why_unsure(drift.unsteady, drift.spread),
         "measured_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "left_out": times.left_out,
         "networks": {
             network.key: {
                 **_as_json(network),

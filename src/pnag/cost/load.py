@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from pnag.cost.operators import read_operators
 from pnag.cost.published_table import NOTE10, NSGANET
 from pnag.errors import PnagError
 from pnag.families.base import Family
-from pnag.families.registry import family
+from pnag.families.registry import family, of_width
 from pnag.files import exists, expand_home, read_json
 
 Cost = CountedCost | LatencyModel
@@ -25,6 +27,8 @@ KINDS = (
     "(JSON, YAML or CSV)"
 )
 MEASURED = {"identity", "blocks", "calibration"}  # of our own tables and models
+# of `pnag measure`, where an option is not given
+UNLESS_GIVEN = {"width_mult": 1.0, "resolution": 224, "num_classes": 1000}
 
 
 def split_name(text: str) -> tuple[str, str] | None:
@@ -53,10 +57,9 @@ def load_cost(
     path = expand_home(spec)
     if not exists(path) or not path.is_file():
         raise PnagError(f"there is no cost {spec!r}; it can be {KINDS}")
-    size = {**of.identity(), "resolution": resolution, "num_classes": num_classes}
-    raw = _json_of(path)
-    if isinstance(raw, dict) and not MEASURED.isdisjoint(raw):
-        return _measured(path, raw, size)
+    raw = measured_content(path)
+    if raw is not None:
+        return _measured(path, raw, of, resolution, num_classes)
     try:
         operators = read_operators(path)
     except PnagError as error:
@@ -66,19 +69,26 @@ def load_cost(
     return operators.model(path, naming, of, resolution, num_classes)
 
 
-def _json_of(path: Path) -> Any:
-    """What a file holds if it is JSON, else None: that is asked of the content, not of the name."""
+def measured_content(path: Path) -> dict[str, Any] | None:
+    """What a file holds if it is a latency table of ours or a model fitted to one, else None.
+
+    That is asked of the content, not of the name.
+    """
     try:
-        return read_json(path)
+        raw = read_json(path)
     except PnagError:
         return None
+    return raw if isinstance(raw, dict) and not MEASURED.isdisjoint(raw) else None
 
 
-def _measured(path: Path, raw: dict[str, Any], size: dict[str, Any]) -> LatencyModel:
+def _measured(
+    path: Path, raw: dict[str, Any], of: Family, resolution: int, num_classes: int
+) -> LatencyModel:
     """The model of a latency table, or a run's that lies beside its table.
 
     Args:
         raw: the content of `path`.
+        of, resolution, num_classes: the networks that it is to be of.
     """
     is_model = "fixed" in raw
     table_file = path.with_name("latency_table.json") if is_model else path
@@ -88,14 +98,10 @@ def _measured(path: Path, raw: dict[str, Any], size: dict[str, Any]) -> LatencyM
             f"was fitted to, or put that beside it as {table_file.name}"
         )
     table = LatencyTable.load(table_file)
-    differing = [name for name, value in size.items() if table.identity.get(name) != value]
-    if differing:
-        name = differing[0]
-        raise PnagError(
-            f"{table_file} was measured with {name} {table.identity.get(name)}, the networks have "
-            f"{_shown(size[name])}; measure the device at that size "
-            f"(pnag measure --{name.replace('_', '-')} {_shown(size[name])})"
-        )
+    # Where architectures choose their resolution, this one changes nothing that is measured.
+    pixels = {} if of.elastic else {"resolution": resolution}
+    size = {**of.identity(), **pixels, "num_classes": num_classes}
+    _refuse_another_size(table_file, table.identity, of, size)
     if is_model:
         return LatencyModel.load(path)
     try:
@@ -104,5 +110,40 @@ def _measured(path: Path, raw: dict[str, Any], size: dict[str, Any]) -> LatencyM
         raise PnagError(f"{path}: {error}") from error
 
 
+def _refuse_another_size(
+    file: Path, measured: Mapping[str, Any], of: Family, size: Mapping[str, Any]
+) -> None:
+    """Refuse a table of other networks; names all that differs, for measuring takes long.
+
+    Args:
+        measured: the identity of the table. of, size: of the networks.
+    """
+    differing = [name for name, value in size.items() if measured.get(name) != value]
+    if not differing:
+        return
+    found = ", ".join(_difference(name, measured, of, size) for name in differing)
+    options = " ".join(
+        f"--{name.replace('_', '-')} {shlex.quote(_shown(value))}"
+        for name, value in size.items()
+        if name in differing or value != UNLESS_GIVEN.get(name)  # else it is measured at these
+    )
+    raise PnagError(
+        f"{file} was measured with {found}; measure the device at that size "
+        f"(pnag measure {options} --out FILE)"
+    )
+
+
+def _difference(name: str, measured: Mapping[str, Any], of: Family, size: Mapping[str, Any]) -> str:
+    """What a table has of `name`, and the networks: `resolution 96 (the networks have 64)`.
+
+    A family that is known by its width is called by name beside one that is not.
+    """
+    if name == "family" or (name == "width_mult" and "family" in measured):
+        there = measured.get("family", of_width(measured.get("width_mult", 1.0)))
+        return f"family {there} (the networks are of {of.name})"
+    there = f"{name} {_shown(measured[name])}" if name in measured else f"no {name}"
+    return f"{there} (the networks have {_shown(size[name])})"
+
+
 def _shown(value: Any) -> str:
-    return str(value) if isinstance(value, str) else f"{value:g}"
+    return f"{value:g}" if isinstance(value, float) else str(value)

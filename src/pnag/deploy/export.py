@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,12 @@ EXAMPLES = Path(__file__).parent / "examples"
 
 
 def export_checked(
-    network: nn.Module, path: Path, resolution: int, to: str = "onnx", batch: int = 1
+    network: nn.Module,
+    path: Path,
+    resolution: int,
+    to: str = "onnx",
+    batch: int = 1,
+    keep: Collection[Path] = (),
 ) -> float:
     """Write the files of a format; return the largest difference of its outputs from torch's.
 
@@ -30,6 +35,7 @@ def export_checked(
         path: of the file that is named; a second one has the same name and another suffix.
         to: a name in `pnag.deploy.formats.FORMATS`.
         batch: images that the file takes at a time; ANY_BATCH is checked with one and with three.
+        keep: what the network is made of, which is not to be replaced.
 
     Returns:
         The difference as a fraction of the largest output: with fresh weights outputs reach from
@@ -38,7 +44,7 @@ def export_checked(
 
     Raises:
         PnagError: if the outputs differ by more than 1e-4 of the largest, the files cannot be
-            written, or the format's package is not installed.
+            written or would replace one of `keep`, or the format's package is not installed.
     """
     image = (3, resolution, resolution)
     converted = load_converter(to)(network, (batch, *image))
@@ -55,7 +61,7 @@ def export_checked(
             f"the {to} file's outputs differ from torch's by {difference:.2g} of the largest, more "
             f"than {TOLERANCE:g}; {path} was not written"
         )
-    _write(converted, path)
+    _write(converted, path, keep)
     return difference
 
 
@@ -66,6 +72,7 @@ def export_int8(
     calibration: Images,
     batches: Iterable[Images],
     batch: int = 1,
+    keep: Collection[Path] = (),
 ) -> float:
     """Write OpenVINO's files in 8 bits; return how often they agree with the network in floats.
 
@@ -75,12 +82,14 @@ def export_int8(
         batches: (B, 3, R, R) others, on which the two are compared; one batch at a time goes
             through the network in floats, and image by image through the other.
         batch: images that the file takes at a time, or ANY_BATCH.
+        keep: what the network is made of, which is not to be replaced.
 
     Returns:
         The share of images with the same top-1 class.
 
     Raises:
-        PnagError: if the files cannot be written, or OpenVINO or NNCF is not installed.
+        PnagError: if the files cannot be written or would replace one of `keep`, or OpenVINO or
+            NNCF is not installed.
     """
     load_converter("openvino")
     formats = importlib.import_module("pnag.deploy.formats.openvino")
@@ -94,13 +103,15 @@ def export_int8(
         fed = (np.repeat(image[None], abs(batch), axis=0) for image in images)
         actual = [converted.run(image)[0].argmax() for image in fed]
         agree.extend(expected == actual)
-    _write(converted, path)
+    _write(converted, path, keep)
     return float(np.mean(agree))
 
 
-def _write(converted: Converted, path: Path) -> None:
+def _write(converted: Converted, path: Path, keep: Collection[Path]) -> None:
     """Write the named file last: where it is, all is there that belongs to it."""
     named, *others = converted.files
+    places = [_place(path, suffix, named) for suffix in converted.files]
+    _refuse_to_replace([*places, _preprocessing(path)], keep)
     if others:  # an old one must not lie beside the others of this network
         with writing(path, "choose another place with --out"):
             _place(path, named, named).unlink(missing_ok=True)
@@ -114,9 +125,24 @@ def _place(path: Path, suffix: str, named: str) -> Path:
     return (path if own == named.partition("/")[0] else path.with_suffix(own)) / inside
 
 
+def _refuse_to_replace(places: Collection[Path], keep: Collection[Path]) -> None:
+    """A file that is written beside the named one may be one that the user has not thought of."""
+    for kept in filter(exists, keep):
+        for place in filter(exists, places):
+            if place.samefile(kept):
+                raise PnagError(
+                    f"{place} would be replaced, and the network is made of it; choose another "
+                    "name with --out"
+                )
+
+
+def _preprocessing(path: Path) -> Path:
+    return path.with_suffix(".preprocessing.json")
+
+
 def write_preprocessing(path: Path, preprocessing: dict[str, Any]) -> Path:
     """Write what goes into an exported network and comes out of it, next to its file."""
-    beside = path.with_suffix(".preprocessing.json")
+    beside = _preprocessing(path)
     write_json(beside, preprocessing)
     return beside
 

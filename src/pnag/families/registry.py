@@ -122,6 +122,17 @@ def from_config(config: dict[str, Any]) -> nn.Module:
     return family_of(config).from_config(config)
 
 
+def is_of(name: str, asked: str) -> bool:
+    """Whether a family is the one that was asked for, by their names.
+
+    Where that leaves the resolutions open, or the width of Once-for-All's, any will do.
+    """
+    own, _, resolutions = name.partition("@")
+    wanted, _, wanted_resolutions = asked.partition("@")
+    same = own == wanted or (wanted == DEFAULT and own.startswith(f"{DEFAULT}-w"))
+    return same and wanted_resolutions in ("", resolutions)
+
+
 def of_width(width_mult: float) -> str:
     """The name of Once-for-All's family at a width multiplier."""
     return DEFAULT if width_mult == 1.0 else f"{DEFAULT}-w{width_mult!r}"

@@ -248,4 +248,7 @@ def _family(name: str) -> TimmFamily:
     model = name.removeprefix(PREFIX).partition(".")[0]
     if not timm.is_model(model):
         raise no_family(name, [f"{PREFIX}{each}" for each in timm.list_models()])
+    tagged = timm.list_models(f"{model}.*", pretrained=True)
+    if "." in name and name.removeprefix(PREFIX) not in tagged:
+        raise no_family(name, [f"{PREFIX}{each}" for each in tagged])
     return TimmFamily(name.removeprefix(PREFIX))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,23 +27,31 @@ _LIST = "metadata.parquet"  # of images beside it
 Parts = dict[str, list[Path]]
 
 
-def find_data_files(root: Path) -> Source | None:
-    """The images of a folder's Parquet or tar files, or of a data set that `datasets` has saved.
-
-    Raises:
-        PnagError: if it is not clear which file is of which part.
-    """
-    if any((root / name).is_file() for name in _SAVED):
-        return _saved(root)
+def files_by_suffix(root: Path) -> dict[str, list[Path]]:
+    """The Parquet and tar files below a folder, sorted, by each of `SUFFIXES`."""
     found: dict[str, list[Path]] = {suffix: [] for suffix in SUFFIXES}
     for place, _, names in os.walk(root):
         for name in names:
             suffix = Path(name).suffix.lower()
             if suffix in found and name.lower() != _LIST and not name.startswith("."):
                 found[suffix].append(Path(place, name))
-    for suffix, files in found.items():
-        if files:
-            return data_files(_by_part(root, sorted(files), suffix))
+    return {suffix: sorted(files) for suffix, files in found.items()}
+
+
+def find_data_files(root: Path, files: Mapping[str, list[Path]]) -> Source | None:
+    """The images of a folder's Parquet or tar files, or of a data set that `datasets` has saved.
+
+    Args:
+        files: from `files_by_suffix`.
+
+    Raises:
+        PnagError: if it is not clear which file is of which part.
+    """
+    if any((root / name).is_file() for name in _SAVED):
+        return _saved(root)
+    for suffix, some in files.items():
+        if some:
+            return data_files(_by_part(root, some, suffix))
     return None
 
 

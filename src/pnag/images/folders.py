@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,13 +16,16 @@ from pnag.images.class_folders import (
     refuse_images_beside,
     some,
 )
-from pnag.images.image_files import by_suffix, has_images, subfolders
-from pnag.images.image_lists import Flat, FromList, UnclearError, read_list
+from pnag.images.image_files import by_suffix, files_of, has_images, subfolders
+from pnag.images.image_lists import Flat, FromList, read_list
+from pnag.images.list_classes import UnclearError
 from pnag.images.part_names import PARTS_LIKE, like_a_part, only_a_part, part_of
 from pnag.images.rows import Listed, Opened, Rows, Source, all_rows
 from pnag.images.unlabelled import refuse_unlabelled
 
 EXPECTED = "a folder train of class folders, and if you like test and val alike"
+# By which a cache knows parts with a list; another when the same list gives other classes.
+_PARTS_LISTED = "parts and lists, by columns called label first"
 
 
 @dataclass
@@ -95,8 +99,23 @@ def _lists_in(root: Path, layout: Layout) -> bool:
         return True  # reported when it is used
 
 
-def folder_source(layout: Layout) -> Source:
+def has_list(layout: Layout) -> bool:
+    """Whether a list says the classes of a folder's images, which are in no parts."""
+    if layout.classed or layout.flat:
+        return False
+    try:
+        return _list_of(layout.root, _flat_images(layout.root)) is not None
+    except UnclearError:  # it says something else
+        return False
+    except PnagError:
+        return True  # reported when it is used
+
+
+def folder_source(layout: Layout, unread: Sequence[Path] = ()) -> Source:
     """The images of a folder.
+
+    Args:
+        unread: files of images that are not read, because a list says the classes of others.
 
     Raises:
         PnagError: if it is not clear which image is of which class, or classes differ by part.
@@ -116,12 +135,20 @@ def folder_source(layout: Layout) -> Source:
     classes = parts["train"].classes
     notes += _check_classes(root, parts)
     unused = [path for found in parts.values() for path in found.unused]
+    kind = "folder"
+    if layout.classed or layout.flat:
+        beside = files_of(root)
+        unused += [path for path in (*beside.images, *beside.others) if path not in lists]
+        kind = _PARTS_LISTED if lists else kind
     if unused:
         notes.append(f"{len(unused)} file(s) in {root} are not used ({by_suffix(unused)})")
-    return _source(root, classes, parts, lists, notes)
+    if unread:
+        notes.append(f"not read: {some(unread)}; the images are those that {some(lists)} names")
+    return _source(kind, root, classes, parts, lists, notes)
 
 
 def _source(
+    kind: str,
     root: Path,
     classes: list[str],
     parts: dict[str, Labelled],
@@ -140,7 +167,7 @@ def _source(
     }
     if lists:
         files["lists"] = [(_within(path, root), path) for path in lists]
-    return Source("folder", files, open_folder)
+    return Source(kind, files, open_folder)
 
 
 def _within(path: Path, root: Path) -> str:
@@ -201,22 +228,35 @@ def _of_list(
 def _one_set(layout: Layout) -> tuple[dict[str, Labelled], list[Path], list[str]]:
     """A folder without parts: one of class folders, or of images with a list."""
     root, folders = layout.root, layout.other
-    place = _flat_folder(root)
-    flat = Flat.of("train", root, place) if place is not None else None
+    flat = _flat_images(root)
     if flat is None and folders and all(like_a_part(f.name) and has_images(f) for f in folders):
         raise PnagError(
             f"{root} has only folders that are called like parts ({some([f.name for f in folders])}"
             f"), which hold images themselves and are no classes; expected is {EXPECTED}, for "
             f"example {folders[0]}/cat/1.jpg"
         )
-    listed = read_list(root, flat, None) if flat else _of_metadata(root)
+    listed = _list_of(root, flat)
     if listed is not None:
         return listed.by_part(), [listed.path], listed.labelled.notes
     if flat is not None:
         refuse_images_beside(root, subfolders(root))
         refuse_unlabelled(root, flat.files)
     found = read_class_folders(root, "train")
+    if parts := [f.name for f in folders if only_a_part(f.name)]:
+        found.notes.append(
+            f"{some(parts)} in {root} is taken for a class, as the other folders are; if it is a "
+            f"part, move it elsewhere, or the other folders into a folder {root}/train"
+        )
     return {"train": found}, [], found.notes
+
+
+def _flat_images(root: Path) -> Flat | None:
+    place = _flat_folder(root)
+    return Flat.of("train", root, place) if place is not None else None
+
+
+def _list_of(root: Path, flat: Flat | None) -> FromList | None:
+    return read_list(root, flat, None) if flat else _of_metadata(root)
 
 
 def _of_metadata(root: Path) -> FromList | None:

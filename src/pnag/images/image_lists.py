@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pnag.errors import PnagError
 from pnag.images.class_folders import Labelled, some
 from pnag.images.image_files import SUFFIXES as IMAGES
 from pnag.images.image_files import files_below, subfolders
+from pnag.images.list_classes import SPLITS, labels_of
 from pnag.images.list_files import SUFFIXES, Table, read_table
-from pnag.images.part_names import part_of
+from pnag.images.part_names import PARTS_LIKE, part_of
 
-# Columns that hold the class, the likelier ones first.
-LABELS = [
-    "label", "labels", "class", "class_name", "classname", "label_name", "category",
-    "category_name", "target", "species", "breed", "diagnosis", "wnid", "synset", "class_id",
-    "classid", "label_id", "category_id", "y",
-]  # fmt: skip
+# Columns that name the files.
 _FILES = [
     "file_name", "filename", "file", "filepath", "file_path", "path", "image", "image_name",
     "image_path", "image_id", "img", "id", "name",
 ]  # fmt: skip
-_SPLITS = ("split", "set", "subset", "part", "partition", "data set", "dataset", "data_set")
 _ENOUGH = 0.5  # of the images or of the rows
 _NEARLY_ALL = 0.9
-
-
-class UnclearError(PnagError):
-    """A list names the images, and not in a way that we know their classes."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +50,21 @@ class FromList:
     Attributes:
         rows: of the list, those that name an image.
         parts: of the samples, where the list says it.
+        split: the column that says it.
     """
 
     path: Path
     labelled: Labelled
     rows: Set[tuple[str, ...]]
     parts: list[str] | None = None
+    split: str = ""
 
     def by_part(self) -> dict[str, Labelled]:
-        """One part to train on, or those that the list has."""
+        """One part to train on, or those that the list has.
+
+        Raises:
+            PnagError: if none of these is to train on.
+        """
         if self.parts is None:
             return {"train": self.labelled}
         found: dict[str, Labelled] = {}
@@ -75,8 +72,13 @@ class FromList:
             found.setdefault(part, Labelled()).samples.append(sample)
         for labelled in found.values():
             labelled.classes = by_number_or_name({name for _, name in labelled.samples})
-        if "train" in found:
-            found["train"].unused = self.labelled.unused
+        if "train" not in found:
+            raise PnagError(
+                f"the column {self.split!r} of {self.path} has no row for train that names an "
+                f"image, only for {some(sorted(found))}; write train there for the images to train "
+                "on, or remove the column"
+            )
+        found["train"].unused = self.labelled.unused
         return found
 
 
@@ -116,7 +118,7 @@ def read_list(
     if best is None:
         return None
     _, path, table, column = best
-    labels, notes = _labels(path, table, column, classes, sure=sure)
+    labels, notes = labels_of(path, table, column, classes, sure=sure)
     return _labelled(root, path, table, column, names, flat, labels, notes)
 
 
@@ -198,13 +200,13 @@ def _labelled(
     labels: list[str],
     notes: list[str],
 ) -> FromList:
-    split = _split_column(table) if flat.named == root else None
+    images = [names.find(cell) for cell in table.column(file_column)]
+    split = _split_column(path, table, images, notes) if flat.named == root else None
     samples: dict[Path, str] = {}
     parts: dict[Path, str] = {}
     gone: list[str] = []
     rows = set()
-    for row, (cells, label) in enumerate(zip(table.rows, labels, strict=True)):
-        image = names.find(cells[file_column])
+    for row, (cells, label, image) in enumerate(zip(table.rows, labels, images, strict=True)):
         if image is None:
             gone.append(cells[file_column])
             continue
@@ -219,7 +221,7 @@ def _labelled(
                 "image needs one class: remove one of the rows"
             )
         if split is not None:
-            parts[image] = split[row]
+            parts[image] = split.parts[row]
     if gone:
         notes.append(f"{len(gone)} row(s) of {path} name no image in {flat.folder}: {some(gone)}")
     unused = [image for image in flat.files if image not in samples]
@@ -230,7 +232,8 @@ def _labelled(
         path,
         Labelled(ordered, found, notes, unused),
         rows,
-        [parts[image] for image, _ in ordered] if parts else None,
+        [parts[image] for image, _ in ordered] if split is not None else None,
+        split.title if split is not None else "",
     )
 
 
@@ -243,102 +246,44 @@ def _order(name: str) -> tuple[int, int, str]:
     return (0, int(name), name) if name.isdecimal() and name.isascii() else (1, 0, name)
 
 
-def _split_column(table: Table) -> list[str] | None:
-    for number, title in enumerate(table.columns):
-        parts = [part_of(cell) for cell in table.column(number)]
-        if title.lower() in _SPLITS and all(parts):
-            return [part for part in parts if part]
-    return None
+class _Split(NamedTuple):
+    """A column that says of which part each row's image is; "" may be of rows without one."""
+
+    title: str
+    parts: list[str]
 
 
-def _labels(
-    path: Path, table: Table, file_column: int, classes: Sequence[str] | None, *, sure: bool
-) -> tuple[list[str], list[str]]:
-    """The class of each row, and what was assumed to know it.
+def _split_column(
+    path: Path, table: Table, images: Sequence[Path | None], notes: list[str]
+) -> _Split | None:
+    """The column of the parts, if there is one.
+
+    Args:
+        images: of the rows; what is said of others does not matter.
+        notes: gets what is not used.
 
     Raises:
-        UnclearError: if it is not clear which column holds them.
-        PnagError: if they are not among `classes`.
+        PnagError: if it names parts in some rows and something else in others.
     """
-    split = [n for n, title in enumerate(table.columns) if title.lower() in _SPLITS]
-    others = [n for n in range(len(table.columns)) if n not in (file_column, *split)]
-    if classes is not None:
-        known = set(classes)
-        for number in others:  # of "n03995372 85 1 499 272", ImageNet's, the first word
-            words = [(cell.split() or [""])[0] for cell in table.column(number)]
-            cells = table.column(number)
-            for found in (cells, words):
-                if known.issuperset(found):
-                    return found, []
-    one_hot = _one_hot(table, others)
-    if one_hot is not None:
-        return one_hot, []
-    titles = [title.lower() for title in table.columns]
-    named = [titles.index(title) for title in LABELS if title in titles]
-    named = [number for number in named if number in others]
-    if not named and not sure and len(others) == 1:
-        named = others if classes is not None or _few(table.column(others[0])) else []
-    if not named:
-        raise UnclearError(
-            f"{path} names the images and has the columns {some(table.columns)}; which of them "
-            "holds the classes is not clear: call it label"
-        )
-    cells = [_whole(cell) for cell in table.column(named[0])]
-    if fraction := next((cell for cell in cells if _is_fraction(cell)), None):
-        raise UnclearError(
-            f"{path}: the column {table.columns[named[0]]!r} holds {fraction}, needs names or "
-            "whole numbers of classes, one for each image"
-        )
-    return _numbered(path, cells, classes) if classes is not None else (cells, [])
-
-
-def _few(cells: list[str]) -> bool:
-    """Whether a column of any name may be one of classes, not of captions or measurements."""
-    return len(set(cells)) <= len(cells) / 2
-
-
-def _whole(cell: str) -> str:
-    """1 of 1.0, as numbers are written where some are missing."""
-    return cell.removesuffix(".0") if cell.removesuffix(".0").isdecimal() else cell
-
-
-def _is_fraction(cell: str) -> bool:
-    whole, point, rest = cell.partition(".")
-    return bool(point) and whole.removeprefix("-").isdecimal() and rest.isdecimal()
-
-
-def _one_hot(table: Table, others: list[int]) -> list[str] | None:
-    """Classes of rows with a 1 in the column of theirs and 0 in the others'."""
-    if len(others) < 2:
-        return None
-    cells = [[row[number] for number in others] for row in table.rows]
-    ones, zeros = ("1", "1.0"), ("0", "0.0")
-    if not all(cell in ones or cell in zeros for row in cells for cell in row):
-        return None
-    if any(sum(cell in ones for cell in row) != 1 for row in cells):
-        return None
-    places = [next(n for n, cell in enumerate(row) if cell in ones) for row in cells]
-    return [table.columns[others[place]] for place in places]
-
-
-def _numbered(path: Path, cells: list[str], classes: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Names of classes by numbers, which count the training images' classes by name."""
-    counts = Counter(cells)
-    strange = [cell for cell in counts if not (cell.isascii() and cell.isdecimal())]
-    if strange:
+    mixed = []
+    for number, title in enumerate(table.columns):
+        if title.lower() not in SPLITS:
+            continue
+        cells = [cell for cell, image in zip(table.column(number), images, strict=True) if image]
+        odd = sorted({cell for cell in cells if part_of(cell) is None})
+        if not odd:
+            return _Split(title, [part_of(cell) or "" for cell in table.column(number)])
+        if all(part_of(cell) is None for cell in cells):
+            notes.append(
+                f"not used: the column {title!r} of {path}, whose cells are no parts: {some(odd)}"
+            )
+        else:
+            mixed.append((title, odd))
+    if mixed:
+        title, odd = mixed[0]
         raise PnagError(
-            f"{path} has the class {strange[0]!r} that the training images do not have "
-            f"({len(strange)} such class(es)); correct it, or add images of it to train"
+            f"the column {title!r} of {path} holds parts and, in other rows, "
+            f"{some([repr(cell) for cell in odd])}; write one of {PARTS_LIKE} there, remove these "
+            "rows, or call the column otherwise if it does not say the parts"
         )
-    numbers = [int(cell) for cell in cells]
-    first = 1 if min(numbers) >= 1 and max(numbers) == len(classes) else 0
-    if max(numbers) - first >= len(classes):
-        raise PnagError(
-            f"{path} has the class {max(numbers)}, and there are {len(classes)} classes; give "
-            "the classes by their names"
-        )
-    note = (
-        f"the classes in {path} are numbers: {first} is taken for {classes[0]!r}, the first by "
-        f"name, {first + len(classes) - 1} for {classes[-1]!r}"
-    )
-    return [classes[number - first] for number in numbers], [note]
+    return None

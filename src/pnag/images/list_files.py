@@ -82,11 +82,21 @@ def _names_file(cell: str, named: set[str]) -> bool:
 def _split(lines: list[str]) -> list[list[str]]:
     for delimiter in ("\t", ";", ","):
         if all(delimiter in line for line in lines[:20]):
-            return list(csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter))
+            return _cells(lines, delimiter)
     words = [line.split() for line in lines]
     if len({len(row) for row in words}) == 1:
         return words
     return [line.rsplit(None, 1) for line in lines]  # names with spaces
+
+
+def _cells(lines: list[str], delimiter: str) -> list[list[str]]:
+    # Any list may have long cells, such as masks, and be the one or not. No cell is longer than the
+    # file; what the limit was is for all of Python.
+    limit = csv.field_size_limit(_LARGEST)
+    try:
+        return list(csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter))
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _of_json(text: str, lines: bool) -> Table | None:

@@ -15,8 +15,8 @@ from PIL import Image
 
 from pnag.errors import PnagError
 from pnag.files import exists, expand_home
-from pnag.images.data_files import SUFFIXES, data_files, find_data_files
-from pnag.images.folders import folder_source, look_at
+from pnag.images.data_files import SUFFIXES, data_files, files_by_suffix, find_data_files
+from pnag.images.folders import folder_source, has_list, look_at
 from pnag.images.hub import hub
 from pnag.images.image_files import ARCHIVES
 from pnag.images.rows import Listed, Opened, Source, all_rows
@@ -48,8 +48,12 @@ def find_source(source: str) -> Source:
     if path.is_file():
         return data_files({"train": [path]})
     layout = look_at(path)
-    found = None if layout.has_train else find_data_files(path)
-    return found or folder_source(layout)
+    if layout.has_train:
+        return folder_source(layout)
+    files = files_by_suffix(path)
+    if files[".tar"] and not files[".parquet"] and has_list(layout):
+        return folder_source(layout, files[".tar"])  # they are what was unpacked, it seems
+    return find_data_files(path, files) or folder_source(layout)
 
 
 def there(source: str) -> bool:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from pnag.errors import PnagError
 from pnag.images.class_folders import some
 from pnag.images.image_files import SUFFIXES
-from pnag.images.image_lists import LABELS, by_number_or_name
+from pnag.images.image_lists import by_number_or_name
+from pnag.images.list_classes import LABELS
 from pnag.images.rows import Opened, Raw, Rows, all_rows
 
 
@@ -121,7 +122,8 @@ def _read_one(path: Path, number: int, archive: tarfile.TarFile, part: _Part) ->
         seen = f"says no class of {some(missing)}" if images else "holds no images"
         raise PnagError(
             f"{path} {seen}; pnag reads WebDataset's tar files, which have a file 1.cls or 1.json "
-            "with the class beside each 1.jpg; unpack any other and name the folder"
+            "with the class beside each 1.jpg; unpack any other, move it out of the folder of its "
+            "images, and name that"
         )
     for key, member in images.items():
         part.names.append(member.name)

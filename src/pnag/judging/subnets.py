@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pnag.errors import PnagError
-from pnag.families.base import Family, sized
+from pnag.families.base import Family
 from pnag.families.elastic_network import ElasticNetwork
 from pnag.families.layers import Layer
 from pnag.images.batches import eval_batches, eval_rows
@@ -33,6 +33,7 @@ from pnag.supernet.settings import Precision
 _BATCH = 256
 MAPS_BYTES = 1 << 30  # of validation images' maps, on a CPU
 MAPS_SHARE = 0.5  # of a GPU's free memory that they take
+_LEAST_MEMORY = 1 << 20
 # A variance needs two images.
 _LEAST = 2
 
@@ -118,8 +119,28 @@ class SubnetEvaluator:
         self.rows = _chosen(data.validation.labels, settings)
         self.images = len(self.rows)
         self._memory = memory or maps_bytes(self._device)
+        self.chunks: list[range] = []
+        self._kept: dict[range, tuple[Maps, Tensor]] = {}
         with torch.inference_mode():
-            self._prepare()
+            self._prepare_in_memory()
+
+    def _prepare_in_memory(self) -> None:
+        """Prepare, on half the memory for maps until it suffices."""
+        while True:
+            torch.cuda.empty_cache()  # when an error that kept what it worked on has gone
+            try:
+                return self._prepare()
+            except torch.OutOfMemoryError as error:
+                self._halve_memory(error)
+
+    def _halve_memory(self, error: torch.OutOfMemoryError) -> None:
+        if len(self.chunks) == self.images or self._memory < _LEAST_MEMORY:
+            raise PnagError(
+                f"{self._device} has too little memory to judge subnets; close other programs, or "
+                "take a smaller resolution or width"
+            ) from error
+        self._memory //= 2
+        self._kept.clear()
 
     def _prepare(self) -> None:
         batches = eval_batches(
@@ -136,13 +157,13 @@ class SubnetEvaluator:
         self._first, self._last = first, last
         self._stem = Stem(rows[:first], self._parts)
         self._head = Head(rows[last:], self._parts)
-        self._calibration = _Maps(self._family, self._stem.calibrate(calibration))
+        self._calibration = Maps(self._family, self._stem.calibrate(calibration))
         chunk = max(1, self._memory // self._calibration.bytes_per_image)
         self.chunks = [
             range(first, min(first + chunk, self.images)) for first in range(0, self.images, chunk)
         ]
         # With few chunks the images stay after the stem, which then need not be computed again.
-        self._kept: dict[range, tuple[_Maps, Tensor]] = {}
+        self._kept = {}
         if self.images * self._calibration.bytes_per_image <= self._memory:
             self._kept = {chunk: self._load(chunk) for chunk in self.chunks}
 
@@ -166,15 +187,8 @@ class SubnetEvaluator:
                     counts[order] = torch.stack(found).sum(0).cpu().numpy()
                     break
                 except torch.OutOfMemoryError as error:
-                    if len(self.chunks) == self.images:
-                        raise PnagError(
-                            f"{self._device} has too little memory to judge subnets; close other "
-                            "programs, or take a smaller resolution or width"
-                        ) from error
-                self._memory //= 2
-                self._kept.clear()
-                torch.cuda.empty_cache()
-                self._prepare()
+                    self._halve_memory(error)
+                self._prepare_in_memory()
         return counts
 
     def accuracies(self, tokens: Tokens) -> NDArray[np.float64]:
@@ -197,7 +211,7 @@ class SubnetEvaluator:
         maps, _ = self._kept.get(chunk) or self._load(chunk)
         return self._head.logits(self._walk(maps, layers, own.layers, 0), own.head)
 
-    def _load(self, chunk: range) -> tuple[_Maps, Tensor]:
+    def _load(self, chunk: range) -> tuple[Maps, Tensor]:
         features, labels = [], []
         rows = self.rows[chunk.start : chunk.stop]
         for images, batch_labels in eval_rows(
@@ -205,7 +219,7 @@ class SubnetEvaluator:
         ):
             features.append(self._stem(self._nhwc(images)))
             labels.append(batch_labels)
-        return _Maps(self._family, torch.cat(features)), torch.cat(labels)
+        return Maps(self._family, torch.cat(features)), torch.cat(labels)
 
     def _nhwc(self, images: Tensor) -> Tensor:
         return at_resolution(images, self._pixels).permute(0, 2, 3, 1).to(self._dtype)
@@ -238,7 +252,7 @@ class SubnetEvaluator:
         return torch.stack(counts)
 
     def _walk(
-        self, maps: _Maps, layers: Sequence[Layer], own: Sequence[Statistics], common: int
+        self, maps: Maps, layers: Sequence[Layer], own: Sequence[Statistics], common: int
     ) -> Tensor:
         """Fill the maps of all layers but the `common` first ones; the last one's map."""
         x = maps[layers[common - 1]] if common else maps.first
@@ -317,36 +331,6 @@ def maps_bytes(device: torch.device) -> int:
     return int(MAPS_SHARE * free)
 
 
-def evaluator_bytes(
-    supernet: ElasticNetwork,
-    resolution: int,
-    images: int,
-    settings: Settings,
-    memory: int = MAPS_BYTES,
-) -> int:
-    """What a `SubnetEvaluator` takes at its peak, besides the supernet's weights.
-
-    Args:
-        supernet: of any device, "meta" too.
-        resolution: of the images, in pixels.
-        images: of the validation part that are judged on.
-        memory: as the evaluator's.
-    """
-    dtype = getattr(torch, settings.precision)
-    family = supernet.family
-    start, end = chosen_rows(family)
-    rows = sized(family.active(None), resolution, 1)
-    size, channels = rows[start].input_size, rows[start].in_channels
-    first = torch.empty((1, size, size, channels), dtype=dtype, device="meta")
-    maps = _Maps(family, first)
-    # The wide map of a layer is kept while its batch norms are measured.
-    widest = max(
-        row.output_size**2 * row.expanded * first.element_size() for row in rows[start:end]
-    )
-    validation = min(images, max(1, memory // maps.bytes_per_image)) * maps.bytes_per_image
-    return settings.calibration * (maps.bytes_per_image + widest) + validation
-
-
 def chosen_rows(family: Family) -> tuple[int, int]:
     """From which row of its table to which (exclusive) a family's architectures differ."""
     chosen = [index for index, row in enumerate(family.table) if row.unit >= 0]
@@ -367,7 +351,7 @@ class _Statistics:
     head: dict[int, Norm]
 
 
-class _Maps:
+class Maps:
     """Room for the output of each chosen layer, (N, H, W, C), and the input of the first.
 
     Outputs of a place have one shape whatever its width, so their memory is used again.
@@ -388,4 +372,5 @@ class _Maps:
 
     @property
     def bytes_per_image(self) -> int:
+        """Of an image's maps between the layers that are kept."""
         return sum(x[0].numel() * x.element_size() for x in (self.first, *self._maps.values()))

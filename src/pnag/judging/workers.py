@@ -14,6 +14,7 @@ from pnag.errors import PnagError
 from pnag.families.elastic_network import ElasticNetwork
 from pnag.families.registry import family
 from pnag.images.images import ImageData
+from pnag.judging.evaluator_memory import evaluator_bytes
 from pnag.judging.pool import Pool
 from pnag.judging.ray_cluster import ray_actors
 from pnag.judging.subnets import (
@@ -21,7 +22,6 @@ from pnag.judging.subnets import (
     ElasticEvaluator,
     Settings,
     SubnetEvaluator,
-    evaluator_bytes,
     make_evaluator,
 )
 from pnag.kept_memory import kept_memory

@@ -30,6 +30,7 @@ class Compared:
         budgets: that it was asked for. front: `arch`, `accuracy`, `cost`, `params`, `macs` by
             growing cost and accuracy.
         family: of its architectures.
+        margin: share of a prediction by which it may be too small; answers hold budgets even so.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Compared:
     budgets: list[float]
     front: pd.DataFrame
     family: Family
+    margin: float = 0.0
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -50,15 +52,29 @@ class Compared:
         return float(self.front["cost"].iloc[0]), float(self.front["cost"].iloc[-1])
 
     @property
+    def range(self) -> tuple[float, float]:
+        """The budgets that its cheapest and its dearest architecture hold."""
+        low, high = self.ends
+        return low * (1 + self.margin), high * (1 + self.margin)
+
+    @property
     def fractions(self) -> bool:
         """Whether its accuracies can be fractions; otherwise they are percentages, or no such."""
         return bool(self.front["accuracy"].max() <= 1)
 
     def answer(self, budget: float) -> dict[str, Any] | None:
-        """Its best architecture within a budget; None if all cost more."""
-        index = int(np.searchsorted(self.front["cost"].to_numpy(), budget, side="right")) - 1
+        """Its best architecture within a budget, as `pnag generate` answers; None if all cost more.
+
+        The cheapest may use up the margin.
+        """
+        costs = self.front["cost"].to_numpy()
+        # A budget that is an end of the range is within it, whatever rounding makes of it.
+        within = budget / (1 + self.margin) * (1 + 1e-12)
+        index = int(np.searchsorted(costs, within, side="right")) - 1
         if index < 0:
-            return None
+            if costs[0] > budget:
+                return None
+            index = 0
         row = self.front.iloc[index]
         return {
             "budget": budget,
@@ -117,7 +133,7 @@ def compare(runs: list[Compared]) -> Comparison:
         raise PnagError(f"costs are of different units: {listed}; compare runs of one unit")
     percents = {run.percent for run in runs if run.percent is not None}
     fractions = {run.fractions for run in runs}
-    lows, highs = zip(*(run.ends for run in runs), strict=True)
+    lows, highs = zip(*(run.range for run in runs), strict=True)
     by = "budget" if max(lows) <= min(highs) else "place"
     if by == "budget":
         marks = sorted({budget for run in runs for budget in run.budgets})
@@ -130,7 +146,7 @@ def compare(runs: list[Compared]) -> Comparison:
 
 def budget_at(run: Compared, place: float) -> float:
     """The budget at a part of a run's range, 0 its cheapest architecture and 1 its dearest."""
-    low, high = run.ends
+    low, high = run.range
     return high if place == 1 else low + place * (high - low)
 
 
@@ -221,6 +237,7 @@ def compare_page(comparison: Comparison) -> str:
                 "exportOptions": run.export_options,
                 "front": front_columns(run.front, run.family),
                 "budgets": run.budgets,
+                "margin": run.margin,
             }
             for run in comparison.runs
         ],
@@ -234,7 +251,7 @@ def compare_page(comparison: Comparison) -> str:
         about="".join(names),
         warnings="".join(f"<p class='muted'>{escape(w)}</p>" for w in warnings(comparison)),
         unit=escape(comparison.unit) if comparison.by == "budget" else "% of each range",
-        answers=table(header, rows, "Answers of each run"),
+        answers=table(header, rows, "Best of each front within the budget"),
         best="<p class='muted'>Bold: the best at that budget. Under it: predicted cost, "
         "parameters.</p>"
         if comparison.by == "budget" and not comparison.mixed

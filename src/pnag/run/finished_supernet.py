@@ -14,7 +14,7 @@ from typing import Any
 
 from pnag.errors import PnagError
 from pnag.families.checkpoints import described
-from pnag.families.registry import DEFAULT, family
+from pnag.families.registry import DEFAULT, family, is_of
 from pnag.files import read_json, write_json
 from pnag.supernet.plan import SupernetPlan
 from pnag.supernet.settings import Precision
@@ -119,7 +119,7 @@ def _differences(before: Asked, plan: SupernetPlan, now: Asked) -> Iterator[str]
     for name in ("epochs", "precision"):
         if getattr(now, name) is not None:
             was[name], wanted[name] = getattr(plan, name), getattr(now, name)
-    if now.family is not None and not plan.family.startswith(now.family):
+    if now.family is not None and not is_of(plan.family, now.family):
         was["family"], wanted["family"] = plan.family, now.family
     chosen_among = family(plan.family).space.resolutions
     if now.resolutions and (chosen_among or len(now.resolutions) > 1):  # one is the images' own

@@ -12,7 +12,8 @@ from torch import nn
 
 from pnag.deploy.export import export_checked
 from pnag.deploy.zoo import KNOWN_NETWORKS
-from pnag.files import file_fingerprint, write_json
+from pnag.errors import PnagError
+from pnag.files import file_fingerprint, read_json, write_json
 from pnag.run.answer_stage import model_name
 from pnag.run.display import Display
 from pnag.run.published import published_to_time
@@ -22,6 +23,8 @@ from pnag.run.run_directory import RunDirectory
 from pnag.run.size import Size
 from pnag.run.timing import steadiness_of_proof, time_in_turns
 from pnag.run.trained import Answer
+
+OWN_INPUT = ".preprocessing.json"  # of an answer that has a resolution of its own
 
 
 def proof_stage(
@@ -58,7 +61,7 @@ def proof_stage(
         made = tuned or imagenet_networks(archs, size, weights, recipe.seed)
         networks = {model_name(a): made[a.arch] for a in answers}
         pixels = {model_name(a): size.pixels(a.arch) for a in answers}
-        _remove_others(run.models, stems.values())
+        _remove_former(run, stems.values())
         differences = _export(networks, models, pixels, display)
         others = {n.name: n for n in known} | {n.key: n for n in todays}
         proof = time_in_turns(
@@ -84,11 +87,27 @@ def proof_stage(
     steadiness_of_proof(run).tell(display)
 
 
-def _remove_others(models: Path, stems: Collection[str]) -> None:
-    """Remove what other budgets have left."""
-    for path in models.glob("pnag-*") if models.is_dir() else ():
-        if path.stem not in stems:
-            path.unlink()
+def _remove_former(run: RunDirectory, stems: Collection[str]) -> None:
+    """Remove what the run wrote for the answers of its last proof that are none of these.
+
+    All else in the folder is not the run's own, such as what `pnag export` puts there.
+    """
+    for stem in {*_former_stems(run), *stems}:
+        # An answer whose network is another now may have no resolution of its own any more.
+        for suffix in (OWN_INPUT,) if stem in stems else (".onnx", ".safetensors", OWN_INPUT):
+            path = run.models / f"{stem}{suffix}"
+            if path.is_file():
+                path.unlink()
+    # So that the next proof knows what a stop before the end of this one leaves.
+    write_json(run.proof, {"files": {stem: f"{stem}.onnx" for stem in stems}})
+
+
+def _former_stems(run: RunDirectory) -> set[str]:
+    """Of the files of the last proof's answers; empty if there was none, or it does not say."""
+    try:
+        return {Path(name).stem for name in read_json(run.proof)["files"].values()}
+    except (PnagError, KeyError, TypeError, AttributeError):
+        return set()
 
 
 def _export(

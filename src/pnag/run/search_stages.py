@@ -253,6 +253,7 @@ class _RunStore:
             self.inputs
             | {
                 "generator": file_fingerprint(run.generator),
+                "table": self.settings.front.table,
                 "vectors": {k: v for k, v in settings.items() if not k.startswith("asked")},
             },
             [run.vector_front],

@@ -13,7 +13,7 @@ from pnag.downloads import PublishedFile, fetch
 from pnag.errors import PnagError
 from pnag.families import load_checkpoint
 from pnag.families.checkpoints import PUBLISHED, described
-from pnag.families.registry import DEFAULT, family, of_width
+from pnag.families.registry import DEFAULT, family, is_of, of_width
 from pnag.families.timm_networks import PREFIX, TimmFamily
 from pnag.files import file_fingerprint
 from pnag.run.named_family import families_asked
@@ -64,7 +64,7 @@ def find_start(images: ImagesRecipe, notice: Callable[[str], None]) -> Start:
             width or the weights that were given.
     """
     asked = images.start
-    if asked is None and images.family not in (None, DEFAULT):
+    if asked is None and (images.family or "").startswith(PREFIX):
         asked = images.family
     if images.weights is not None and not (asked or "").startswith(PREFIX):
         raise PnagError(
@@ -76,6 +76,7 @@ def find_start(images: ImagesRecipe, notice: Callable[[str], None]) -> Start:
     if asked is None:
         return _default(images, notice)
     if asked == OF_OFA:
+        _check_family(Start(OF_OFA, (of_width(_width(images) or 1.0),)), images)
         return _published(images)
     found = _of_timm(asked, images) if asked.startswith(PREFIX) else _own(asked)
     _check_family(found, images)
@@ -84,7 +85,15 @@ def find_start(images: ImagesRecipe, notice: Callable[[str], None]) -> Start:
 
 def _default(images: ImagesRecipe, notice: Callable[[str], None]) -> Start:
     scratch = Start(SCRATCH, tuple(each.name for each in families_asked(images)))
-    if images.width_mult is not None and images.width_mult not in PUBLISHED:
+    width = _width(images)
+    if images.family is not None and width is None:
+        notice(f"the supernet starts from fresh weights: none are published of {images.family}")
+        return scratch
+    if width is not None and width not in PUBLISHED:
+        notice(
+            f"the supernet starts from fresh weights: none are published of width {width:g}, only "
+            f"of {_published_widths()}"
+        )
         return scratch
     try:
         return _published(images)
@@ -97,12 +106,11 @@ def _default(images: ImagesRecipe, notice: Callable[[str], None]) -> Start:
 
 
 def _published(images: ImagesRecipe) -> Start:
-    width = images.width_mult or 1.0
+    width = _width(images) or 1.0
     if width not in PUBLISHED:
-        known = " and ".join(f"{each:g}" for each in PUBLISHED)
         raise PnagError(
-            f"--width-mult is {width:g}, and weights are published of {known}; take one of these, "
-            f"or --start {SCRATCH}"
+            f"--width-mult is {width:g}, and weights are published of {_published_widths()}; take "
+            f"one of these, or --start {SCRATCH}"
         )
     path = fetch(PUBLISHED[width].file)
     load_checkpoint(path)  # what is damaged is reported now
@@ -114,6 +122,18 @@ def _published(images: ImagesRecipe) -> Start:
         IMAGENET_DEFAULT_MEAN,
         IMAGENET_DEFAULT_STD,
     )
+
+
+def _width(images: ImagesRecipe) -> float | None:
+    """Of Once-for-All's family, as asked for; None if it is open, or the family has no width."""
+    if images.family in (None, DEFAULT):
+        return images.width_mult
+    width: float | None = family(images.family).identity().get("width_mult")
+    return width
+
+
+def _published_widths() -> str:
+    return " and ".join(f"{each:g}" for each in PUBLISHED)
 
 
 def _of_timm(name: str, images: ImagesRecipe) -> Start:
@@ -167,7 +187,7 @@ def _own(name: str) -> Start:
 
 def _check_family(start: Start, images: ImagesRecipe) -> None:
     (own,) = start.families
-    if images.family is not None and not own.startswith(images.family.partition("@")[0]):
+    if images.family is not None and not is_of(own, images.family.partition("@")[0]):
         raise PnagError(
             f"--start {start.name} is of the family {own}, and --family is {images.family}; leave "
             "one of them out"

@@ -131,6 +131,7 @@ def ask_stage(
     """Write the next round's file, in which the user fills in accuracies and costs."""
     path = run.round_file(done + 1)
     space = space_of_run(run, recipe)
+    asked_for = (table.accuracy, table.cost, *table.further_costs)
 
     if not path.exists():  # what stands there may be half filled in
         frame = read_table(run.table)
@@ -143,13 +144,18 @@ def ask_stage(
                 space, tokens, accuracy, cost, front, predicted, recipe.per_round,
                 noise=noise, seed=recipe.seed + done, progress=bar.update,
             )  # fmt: skip
-        asked_for = (table.accuracy, table.cost, *table.further_costs)
+        if not len(asked):
+            display.note(
+                f"round {done + 1} of {recipe.rounds} asks for nothing: the table has all "
+                "architectures that are near the front"
+            )
+            return
         empty = asked_rows(space, asked).assign(**dict.fromkeys(asked_for, ""))
         write_json(run.rounds_table, _asked_for(table))
         write_text(path, empty.to_csv(index=False))
 
+    *most, last = (f"[bold]{escape(name)}[/bold]" for name in asked_for)
     display.note(
-        f"round {done + 1} of {recipe.rounds}: fill in [bold]{escape(table.accuracy)}[/bold] and "
-        f"[bold]{escape(table.cost)}[/bold] in {escape(str(path))}, then give the same command "
-        "again"
+        f"round {done + 1} of {recipe.rounds}: fill in {', '.join(most)} and {last} in "
+        f"{escape(str(path))}, then give the same command again"
     )

@@ -112,4 +112,5 @@ class BudgetDraws:
         """(P', 1 + C) known accuracies and costs, and the same in deviations from their mean."""
         known = self.known.cpu().double()
         some = known[:: -(-len(known) // MOST_KNOWN)]
-        return some, (some - some.mean(0)) / some.std(0)
+        # A cost that is the same for all deviates nowhere.
+        return some, (some - some.mean(0)) / some.std(0).clamp(min=torch.finfo(some.dtype).tiny)

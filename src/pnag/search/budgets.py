@@ -107,7 +107,9 @@ def trained_budgets(costs: NDArray[np.float64], k: int) -> Tensor:
     """Budgets evenly over the range of each of a table's costs and a little below it.
 
     Of uniform samples hardly any lie near the low end, and below it there are still architectures:
-    f learns to be cheaper than the table's cheapest, so that it can hold a budget there.
+    f learns to be cheaper than the table's cheapest, so that it can hold a budget there. Budgets of
+    positive costs are at least half the cheapest: of a share of a budget the sign counts. A cost
+    that is the same for all has budgets around it.
 
     Args:
         costs: (M,) or (M, C) of the table.
@@ -117,8 +119,9 @@ def trained_budgets(costs: NDArray[np.float64], k: int) -> Tensor:
     """
     if costs.ndim == 2:
         return torch.stack([trained_budgets(column, k) for column in costs.T], 1)
-    low, high = float(costs.min()), float(costs.max())
-    return even_budgets(low - BELOW * (high - low), high, k)
+    cheapest, dearest = float(costs.min()), float(costs.max())
+    low = cheapest - BELOW * (dearest - cheapest or abs(dearest) or 1.0)
+    return even_budgets(max(low, cheapest / 2) if cheapest > 0 else low, dearest, k)
 
 
 def jittered(budgets: Tensor, generator: torch.Generator) -> Tensor:

@@ -39,9 +39,9 @@ def propose(
 ) -> Tokens:
     """(n, T) architectures worth knowing the truth about, none of which is known already.
 
-    Candidates are the predicted front and mutants of it. The cost range is cut into n parts; each
-    proposes the candidate whose optimistic accuracy exceeds the front by most, and what is left is
-    filled up with the best of all others.
+    Fewer if all that is near the front is known. Candidates are the predicted front and mutants of
+    it. The cost range is cut into n parts; each proposes the candidate whose optimistic accuracy
+    exceeds the front by most, and what is left is filled up with the best of all others.
 
     Args:
         process: of the accuracy, with its factor. known: (M, T) the table.
@@ -52,6 +52,8 @@ def propose(
     mutants = [space.mutate(front.tokens, rate, rng) for _ in range(1 + 4 * n // len(front.cost))]
     candidates = np.unique(np.concatenate([front.tokens, *mutants]), axis=0)
     candidates = not_among(candidates, known)
+    if not len(candidates):
+        return candidates
     costs = cost(candidates)
     gain = process.predict(candidates) - np.interp(costs, front.cost, front.accuracy)
     short = np.argsort(-gain)[: max(SHORTLIST, n)]

@@ -190,6 +190,8 @@ def answer_vector(
         parents = _parents(pool, budgets)
         tokens = breed(labels.space, parents.tokens, settings.asked_children, rng)
         tokens = tokens[[row.tobytes() not in seen for row in tokens]]
+        if not len(tokens):
+            break  # a small space: all around the parents is known
         prices = costs(tokens)
         share = _largest(prices, budgets)
         promising = share <= max(1 + BEYOND, float(np.quantile(share, 0.1)))

@@ -68,6 +68,8 @@ class ChoiceSpace(SearchSpace):
             indices = []
             for name, known in zip(self.names, places, strict=True):
                 value = cell(row.get(name))
+                if str(value) in known:  # a file of digits alone is read as numbers
+                    value = str(value)
                 if value is not None and value not in known:
                     allowed = ", ".join(str(one) for one in known)
                     raise BadValueError(f"row {number}: {name} is {value}, and it can be {allowed}")
@@ -112,7 +114,7 @@ class ChoiceSpace(SearchSpace):
 
 def cell(value: Any) -> Value:
     """A cell as it is compared: a number as a float, anything else as a text, None if empty."""
-    if value is None or (isinstance(value, float) and np.isnan(value)):
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return None
     if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
         return int(value) if float(value).is_integer() else float(value)

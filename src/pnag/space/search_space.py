@@ -354,7 +354,11 @@ class SearchSpace:
             rows.append([value for what in self.columns for value in lists[what]])
         order = np.concatenate(list(self.columns.values()))
         chosen = np.zeros((len(rows), len(self.tokens)), dtype=np.int64)
-        chosen[:, order] = np.array(rows, dtype=np.int64).reshape(-1, len(order))
+        try:
+            chosen[:, order] = np.array(rows, dtype=np.int64).reshape(-1, len(order))
+        except OverflowError as error:
+            most = max(value for row in rows for value in row)
+            raise BadValueError(f"no architecture has a {most} in it") from error
         tokens = np.full(chosen.shape, ABSENT, dtype=np.int8)
         for column, token in enumerate(self.tokens):
             for index, choice in enumerate(token.choices):

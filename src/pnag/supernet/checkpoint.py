@@ -82,6 +82,8 @@ def load_state(path: Path, identity: str, accelerator: Accelerator, state: State
                 parameter = parameters[int(number)]
                 if value.ndim:  # laid out in memory as the weights are
                     value = torch.empty_like(parameter).copy_(value)
+                else:  # a fused optimiser wants its number of steps beside the weights, too
+                    value = value.to(parameter.device)
                 state.optimizer.state[parameter][kept] = value
         if about.get("scaler"):
             state.scaler.load_state_dict(about["scaler"])

@@ -59,9 +59,10 @@ def epochs_of(settings: SupernetSettings) -> list[int]:
     # The short phases ease the way to the next one; without a long one choices stay untrained.
     needed = [number for number, phase in enumerate(phases) if phase.epochs >= LONG]
     if settings.fit.epochs < len(needed):
+        other = "--start scratch" if settings.method == "transfer" else "--train-method sandwich"
         raise PnagError(
             f"{settings.fit.epochs} epoch(s) are too few for the {len(needed)} phases of "
-            f"{settings.method} training; give more --epochs, or take --train-method sandwich"
+            f"{settings.method} training; give more --epochs, or take {other}"
         )
     for number in needed:
         if not epochs[number]:

@@ -9,6 +9,7 @@ from pnag.cost.latency_table import LatencyTable
 from pnag.errors import PnagError
 from pnag.files import expand_home, file_fingerprint, fingerprint, write_bytes, write_json
 from pnag.run.display import Display
+from pnag.run.named_family import named_family
 from pnag.run.own_space import space_of_run
 from pnag.run.recipe import Recipe, search_settings
 from pnag.run.run_directory import RunDirectory
@@ -25,11 +26,12 @@ def size_of(run: RunDirectory, recipe: Recipe, given: dict[str, Any]) -> Size:
             table does not, and what is not given is as in `Size`.
 
     Raises:
-        PnagError: if the run's networks are of another size than the user says.
+        PnagError: if the run's networks are of another size than the user says, or of a family
+            that has one width, and the user gives one.
     """
     if recipe.table is not None:
-        own = {"family": recipe.table.family} if recipe.table.family else {}
-        return Size.of_identity(given | own)
+        of = named_family(recipe.table.family, given.get("width_mult"))
+        return Size.of_identity(given | of.identity())
     size = Size.of_identity(LatencyTable.load(run.latency_table).identity)
     own = size.identity()
     for name, value in given.items():

@@ -41,6 +41,8 @@ def asked_values(given: Mapping[str, Any]) -> dict[str, Any]:
         place["architectures"] = given["architectures"]
     values |= _some(given, OF_RUN)
     source = values.get("source", "imagenet")
+    if given.get("ray_address") and source != "images":
+        raise PnagError("--ray-address is for --images, which is not given; leave it out")
     if "published" in given:
         if source != "imagenet":
             raise PnagError("--published and --untrained are for runs on ImageNet; leave them out")

@@ -19,6 +19,7 @@ from pnag.cpus import allowed_cpus
 from pnag.errors import PnagError
 from pnag.families.checkpoints import load_noted
 from pnag.families.elastic_network import ElasticNetwork
+from pnag.files import exists
 from pnag.images.decode import MEGAPIXELS
 from pnag.images.images import ImageData
 from pnag.judging.collect import COLUMNS, collect, collected_precision
@@ -187,8 +188,8 @@ def collect_table(asked: Asked, display: Display) -> None:
 
     Raises:
         PnagError: for weights that are no supernet's, images that do not suit it, rows of
-            another supernet in `out`, an `out` that is no .csv, or a cost that is unsound or of
-            networks of another size.
+            another supernet in `out`, an `out` that is no .csv or has something else beside it
+            where the table goes, or a cost that is unsound or of networks of another size.
     """
     _check(asked)
     files = named_costs(asked.costs)
@@ -197,6 +198,12 @@ def collect_table(asked: Asked, display: Display) -> None:
     trained = trained_on(asked.supernet)
     how = supernet_preprocessing(asked.supernet, supernet.num_classes)
     pixels = asked.resolution or (trained.resolution if trained else None)
+    among = supernet.family.space.resolutions
+    if among and pixels and pixels < max(among):
+        raise PnagError(
+            f"--resolution is {pixels}, and the supernet's architectures choose among "
+            f"{', '.join(map(str, among))}: images are scaled down from the largest; leave it out"
+        )
     # A mistake in them is reported before images are decoded, where the resolution is known.
     costs = _load_costs(files, _size(supernet, pixels)) if pixels else None
     data = _images(asked, supernet, pixels, how, trained, display)
@@ -226,6 +233,19 @@ def _check(asked: Asked) -> None:
         raise PnagError(
             f"--out is {asked.out}; rows are added to a .csv, and a .parquet is written beside it: "
             f"choose {asked.out.with_suffix('.csv')}"
+        )
+    _refuse_another_table(asked.out.with_suffix(".parquet"))
+
+
+def _refuse_another_table(path: Path) -> None:
+    """Refuse to write the table over a file that no earlier call has written."""
+    if not exists(path):
+        return
+    columns = read_table(path).columns
+    if lacking := [name for name in COLUMNS if name not in columns]:
+        raise PnagError(
+            f"{path} would be written beside --out, and what is there is another table: it has no "
+            f"column {', '.join(lacking)}; choose another --out, or move that file"
         )
 
 

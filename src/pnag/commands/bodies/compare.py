@@ -8,6 +8,7 @@ import numpy as np
 
 from pnag.commands.bodies.report import load_results
 from pnag.errors import PnagError
+from pnag.families.registry import DEFAULT
 from pnag.files import read_json
 from pnag.report.cells import what_accuracy_means
 from pnag.report.compare import Compared, Comparison, compare
@@ -59,6 +60,7 @@ def _run(path: Path, name: str) -> Compared:
         [float(a["budget"]) for a in metrics["answers"]],
         results.front,
         results.family,
+        metrics.get("margin", 0.0),
     )
 
 
@@ -67,7 +69,8 @@ def _answers_file(path: Path, name: str) -> Compared:
     raw = read_json(path)
     try:
         budgets = [float(a["budget"]) for a in raw]
-        tokens = Size().of.space.encode([a["arch"] for a in raw])
+        size = Size(family=raw[0].get("family", DEFAULT)) if raw else Size()
+        tokens = size.of.space.encode([a["arch"] for a in raw])
         accuracy, cost = (np.array([float(a[key]) for a in raw]) for key in ("accuracy", "cost"))
         if not (len(raw) and np.isfinite([accuracy, cost]).all()):
             raise ValueError("no answers, or a number that is not finite")
@@ -77,8 +80,8 @@ def _answers_file(path: Path, name: str) -> Compared:
             "or such a file"
         ) from error
     front = pareto_front(tokens, accuracy, cost)
-    rows = architecture_table(front.tokens, front.accuracy, front.cost, Size())
+    rows = architecture_table(front.tokens, front.accuracy, front.cost, size)
     return Compared(
         name, str(path), f"answers of <code>pnag search</code> in {escape(path.name)}.",
-        None, None, None, "", "", budgets, rows, Size().of,
+        None, None, None, "", "", budgets, rows, size.of,
     )  # fmt: skip

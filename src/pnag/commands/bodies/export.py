@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from pnag.commands.bodies.class_names import in_order_of
 from pnag.commands.bodies.exportable import (
+    PUBLISHED,
     Exportable,
     FinishedRun,
     finetuned,
@@ -27,12 +28,12 @@ from pnag.commands.bodies.exportable import (
 )
 from pnag.commands.bodies.given_architecture import given_architecture, unlike
 from pnag.deploy.export import export_checked, export_int8, write_example, write_preprocessing
-from pnag.deploy.formats import ANY_BATCH, FORMATS, Images
+from pnag.deploy.formats import ANY_BATCH, Images, find_format
 from pnag.errors import PnagError
 from pnag.families import Family, family
 from pnag.families.checkpoints import described
-from pnag.families.registry import DEFAULT
-from pnag.files import exists
+from pnag.families.registry import DEFAULT, is_of
+from pnag.files import exists, expand_home
 from pnag.images.decode import MEGAPIXELS
 from pnag.images.images import ImageData, load_images
 from pnag.images.parts import PartName
@@ -45,11 +46,16 @@ from pnag.run.size import Size
 CALIBRATION_IMAGES = 300  # as many as NNCF takes by default
 COMPARED_IMAGES = 1000
 BATCH = 32
+NOTE = "[yellow]note:[/yellow] "  # what a message begins with that should not be missed
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The options of `pnag export`; None is what was not given."""
+    """The options of `pnag export`; None is what was not given.
+
+    Attributes:
+        family_of: the run that the family is of; the user gives it if None.
+    """
 
     to: str
     out: Path | None = None
@@ -65,14 +71,38 @@ class Asked:
     seed: int = 0
     max_megapixels: float | None = None
     batch: int = 1  # or ANY_BATCH
+    family_of: Path | None = None
 
     @property
     def of(self) -> Family:
-        """The family, as it is given or as the file of weights says."""
-        named = described(Path(self.weights)).get("family") if self.weights else None
-        if named and not named.startswith(DEFAULT):
-            return family(named)
-        return named_family(self.family, self.width_mult)
+        """The family, as it is given or as the file of weights says.
+
+        Raises:
+            PnagError: if there is no such family, or the weights are of another.
+        """
+        # Of a file from elsewhere they are Once-for-All's, of a width that is not known yet.
+        named = described(Path(self.weights)).get("family", DEFAULT) if self.weights else None
+        given = self.family or DEFAULT
+        if named is None or (named.startswith(DEFAULT) and given.startswith(DEFAULT)):
+            return named_family(self.family, self.width_mult)
+        self.refuse_other_family(named)
+        return family(named)
+
+    def refuse_other_family(self, found: str) -> None:
+        """Whether weights are of the family that is asked for; of which resolutions is open.
+
+        Raises:
+            PnagError: if they are not.
+        """
+        if self.family is None or is_of(found, self.family.partition("@")[0]):
+            return
+        said, fix = f"--family is {self.family}", "leave --family out, or "
+        if self.family_of is not None:
+            said, fix = f"{self.family_of} is of the family {self.family}", ""
+        raise PnagError(
+            f"{said}, and the weights of {self.weights} are of {found}; {fix}give --weights that "
+            "fit"
+        )
 
     @property
     def size(self) -> Size:
@@ -91,7 +121,7 @@ def export_all(
     Raises:
         PnagError: for anything that the user can mend.
     """
-    path = Path(what)
+    path, suffix = Path(what), find_format(asked.to).suffix
     if exists(path) and path.is_dir():
         run = open_run(path)
         networks = list(_of_run(run, asked))
@@ -100,20 +130,20 @@ def export_all(
             raise PnagError("--budget chooses among the answers of a run, and this is one network")
         run, networks = None, [_maker(asked)(str(given[0]), "pnag")]
         for note in unlike(given[1], _size_of(networks[0])):
-            yield f"[yellow]note:[/yellow] {escape(note)}"
+            yield NOTE + escape(note)
     else:
         raise PnagError(
             f"{what} is neither an architecture (d:k:e, its JSON, or a file with one) nor the "
             "directory of a run"
         )
-    suffix = FORMATS[asked.to].suffix
+    keep = [expand_home(text) for text in (what, asked.weights, asked.images) if text]
     folder = (asked.out or path / "exports") if run else (asked.out or Path()).parent
     if not run and asked.out and asked.out.suffix != suffix:
         raise PnagError(f"--out is {asked.out}; a file of {asked.to} ends in {suffix}")
     with ExitStack() as stack:
         data, notes = _images(run, asked, networks[0], stack)
         for note in notes:
-            yield f"[yellow]note:[/yellow] {escape(note)}"
+            yield NOTE + escape(note)
         if data is not None and networks[0].guessed:  # the images know better
             how = preprocessing_of(data)
             networks = [replace(one, preprocessing=how, guessed=False) for one in networks]
@@ -131,7 +161,7 @@ def export_all(
             stem = one.name + ("-int8" if asked.int8 else "")
             target = asked.out if asked.out and not run else folder / f"{stem}{suffix}"
             yield _weights_line(one)
-            yield _write(one, target, data, asked)
+            yield _write(one, target, data, asked, keep)
             beside = write_preprocessing(target, one.preprocessing | _batch_of(asked))
             written(target)
     example = write_example(asked.to, target.parent)
@@ -139,16 +169,19 @@ def export_all(
     yield f"[dim]load it: {escape(command)}[/dim]"
 
 
-def _write(one: Exportable, target: Path, data: ImageData | None, asked: Asked) -> str:
+def _write(
+    one: Exportable, target: Path, data: ImageData | None, asked: Asked, keep: Collection[Path]
+) -> str:
     """Write a network; says how well it was done.
 
     Args:
         data: images to calibrate 8 bits on, and to compare them on.
+        keep: what it is made of, which is not to be replaced.
     """
     if asked.int8:
         assert data is not None
-        return _write_int8(one, target, data, asked)
-    difference = export_checked(one.network, target, one.resolution, asked.to, asked.batch)
+        return _write_int8(one, target, data, asked, keep)
+    difference = export_checked(one.network, target, one.resolution, asked.to, asked.batch, keep)
     return f"{escape(str(target))}: equals torch to {difference:.0e} of the largest output"
 
 
@@ -167,14 +200,22 @@ def _maker(asked: Asked, run: Path | None = None) -> Callable[[str, str], Export
         if asked.images is not None and not asked.int8:
             raise PnagError("--images measures batch norms of --weights, which is not given")
         return lambda arch, name: fresh(arch, asked.size, asked.seed, name)
+    of = asked.of  # before the weights are loaded: they may be of another
     supernet = load_supernet(
         asked.weights,
-        width_mult=asked.width_mult,
+        width_mult=_published_width(of) if asked.weights == PUBLISHED else asked.width_mult,
         num_classes=asked.num_classes,
         resolution=asked.resolution,
         run=run,
     )
+    asked.refuse_other_family(supernet.supernet.family.name)
     return lambda arch, name: subnet(arch, supernet, asked.resolution, name)
+
+
+def _published_width(of: Family) -> float | None:
+    """The width whose published weights are meant."""
+    width: float | None = family(of.name.partition("@")[0]).identity().get("width_mult")
+    return width
 
 
 def _of_run(run: FinishedRun, asked: Asked) -> Iterator[Exportable]:
@@ -186,6 +227,8 @@ def _of_run(run: FinishedRun, asked: Asked) -> Iterator[Exportable]:
     }
     if run.recipe.table is not None:
         given = {}  # a user's table has no sizes
+    else:
+        given["--family"] = asked.family
     if run.of_images:
         given |= {
             "--weights": asked.weights,
@@ -200,6 +243,9 @@ def _of_run(run: FinishedRun, asked: Asked) -> Iterator[Exportable]:
         yield from (finetuned(run, answer) for answer in answers)
         return
     whose = None
+    of = run.recipe.table.family if run.recipe.table is not None else None
+    if asked.family is None:
+        asked = replace(asked, family=of or DEFAULT, family_of=run.files.path)
     if run.recipe.source == "imagenet":
         own, whose = Size().identity(), run.files.path
         if run.recipe.resolutions != (own["resolution"],):
@@ -270,13 +316,17 @@ def _batch_of(asked: Asked) -> dict[str, Any]:
 def _weights_line(one: Exportable) -> str:
     line = f"{one.name}: {one.weights}" + (f"; {one.note}" if one.note else "")
     sure = one.trained and not one.guessed and not one.note
-    return escape(line) if sure else f"[yellow]note:[/yellow] {escape(line)}"
+    return escape(line) if sure else NOTE + escape(line)
 
 
-def _write_int8(one: Exportable, target: Path, data: ImageData, asked: Asked) -> str:
+def _write_int8(
+    one: Exportable, target: Path, data: ImageData, asked: Asked, keep: Collection[Path]
+) -> str:
     calibration = np.concatenate(list(_some(data, "train", CALIBRATION_IMAGES, asked.seed)))
     compared = _some(data, "test", COMPARED_IMAGES, asked.seed)
-    agreement = export_int8(one.network, target, one.resolution, calibration, compared, asked.batch)
+    agreement = export_int8(
+        one.network, target, one.resolution, calibration, compared, asked.batch, keep
+    )
     return (
         f"{escape(str(target))}: 8 bits, ranges of {len(calibration)} train images; same top-1 "
         f"class as the float network on {agreement:.1%} of "

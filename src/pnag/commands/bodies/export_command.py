@@ -22,6 +22,8 @@ def export_options(path: Path, size: dict[str, Any]) -> str:
     run = RunDirectory(path, reading=True)
     recipe = make_recipe(load_recipe(run.recipe))
     options: dict[str, Any] = dict(size)
+    if recipe.table is not None and recipe.table.family is not None:
+        options = {"family": recipe.table.family} | options
     if recipe.images is not None:
         images = recipe.images
         options = {"weights": run.supernet.resolve(), "images": found_anywhere(images.source)}

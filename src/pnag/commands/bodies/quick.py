@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from pnag.commands.bodies.measure import Asked
 from pnag.consoles import make_console
 from pnag.cost.block_csv import write_block_csv
 from pnag.cost.latency_model import LatencyModel
+from pnag.cost.load import measured_content
 from pnag.cost.quick_measure import measure_quickly
 from pnag.cost.runtimes import make_runtime
 from pnag.cost.steadiness import why_unsure
@@ -30,7 +32,7 @@ def measure_quickly_asked(asked: Asked, known: str | None, as_json: bool) -> Non
 
     Raises:
         PnagError: for several runtimes, if a file of `known` has no latencies of this family and
-            size, or the file cannot be written.
+            size, or if the file cannot be written or is a latency table.
     """
     display = Display(make_console(stderr=as_json))
     outcome = _measure_to_csv(asked, known, display)
@@ -46,6 +48,7 @@ def _measure_to_csv(asked: Asked, known: str | None, display: Display) -> dict[s
         raise PnagError(
             f"--runtime is {asked.runtime}, needs one with --quick; give the command for each"
         )
+    _refuse_measured(asked.out)
     runtime = make_runtime(asked.runtime, asked.threads, asked.adb)
     check_writable(asked.out)
     models = _known_devices(known, asked.size)
@@ -72,6 +75,15 @@ def _measure_to_csv(asked: Asked, known: str | None, display: Display) -> dict[s
         "drift": found.drift.spread,
         "busy": why_unsure(found.drift.unsteady, found.drift.spread),
     }
+
+
+def _refuse_measured(out: Path) -> None:
+    """Refuse to write a CSV over a latency table or model, which took far longer to measure."""
+    if measured_content(out) is not None:
+        raise PnagError(
+            f"--out is {out}, which holds a device measured without --quick; a CSV of blocks would "
+            "take its place: choose another file, such as quick.csv"
+        )
 
 
 def _known_devices(names: str | None, size: Size) -> list[LatencyModel]:

@@ -37,11 +37,9 @@ def run_asked(given: Mapping[str, Any], as_json: bool) -> None:
         PnagError: for anything that the user can mend.
     """
     recipe = make_recipe(asked_values(given))
-    if given.get("ray_address") and recipe.images is None:
-        raise PnagError("--ray-address is for --images, which is not given; leave it out")
     out = given.get("out")
     if out is None:
-        out = default_out(given.get("table") or given.get("images"))
+        out = default_out(_path_of(recipe))
         _check_source(out, recipe)
     console = make_console(stderr=as_json)
     metrics = run_pipeline(recipe, out, Display(console), given.get("ray_address"))
@@ -85,6 +83,13 @@ def _print_metrics(metrics: dict[str, Any], recipe: Recipe, out: Path, console: 
     budgets = [a["budget"] for a in metrics["answers"]]
     command = f"pnag generate {shlex.quote(str(out))} --budget {sum(budgets) / len(budgets):.4g}"
     console.print(f"any other budget: [bold]{escape(command)}[/bold]")
+
+
+def _path_of(recipe: Recipe) -> Path | str | None:
+    """The table or the images of a run, whether options or a file of --recipe name them."""
+    if recipe.table is not None:
+        return recipe.table.path
+    return recipe.images.source if recipe.images is not None else None
 
 
 def default_out(source: Path | str | None) -> Path:

@@ -101,7 +101,7 @@ RUNTIMES: dict[str, Entry] = {
     "ncnn": Entry("pnag.cost.runtimes.ncnn", "Ncnn", "ncnn on the CPU", "ncnn"),
 }
 DEFAULT = "onnxruntime"
-ELSEWHERE = ("cuda",)  # runs networks on no CPU, as a runtime with another device does
+ELSEWHERE = ("cuda", "cuda-batch1")  # run networks on no CPU, as those with another device do
 
 
 def make_runtime(name: str, threads: int = 1, adb: str | None = None) -> Runtime:

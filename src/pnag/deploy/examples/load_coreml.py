@@ -25,6 +25,8 @@ left, top = (image.width - side) / 2, (image.height - side) / 2  # the middle of
 box = (left, top, left + side, top + side)
 pixels = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box, 2.0))
 images = ((pixels / 255 - how["mean"]) / how["std"]).astype(np.float32).transpose(2, 0, 1)[None]
+if isinstance(how.get("batch"), int):  # the file takes so many images at a time: this one, again
+    images = images.repeat(how["batch"], 0)
 network = coremltools.models.MLModel(model)  # on macOS only
 logits = network.predict({"images": images})["logits"]
 print(how["classes"][int(logits[0].argmax())])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
 from pnag.cost.proof import Timed, timed
 from pnag.cost.runtimes import Runtime
-from pnag.cost.timing import Drift, measure_interleaved
+from pnag.cost.runtimes.adb import PhoneGoneError
+from pnag.cost.timing import Drift, Open, measure_interleaved
 from pnag.deploy.zoo.network import Network
+from pnag.errors import PnagError
 from pnag.families import family
 
 Progress = Callable[[str, int, int], None]
@@ -20,16 +22,22 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class ZooTimes:
-    """Latencies by key, at the machine's usual speed during the run, and how steady that was."""
+    """Latencies by key, at the machine's usual speed during the run, and how steady that was.
+
+    Attributes:
+        left_out: why networks that could be left out do not run on the runtime, by key.
+    """
 
     networks: dict[str, Timed]
     drift: Drift
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def measure_zoo(
     runtime: Runtime,
     networks: Sequence[Network],
     *,
+    may_leave_out: Collection[str] = (),
     rounds: int = 24,
     seed: int = 0,
     progress: Progress = lambda what, done, total: None,
@@ -39,15 +47,15 @@ def measure_zoo(
     All stay open at once, for turns of all in random order are what makes their times comparable:
     the whole zoo takes 5 GB in ONNX Runtime.
 
+    Args:
+        may_leave_out: keys of networks without which it goes on if the runtime cannot run them.
+
     Raises:
-        PnagError: if a library that builds one of them is not installed.
+        PnagError: if a library that builds one of them is not installed, if the runtime cannot run
+            one that is not to be left out, or none at all.
     """
     torch.manual_seed(seed)  # fresh weights; their values do not change a time
-    ready = {}
-    for done, network in enumerate(networks):
-        progress(f"preparing {network.key}", done, len(networks))
-        shape = (runtime.batch, 3, network.resolution, network.resolution)
-        ready[network.key] = runtime.prepare(network.build(), shape)
+    ready, left_out = _prepare_all(runtime, networks, may_leave_out, progress)
     usual = family()
     reference = runtime.prepare(usual.build(usual.middling), (runtime.batch, 3, 224, 224))
     turns = 0
@@ -55,10 +63,48 @@ def measure_zoo(
     def advance(taken: int) -> None:
         nonlocal turns
         turns += taken
-        progress("turns", turns, rounds * len(networks))
+        progress("turns", turns, rounds * len(ready))
 
     samples, drift = measure_interleaved(
         ready, reference, rounds=rounds, seed=seed, advance=advance
     )
     reference_ms = statistics.median(drift.levels)
-    return ZooTimes({key: timed(times, reference_ms) for key, times in samples.items()}, drift)
+    found = {key: timed(times, reference_ms) for key, times in samples.items()}
+    return ZooTimes(found, drift, left_out)
+
+
+def _prepare_all(
+    runtime: Runtime,
+    networks: Sequence[Network],
+    may_leave_out: Collection[str],
+    progress: Progress,
+) -> tuple[dict[str, Open], dict[str, str]]:
+    """What opens each network, by key, and why others do not run; errors as of `measure_zoo`."""
+    ready: dict[str, Open] = {}
+    left_out: dict[str, str] = {}
+    for done, network in enumerate(networks):
+        key, pixels = network.key, network.resolution
+        progress(f"preparing {key}", done, len(networks))
+        built = network.build()
+        try:
+            opens = runtime.prepare(built, (runtime.batch, 3, pixels, pixels))
+            opens()(1)  # some runtimes refuse a network only when it runs
+        except PhoneGoneError:  # nor would any of the others run
+            raise
+        except Exception as error:  # each runtime's converter has its own
+            why = " ".join(str(error).split())[:200] or repr(error)
+            if key not in may_leave_out:
+                raise PnagError(
+                    f"{key} does not run on this runtime ({why}); leave it out, or take another "
+                    "with --runtime"
+                ) from error
+            left_out[key] = why
+        else:
+            ready[key] = opens
+    if left_out and not ready:
+        key, why = next(iter(left_out.items()))
+        raise PnagError(
+            f"none of {len(left_out)} networks runs on this runtime, {key} for this reason: {why}; "
+            "take another with --runtime"
+        )
+    return ready, left_out

@@ -58,6 +58,12 @@ function bestWithin(rows, budget) {
   return low - 1;
 }
 
+/** Index of the answer to a budget, -1 for none: its prediction may be `margin` too small. */
+function answerWithin(rows, budget, margin) {
+  const index = bestWithin(rows, (budget / (1 + margin)) * (1 + 1e-12));
+  return index < 0 && rows[0].cost <= budget ? 0 : index; // the cheapest may use up the margin
+}
+
 /**
  * A slider and a number field that are one budget. `ends` are the cheapest and dearest cost.
  * The slider moves in round steps; the field takes any number. Calls `show(budget)`.

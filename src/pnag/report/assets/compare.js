@@ -4,7 +4,9 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 const RUNS = DATA.runs.map((run) => ({ ...run, rows: rowsOf(run.front) }));
 const SCALE = DATA.percent ? 100 : 1;
 const MARKERS = ["circle", "square", "triangle", "diamond", "star", "cross"];
-const endsOf = (run) => [run.rows[0].cost, run.rows[run.rows.length - 1].cost];
+const costsOf = (run) => [run.rows[0].cost, run.rows[run.rows.length - 1].cost];
+const endsOf = (run) => costsOf(run).map((cost) => cost * (1 + run.margin)); // budgets they hold
+const answerOf = (run, budget) => answerWithin(run.rows, budget, run.margin);
 const look = (i) => `c-run${i % 6}`;
 let chartBudgets = () => {};
 
@@ -27,7 +29,7 @@ function explore() {
     byId("runs").append(el("article", {}, el("h3", {}, key, ` ${run.name}`), note, numbers, picture));
     const show = networkCard(numbers, picture, about);
     return (value) => {
-      const index = bestWithin(run.rows, budgetOf(run, value));
+      const index = answerOf(run, budgetOf(run, value));
       note.textContent = index < 0
         ? `The cheapest costs ${showCost(run.rows[0].cost)} ${DATA.unit}.` : "";
       show(run.rows[index] || null);
@@ -51,7 +53,7 @@ function explore() {
 
 function fronts() {
   const [low, high] = [
-    Math.min(...RUNS.map((r) => endsOf(r)[0])), Math.max(...RUNS.map((r) => endsOf(r)[1])),
+    Math.min(...RUNS.map((r) => costsOf(r)[0])), Math.max(...RUNS.map((r) => costsOf(r)[1])),
   ];
   const point = (row) => [row.cost, row.accuracy * SCALE];
   drawChart(byId("chart"), {
@@ -61,7 +63,7 @@ function fronts() {
     series: RUNS.flatMap((run, i) => [
       { kind: "step", look: `${look(i)} dash${i % 3}`, label: run.name, points: run.rows.map(point) },
       { kind: MARKERS[i % MARKERS.length], look: look(i), label: `${run.name}, answers`,
-        points: run.budgets.map((b) => run.rows[bestWithin(run.rows, b)]).filter(Boolean).map(point) },
+        points: run.budgets.map((b) => run.rows[answerOf(run, b)]).filter(Boolean).map(point) },
     ]),
     after: (svg, x, y, frame) => {
       const lines = RUNS.map(() => svgEl("path", { class: "budget-line" }));

@@ -8,10 +8,9 @@ const ABOVE = 1 + DATA.margin; // a prediction, by what it may be off
 const SOURCED = { ...DATA, sources: FRONT.some((row) => row.from) || Boolean(DATA.vectors) };
 let chartBudget = () => {}; // moves the chart's line, once there is a chart
 
-/** Index of the front's answer to a budget, -1 for none; the cheapest may use up the margin. */
+/** Index of the front's answer to a budget, -1 for none. */
 function answerTo(budget) {
-  const index = bestWithin(FRONT, budget / ABOVE);
-  return index < 0 && FRONT[0].cost <= budget ? 0 : index;
+  return answerWithin(FRONT, budget, DATA.margin);
 }
 
 /**
