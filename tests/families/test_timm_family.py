@@ -110,6 +110,18 @@ def test_sorted_channels_leave_the_largest_as_it_is_and_put_the_important_first(
     assert (importance[:-1] >= importance[1:]).all()
 
 
+@pytest.mark.parametrize("name", ["timm/mobilenetv3_small_100", "ofa-mobilenetv3-w0.1"])
+def test_the_largest_network_goes_back_and_others_are_cut_out_of_it(name: str) -> None:
+    of = pnag.family(name)
+    torch.manual_seed(0)
+    one, other = (of.supernet(num_classes=5) for _ in range(2))
+    one.take_largest(other.subnet())
+    for arch in (None, of.smallest):
+        found, expected = (each.subnet(arch).state_dict() for each in (one, other))
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[key], expected[key]) for key in found)
+
+
 def test_a_step_trains_what_is_active_and_nothing_else() -> None:
     supernet = made("efficientnet_lite0").train()
     smallest = supernet.family.smallest

@@ -96,6 +96,22 @@ class ElasticNetwork(nn.Module):
         network.load_state_dict(copies, assign=True)
         return network.train(self.training)
 
+    @torch.no_grad()
+    def take_largest(self, network: nn.Module) -> None:
+        """Take the weights of the plain largest network, in place: the inverse of `subnet()`.
+
+        Smaller subnets are then cut out of these. What only they use, such as the matrices of
+        smaller kernels, stays as it is.
+
+        Args:
+            network: as the family's `build` gives it for the largest architecture.
+        """
+        own: dict[str, Tensor] = {}
+        for layer in self.family.active(None):
+            own |= plain_weights(layer, self.parts[layer.index])
+        for name, value in network.state_dict().items():
+            own[name].copy_(value)
+
     def sort_channels(self, trained_widths: Sequence[int] | None = None) -> None:
         """Put the most important expanded channels of every layer first, in place.
 

@@ -99,7 +99,7 @@ def _in_order(
     found = read_json(file) if file.exists() else {}
     if found.get("identity") != identity:
         found = {"identity": identity, "networks": len(archs), "begins": {}}
-    begins = what_each_begins_with(archs, of, found["begins"])
+    begins = what_each_begins_with(archs, of, found["begins"], cut=run.adapting)
     write_json(file, found | {"begins": begins})
     return plan.shared_by(found["networks"]), begins
 
@@ -137,11 +137,15 @@ def _as_planned(
         if before is None:
             plain: nn.Module = weights[arch][0].subnet(arch)
             return plain
-        network = of.build(arch, len(run.data.classes))
+        network = of.build(before, len(run.data.classes))
         identity = tuned[before].identity
         file = tuned_file(run.run.finetuned, identity)
         there = load_finished(network, file, identity, run.accelerator)
         assert there  # it comes earlier in the order
+        if arch not in largest:
+            whole = trained_supernet(run)
+            whole.take_largest(network)
+            network = whole.subnet(arch)
         return network.to(run.accelerator.device)
 
     return tuned, begin

@@ -2,8 +2,9 @@
 
 The largest network at several resolutions: the one nearest to the resolution that it was trained at
 goes on from there, and each other one from what its neighbour has become. Networks at neighbouring
-resolutions are alike, so each has the steps of all before it (`benchmarks/README.md`). Other
-networks begin with the supernet's weights.
+resolutions are alike, so each has the steps of all before it. Smaller networks are cut out of what
+the largest has become at the nearest resolution: after few epochs of a supernet that is worth 4
+points more than its own weights for them (`benchmarks/README.md`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from pnag.families.base import Family
+from pnag.space import BaseArchitecture
 from pnag.space.at_resolutions import at_each_resolution
 from pnag.supernet.phases import LARGEST_ALONE
 
@@ -20,23 +22,30 @@ Begins = dict[str, str | None]
 
 
 def what_each_begins_with(
-    archs: Sequence[str], of: Family, known: Mapping[str, str | None]
+    archs: Sequence[str], of: Family, known: Mapping[str, str | None], *, cut: bool
 ) -> Begins:
-    """That of further architectures, beside those of `known`, which stay what they are."""
+    """That of further architectures, beside those of `known`, which stay what they are.
+
+    Args:
+        cut: whether smaller networks are cut out of the largest; else they begin with the
+            supernet's weights, as all do where no answer is the largest.
+    """
     begins = dict(known)
-    new = [arch for arch in archs if arch not in begins]
-    if not of.space.resolutions:
-        return begins | dict.fromkeys(new)
     largest = largest_at(of)
-    (trained_at,) = LARGEST_ALONE.drawn_resolutions(of.space)
+    trained_at = max((0, *LARGEST_ALONE.drawn_resolutions(of.space)))
     placed = [arch for arch in begins if arch in largest]
-    for arch in sorted(
-        (arch for arch in new if arch in largest), key=lambda a: _apart(largest[a], trained_at)
-    ):
-        at = largest[arch]
-        begins[arch] = min(placed, key=lambda other: _apart(largest[other], at), default=None)
+
+    def nearest(arch: str) -> str | None:
+        at = resolution_of(arch)
+        return min(placed, key=lambda other: _apart(largest[other], at), default=None)
+
+    new = [arch for arch in archs if arch not in begins]
+    by_distance = sorted(new, key=lambda arch: _apart(resolution_of(arch), trained_at))
+    for arch in filter(largest.__contains__, by_distance):
+        begins[arch] = nearest(arch)
         placed.append(arch)
-    return dict.fromkeys(new) | begins
+    smaller = (arch for arch in new if arch not in largest)
+    return begins | {arch: nearest(arch) if cut else None for arch in smaller}
 
 
 def largest_at(of: Family) -> dict[str, int]:
@@ -60,5 +69,10 @@ def waves(archs: Iterable[str], begins: Mapping[str, str | None]) -> list[list[s
     return [[arch for arch in level if level[arch] == n] for n in range(1 + max(level.values()))]
 
 
+def resolution_of(arch: str) -> int:
+    """The resolution that an architecture's text form chooses; 0 if it chooses none."""
+    return BaseArchitecture.parse(arch).resolution
+
+
 def _apart(one: int, other: int) -> float:
-    return abs(math.log(one / other))
+    return abs(math.log(one / other)) if one != other else 0.0
