@@ -16,7 +16,7 @@ import pnag
 from pnag.commands.main import app
 from pnag.run.margin import answer_with_margin
 from pnag.run.run_directory import RunDirectory
-from pnag.run.trained import Answer, answer, load_calibrated_front
+from pnag.run.trained import Answer, load_calibrated_front
 
 SPACE = pnag.SearchSpace()
 
@@ -56,12 +56,14 @@ def test_same_budgets_where_ranges_meet(runs: Path, tmp_path: Path) -> None:
     assert budgets == sorted(budgets) and len(budgets) == 10
     for name in ("cpu", "slower"):
         front = load_calibrated_front(RunDirectory(runs / name), SPACE)
+        margin = json.loads((runs / name / "metrics.json").read_text())["margin"]
         for row in told["rows"]:
             got = row["answers"][name]
             if row["budget"] < front.cost[0]:
                 assert got is None
             else:
-                assert got["arch"] == answer(front, SPACE, row["budget"]).arch
+                expected = answer_with_margin(front, SPACE, row["budget"], margin)
+                assert got["arch"] == expected.arch
     assert told["rows"][0]["answers"]["slower"] is None
     table = call("compare", runs / "cpu", runs / "slower", "--out", out)
     assert "cpu" in table.output and str(out) in table.output.replace("\n", "")
@@ -80,7 +82,7 @@ def test_other_methods_come_as_files(runs: Path, tmp_path: Path) -> None:
     answers = json.loads((runs / "cpu" / "metrics.json").read_text())["answers"]
     worse = [
         {"budget": a["budget"], "arch": a["arch"], "accuracy": a["accuracy"] - 0.01,
-         "cost": a["cost"]}
+         "cost": a["budget"]}  # all of it: the file's answers leave no margin
         for a in answers
     ]  # fmt: skip
     (tmp_path / "evo.json").write_text(json.dumps(worse))
@@ -96,7 +98,9 @@ def test_other_methods_come_as_files(runs: Path, tmp_path: Path) -> None:
 def test_units_that_differ_or_are_unknown_are_said(runs: Path, tmp_path: Path) -> None:
     answers = json.loads((runs / "cpu" / "metrics.json").read_text())["answers"]
     for name, scale in (("evo", 1), ("percent", 100)):
-        rows = [a | {"accuracy": scale * (a["accuracy"] - 0.01)} for a in answers]
+        rows = [
+            a | {"accuracy": scale * (a["accuracy"] - 0.01), "cost": a["budget"]} for a in answers
+        ]
         (tmp_path / f"{name}.json").write_text(json.dumps(rows))
     out = tmp_path / "p.html"
 
