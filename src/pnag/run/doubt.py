@@ -3,7 +3,7 @@
 Answers from trained weights are fine-tuned, but chosen before. Subnets are judged with weights that
 have mostly served the largest network, at the middle resolution, and on a few hundred to a few
 thousand images. Tuned by itself, the largest network at another resolution gains more than that
-judgement shows, and more than a smaller network at the middle one (`benchmarks/README.md`).
+judgement shows (`benchmarks/README.md`).
 """
 
 from __future__ import annotations
