@@ -133,6 +133,12 @@ def is_of(name: str, asked: str) -> bool:
     return same and wanted_resolutions in ("", resolutions)
 
 
+def width_of(name: str) -> float | None:
+    """The width multiplier of a family of this name; None if it has one width."""
+    width: float | None = family(name).identity().get("width_mult")
+    return width
+
+
 def of_width(width_mult: float) -> str:
     """The name of Once-for-All's family at a width multiplier."""
     return DEFAULT if width_mult == 1.0 else f"{DEFAULT}-w{width_mult!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -143,7 +144,7 @@ def _as_planned(
         there = load_finished(network, file, identity, run.accelerator)
         assert there  # it comes earlier in the order
         if arch not in largest:
-            whole = trained_supernet(run)
+            whole = copy.deepcopy(supernet)  # others begin with its own weights
             whole.take_largest(network)
             network = whole.subnet(arch)
         return network.to(run.accelerator.device)

@@ -14,7 +14,7 @@ from typing import Any
 
 from pnag.errors import PnagError
 from pnag.families.checkpoints import described
-from pnag.families.registry import DEFAULT, family, is_of
+from pnag.families.registry import DEFAULT, family, is_of, width_of
 from pnag.files import read_json, write_json
 from pnag.supernet.plan import SupernetPlan
 from pnag.supernet.settings import Precision
@@ -126,7 +126,7 @@ def _differences(before: Asked, plan: SupernetPlan, now: Asked) -> Iterator[str]
         was["resolutions"] = list(chosen_among)
         wanted["resolutions"] = sorted(now.resolutions)
     if now.width_mult is not None:
-        was["width_mult"] = family(plan.family).identity().get("width_mult")
+        was["width_mult"] = width_of(plan.family)
         wanted["width_mult"] = now.width_mult
     if (now.width_mult is None and now.family in (None, DEFAULT)) or now.epochs is None:
         was["minutes"], wanted["minutes"] = before.minutes, now.minutes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pnag.errors import PnagError
 from pnag.families.base import Family
-from pnag.families.registry import DEFAULT, family, of_width
+from pnag.families.registry import DEFAULT, family, of_width, width_of
 from pnag.run.recipe import ImagesRecipe
 
 WIDTHS = (1.0, 0.75, 0.5, 0.35, 0.25)  # of Once-for-All's family, to choose among by the minutes
@@ -27,7 +27,7 @@ def named_family(name: str | None, width_mult: float | None) -> Family:
 def decided_family(name: str) -> dict[str, object]:
     """What a recipe says of images whose supernet is of a family: it can be given again."""
     of = family(name)
-    width_mult = of.identity().get("width_mult")
+    width_mult = width_of(name)
     return {
         "family": DEFAULT if width_mult else name.partition("@")[0],
         "width_mult": width_mult,

@@ -13,7 +13,7 @@ from pnag.downloads import PublishedFile, fetch
 from pnag.errors import PnagError
 from pnag.families import load_checkpoint
 from pnag.families.checkpoints import PUBLISHED, described
-from pnag.families.registry import DEFAULT, family, is_of, of_width
+from pnag.families.registry import DEFAULT, family, is_of, of_width, width_of
 from pnag.families.timm_networks import PREFIX, TimmFamily
 from pnag.files import file_fingerprint
 from pnag.run.named_family import families_asked
@@ -128,8 +128,7 @@ def _width(images: ImagesRecipe) -> float | None:
     """Of Once-for-All's family, as asked for; None if it is open, or the family has no width."""
     if images.family in (None, DEFAULT):
         return images.width_mult
-    width: float | None = family(images.family).identity().get("width_mult")
-    return width
+    return width_of(images.family)
 
 
 def _published_widths() -> str:
@@ -192,7 +191,7 @@ def _check_family(start: Start, images: ImagesRecipe) -> None:
             f"--start {start.name} is of the family {own}, and --family is {images.family}; leave "
             "one of them out"
         )
-    width = family(own).identity().get("width_mult")
+    width = width_of(own)
     if images.width_mult is not None and images.width_mult != width:
         has = f"has width {width:g}" if width else "has one width"
         raise PnagError(

@@ -32,7 +32,7 @@ from pnag.deploy.formats import ANY_BATCH, Images, find_format
 from pnag.errors import PnagError
 from pnag.families import Family, family
 from pnag.families.checkpoints import described
-from pnag.families.registry import DEFAULT, is_of
+from pnag.families.registry import DEFAULT, is_of, width_of
 from pnag.files import exists, expand_home
 from pnag.images.decode import MEGAPIXELS
 from pnag.images.images import ImageData, load_images
@@ -201,21 +201,18 @@ def _maker(asked: Asked, run: Path | None = None) -> Callable[[str, str], Export
             raise PnagError("--images measures batch norms of --weights, which is not given")
         return lambda arch, name: fresh(arch, asked.size, asked.seed, name)
     of = asked.of  # before the weights are loaded: they may be of another
+    width_mult = asked.width_mult
+    if asked.weights == PUBLISHED:
+        width_mult = width_of(of.name.partition("@")[0])
     supernet = load_supernet(
         asked.weights,
-        width_mult=_published_width(of) if asked.weights == PUBLISHED else asked.width_mult,
+        width_mult=width_mult,
         num_classes=asked.num_classes,
         resolution=asked.resolution,
         run=run,
     )
     asked.refuse_other_family(supernet.supernet.family.name)
     return lambda arch, name: subnet(arch, supernet, asked.resolution, name)
-
-
-def _published_width(of: Family) -> float | None:
-    """The width whose published weights are meant."""
-    width: float | None = family(of.name.partition("@")[0]).identity().get("width_mult")
-    return width
 
 
 def _of_run(run: FinishedRun, asked: Asked) -> Iterator[Exportable]:
