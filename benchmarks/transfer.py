@@ -9,10 +9,11 @@ resolution has *all* the minutes: as many epochs as timm's network takes in torc
 which is faster), planned before anything is trained. They are then trained with pnag's depthwise
 convolutions, which give the same gradients sooner, so this takes less than the minutes. Ours is one
 `pnag run --start timm/efficientnet_lite0` with the same minutes for all budgets together, which are
-the rivals' measured latencies and REPEATED more: two measurements of one network differ by as much.
-Both train with as many threads, on the same images, and are judged on the same test part. Each part
-is kept as soon as it is finished, so a stopped benchmark goes on; `--report` only prints. Nothing
-else should run.
+the rivals' latencies, measured just before it begins, and REPEATED more: two measurements of one
+network differ by as much. At the end the rivals' networks and our answers are timed in turns: these
+are the table's latencies. Both train with as many threads, on the same images, and are judged on
+the same test part. Each part is kept as soon as it is finished, so a stopped benchmark goes on;
+`--report` only prints. Nothing else should run.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ RECIPE = FitSettings(
 )
 TIMED_STEPS = 6
 REPEATED = 1.03
+ROUNDS = 72  # of timing
 
 
 def subset(source: Path, a_class: int, out: Path) -> Path:
@@ -128,14 +130,25 @@ def cpu_seconds() -> float:
     return time.process_time() / torch.get_num_threads()
 
 
-def latencies(resolutions: list[int], classes: int) -> dict[int, float]:
-    """ms of timm's network in ONNX Runtime, one thread, in turns."""
+def latencies(archs: list[str], classes: int) -> dict[str, float]:
+    """ms of networks in ONNX Runtime, one thread, in turns.
+
+    Args:
+        archs: text forms with a resolution.
+    """
     runtime, of = make_runtime("onnxruntime", 1), pnag.family(MODEL)
-    network = of.build(of.largest, classes)
-    ready = {str(r): runtime.prepare(network, (1, 3, r, r)) for r in resolutions}
-    samples, drift = measure_interleaved(ready, ready[str(resolutions[0])], rounds=24)
+    ready = {}
+    for arch in archs:
+        text, r = arch.split("@")
+        ready[arch] = runtime.prepare(of.build(of.parse(text), classes), (1, 3, int(r), int(r)))
+    samples, drift = measure_interleaved(ready, ready[archs[0]], rounds=ROUNDS)
     level = float(np.median(drift.levels))
-    return {int(name): float(np.median(times)) * level for name, times in samples.items()}
+    return {arch: round(float(np.median(times)) * level, 3) for arch, times in samples.items()}
+
+
+def rival_at(resolution: int | str) -> str:
+    """timm's network at a resolution, as a text form."""
+    return f"{pnag.family(MODEL).largest}@{resolution}"
 
 
 def budget_of(results: dict[str, Any], resolution: str) -> float:
@@ -147,18 +160,19 @@ def report(results: dict[str, Any]) -> str:
     """A row a budget."""
     console = Console(width=120, file=io.StringIO())
     console.print(results["about"])
+    together = results.get("together", {})
     table = Table()
     for name in (
         "rival at", "its ms", "its top-1", "epochs", "our ms", "our top-1", "difference", "answer"
     ):  # fmt: skip
         table.add_column(name, justify="right", overflow="fold")
     for resolution, theirs in sorted(results["rivals"].items(), key=lambda item: int(item[0])):
-        budget = budget_of(results, resolution)
+        budget = budget_of(results, resolution) if "budgets" in results else None
         ours = next((a for a in results.get("answers", []) if a["budget"] == budget), None)
         table.add_row(
-            resolution, f"{results['budgets'][resolution]:.3f}", f"{100 * theirs['top1']:.2f}",
-            str(theirs["epochs"]),
-            *((f"{ours['measured_ms']:.3f}", f"{100 * ours['test_top1']:.2f}",
+            resolution, f"{together.get(rival_at(resolution), float('nan')):.3f}",
+            f"{100 * theirs['top1']:.2f}", str(theirs["epochs"]),
+            *((f"{together.get(ours['arch'], float('nan')):.3f}", f"{100 * ours['test_top1']:.2f}",
                f"{100 * (ours['test_top1'] - theirs['top1']):+.2f}", ours["arch"])
               if ours else ("",) * 4),
         )  # fmt: skip
@@ -196,10 +210,6 @@ def main() -> None:
             f"{options.images.name}, {options.a_class or 'all'} images a class, "
             f"{options.minutes:g} minutes"
         )
-        if "budgets" not in results:
-            taken = latencies(resolutions, len(data[resolutions[0]].classes))
-            results["budgets"] = {str(r): round(ms, 3) for r, ms in taken.items()}
-            write_json(file, results)
         if "epochs" not in results:
             found = planned_epochs(resolutions, data[resolutions[0]], options.minutes)
             results["epochs"] = {str(r): epochs for r, epochs in found.items()}
@@ -211,7 +221,12 @@ def main() -> None:
                 )
                 write_json(file, results)
                 print(report(results), flush=True)
+        classes, rivals = len(data[resolutions[0]].classes), [rival_at(r) for r in resolutions]
         if "answers" not in results:
+            if "budgets" not in results:
+                taken = latencies(rivals, classes)
+                results["budgets"] = {str(r): taken[rival_at(r)] for r in resolutions}
+                write_json(file, results)
             started = time.perf_counter()
             budgets = ",".join(str(budget_of(results, str(r))) for r in resolutions)
             command = [
@@ -223,6 +238,10 @@ def main() -> None:
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             results["answers"] = json.loads(done.stdout)["answers"]
             results["our_minutes"] = (time.perf_counter() - started) / 60
+            write_json(file, results)
+        if "together" not in results:
+            archs = list(dict.fromkeys([*rivals, *(a["arch"] for a in results["answers"])]))
+            results["together"] = latencies(archs, classes)
             write_json(file, results)
     text = report(results)
     print(text)

@@ -187,11 +187,14 @@ def test_answers_of_several_resolutions_share_the_minutes(monkeypatch: pytest.Mo
     # Those and as much again of a middling one, for what all others begin with.
     assert sum(minutes) * (3 + plan.FIRST - 1) / 3 == pytest.approx(wanted, rel=0.01)
     assert made.minutes == pytest.approx(wanted, rel=0.01)
-    assert [made.epochs_at(p, pixels) for p in pixels] == [round(e) for e in epochs]
-    assert made.epochs_at(96, pixels, first=True) == round(plan.FIRST * epochs[1])
+    assert [made.epochs_at(p, pixels) for p in pixels] == [plan.rounded_epochs(e) for e in epochs]
+    assert made.epochs_at(96, pixels, first=True) == plan.rounded_epochs(plan.FIRST * epochs[1])
     # Fewer networks than were planned for get longer each.
     assert made.networks == 3 and made.shared_by(2).epochs == pytest.approx(4 / 3 * made.epochs)
     assert made.shared_by(3) == made and found(40).shared_by(1) == found(40)
     for other in (found(40, adapting=True, epochs=3), found(40, "", adapting=True), found(40)):
         assert {other.epochs_at(p, pixels, first=p == 96) for p in pixels} == {other.epochs}
-    assert found(0.1, adapting=True).epochs_at(128, pixels) == round(plan.LEAST_TUNING_STEPS / 125)
+    assert found(0.1, adapting=True).epochs_at(128, pixels) == pytest.approx(
+        plan.LEAST_TUNING_STEPS / 125
+    )
+    assert [plan.rounded_epochs(e) for e in (0.666, 9.994, 10.4, 31.6)] == [0.67, 9.99, 10, 32]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from pnag.supernet.finetune import (
     judge,
     largest_network,
 )
-from pnag.supernet.loop import Step
+from pnag.supernet.loop import Step, fit
 from pnag.supernet.phases import PHASES
 from pnag.supernet.settings import (
     FinetuneFit,
@@ -38,7 +38,7 @@ from pnag.supernet.settings import (
 )
 from pnag.supernet.supernet_training import (
     Progress,
-    epochs_of,
+    fits_of,
     train_supernet,
 )
 
@@ -63,11 +63,15 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 
 def test_phases_add_up_and_shrink() -> None:
     for method, phases in PHASES.items():
-        for epochs in (4, 7, 100):
+        for epochs in (1, 2.5, 100):
             settings = replace(SMALL, method=method, fit=replace(SMALL.fit, epochs=epochs))
-            given = epochs_of(settings)
-            assert sum(given) == epochs
-            assert all(n for n, p in zip(given, phases, strict=True) if p.epochs >= 0.15)
+            given = fits_of(settings)
+            assert [how.epochs for how in given] == pytest.approx(
+                [p.epochs * epochs for p in phases]
+            )
+            assert [how.learning_rate for how in given] == [
+                p.rate * settings.fit.learning_rate for p in phases
+            ]
         last = phases[-1]
         drawn = [last.sample(SPACE, np.random.default_rng(seed)) for seed in range(100)]
         assert {d for arch in drawn for d in arch.depths} == {2, 3, 4}
@@ -84,7 +88,7 @@ def test_stops_at_any_step_change_nothing(
     method: Method, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pnag.supernet.loop.CHECKPOINT_SECONDS", 0.3)
-    epochs = {"progressive": 7, "sandwich": 2, "transfer": 2}[method]
+    epochs = {"progressive": 7, "sandwich": 1.6, "transfer": 1.6}[method]
     fit = replace(SMALL.fit, epochs=epochs, batch_size=192)
     if method == "transfer":
         fit = replace(fit, optimizer="adamw", learning_rate=1e-3, body_rate=0.5)
@@ -117,6 +121,28 @@ def test_stops_at_any_step_change_nothing(
     assert same(undisturbed, train(tmp_path / "a", lambda _: pytest.fail("trained again")))
     settings = replace(settings, label_smoothing=0.2)
     assert not same(undisturbed, train(tmp_path / "a", lambda _: None))
+
+
+def test_part_of_an_epoch_is_its_first_steps(digits: ImageData, tmp_path: Path) -> None:
+    def trained(epochs: float) -> list[Step]:
+        seen: list[Step] = []
+        model = ofa(0.1).supernet(len(digits.classes))
+        how = FitSettings(epochs=epochs, batch_size=192)
+
+        def losses(images: torch.Tensor, labels: torch.Tensor, step: int) -> Iterator[torch.Tensor]:
+            yield torch.nn.functional.cross_entropy(model(images), labels)
+
+        fit(
+            model, losses, digits, how, seed=0, accelerator=CPU, watch=seen.append,
+            checkpoint=tmp_path / f"{epochs}", identity="",
+        )  # fmt: skip
+        return seen
+
+    per_epoch = len(digits.train) // 192
+    for epochs, steps, ends in ((0.001, 1, [1]), (0.4, 2, [2]), (1.4, 7, [5, 7]), (2, 10, [5, 10])):
+        seen = trained(epochs)
+        assert per_epoch == 5 and len(seen) == seen[-1].total == steps
+        assert [step.done for step in seen if step.ends_epoch] == ends
 
 
 def test_only_the_phase_s_weights_move(digits: ImageData, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from torch import nn
 from pnag.families.base import Family
 from pnag.families.elastic_network import ElasticNetwork
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
-from pnag.images.batches import steps_per_epoch
 from pnag.images.images import ImageData
 from pnag.run.answer_stage import model_name
 from pnag.run.display import Bar
@@ -23,7 +22,7 @@ from pnag.run.supernet_stage import begun_with, trained_supernet
 from pnag.run.trained import Answer
 from pnag.run.tuning_order import Begins, largest_at, waves, what_each_begins_with
 from pnag.supernet.finetune import finetune, finetune_identity, judge, tuned_file
-from pnag.supernet.loop import Step
+from pnag.supernet.loop import Step, steps_of
 from pnag.supernet.plan import FinetuningPlan
 from pnag.supernet.side_by_side import Answer as Tuned
 from pnag.supernet.side_by_side import Shares, finetune_on_ray, finetune_side_by_side, shares
@@ -57,7 +56,7 @@ def finetune_stage(
         begun = {arch: begin(arch) for arch in wave}
         if run.ray_address or share.workers > 1:
             _tune_at_once(run, begun, of, each, data, teacher, share)
-        steps = [_steps(one, data[one.arch]) for one in each]
+        steps = [steps_of(one.settings.fit, data[one.arch]) for one in each]
         with run.display.bar("fine-tuning") as bar, torch_threads(share.threads):
             for place, (arch, settings, identity) in enumerate(each):
                 name = f"network {numbers[arch]} of {len(tuned)}"
@@ -150,11 +149,6 @@ def _as_planned(
         return network.to(run.accelerator.device)
 
     return tuned, begin
-
-
-def _steps(answer: Tuned, data: ImageData) -> int:
-    fit = answer.settings.fit
-    return fit.epochs * steps_per_epoch(data, fit.batch_size)
 
 
 def _judged(run: ImageRun) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Asked:
     start: str
     family: str | None
     width_mult: float | None
-    epochs: int | None
+    epochs: float | None
     precision: Precision | None
     resolutions: tuple[int, ...] | None = None
 

@@ -29,7 +29,6 @@ from pnag.supernet.plan import (
     suited_batch,
 )
 from pnag.supernet.processes import from_main
-from pnag.supernet.supernet_training import epochs_of
 
 
 def asked_of(run: ImageRun) -> Asked:
@@ -91,9 +90,8 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
             "processes cannot share in pairs; start a different number, or delete "
             f"{run.run.supernet_plan} to plan anew"
         )
-    epochs_of(run.supernet_settings(plan))  # too few are refused before any time is spent
     run.display.note(
-        f"supernet of {family(plan.family).label}, {plan.epochs} epochs in batches of "
+        f"supernet of {family(plan.family).label}, {plan.epochs:g} epochs in batches of "
         f"{plan.batch_size}, {plan.precision}: about {plan.minutes:.3g} "
         "min [dim](--minutes, --width-mult, --epochs)[/dim]"
     )
@@ -207,7 +205,7 @@ def plan_finetuning_stage(run: ImageRun, supernet: SupernetPlan) -> FinetuningPl
     plan = FinetuningPlan(**read_json(run.run.finetuning_plan))
     resolutions = family(supernet.family).space.resolutions
     each = [plan.epochs_at(pixels, resolutions) for pixels in resolutions or (0,)]
-    epochs = f"{max(each)}" if len(set(each)) == 1 else f"{max(each)} to {min(each)}"
+    epochs = " to ".join(f"{number:.3g}" for number in sorted({min(each), max(each)}, reverse=True))
     run.display.note(
         f"{epochs} epoch(s) of fine-tuning for each answer: about {plan.minutes:.3g} min "
         "[dim](--finetune-epochs)[/dim]"

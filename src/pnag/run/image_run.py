@@ -141,7 +141,7 @@ class ImageRun:
         fit = with_batch(varied(settings.fit, plan.epochs), plan.batch_size)
         return replace(settings, fit=replace(fit, epochs=plan.epochs))
 
-    def finetune_settings(self, epochs: int) -> FinetuneSettings:
+    def finetune_settings(self, epochs: float) -> FinetuneSettings:
         """The recipe's, for these images, with so many epochs."""
         settings = self.tuning
         fit = varied(settings.fit, epochs)

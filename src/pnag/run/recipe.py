@@ -101,11 +101,11 @@ class ImagesRecipe(_Strict):
     family: str | None = None  # by the name that `pnag families` lists
     resolutions: tuple[Annotated[int, Interval(ge=32, le=4096)], ...] | None = None
     width_mult: Annotated[float, Interval(ge=0.1, le=4)] | None = None
-    epochs: Annotated[int, Interval(ge=1, le=1_000_000)] | None = None
+    epochs: Annotated[int | float, Interval(gt=0, le=1_000_000)] | None = None
     architectures: Annotated[int, Interval(ge=20, le=1_000_000)] | None = None
     # drawn in groups of so many that begin alike (`sample_shared`); 1 draws each by itself
     shared: Annotated[int, Interval(ge=1, le=1_000_000)] = SHARED
-    finetune_epochs: Annotated[int, Interval(ge=1, le=1_000_000)] | None = None
+    finetune_epochs: Annotated[int | float, Interval(gt=0, le=1_000_000)] | None = None
 
 
 class Recipe(_Strict):

@@ -142,7 +142,7 @@ def _from_images(
         "epochs": supernet.epochs,
         "architectures": collecting.architectures,
         # Answers that share the minutes have epochs of their own, which no one number says.
-        "finetune_epochs": None if tuning.networks else int(tuning.epochs),
+        "finetune_epochs": None if tuning.networks else tuning.epochs,
     }
     per_round = {"per_round": plans.planned_per_round(job, collecting)}
     return _finish(run, with_images(recipe, decided).model_copy(update=per_round), size, answers)

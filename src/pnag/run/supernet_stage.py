@@ -15,7 +15,6 @@ from pnag.families.checkpoints import described, load_checkpoint
 from pnag.families.elastic_network import ElasticNetwork
 from pnag.families.registry import family
 from pnag.files import fingerprint, read_json, write_json
-from pnag.images.batches import steps_per_epoch
 from pnag.judging.subnets import make_evaluator
 from pnag.run.finished_supernet import finished_plan
 from pnag.run.image_plans import asked_of
@@ -26,7 +25,7 @@ from pnag.supernet.loop import to_device
 from pnag.supernet.phases import LARGEST_ALONE, PHASES, Phase
 from pnag.supernet.plan import SupernetPlan, evaluator_settings
 from pnag.supernet.processes import from_main
-from pnag.supernet.supernet_training import Progress, train_supernet
+from pnag.supernet.supernet_training import Progress, steps_of_all, train_supernet
 from pnag.supernet.trained_on import TrainedOn
 from pnag.supernet.weights import save_described
 
@@ -92,8 +91,7 @@ def supernet_stage(run: ImageRun, plan: SupernetPlan) -> None:
                 notice=run.notice,
             )
     if watch:
-        steps = plan.epochs * steps_per_epoch(run.data, plan.batch_size)
-        watch.finish(supernet, steps, PHASES[settings.method][-1].name)
+        watch.finish(supernet, steps_of_all(settings, run.data), PHASES[settings.method][-1].name)
         if not finished:
             save_described(supernet, run.run.supernet, about_supernet(run, plan))
     run.end_shared_stage("supernet", inputs, outputs)

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class Step:
 
     Attributes:
         done, total: steps. epoch: from 0. loss: mean over the step's networks.
-        ends_epoch: whether it was an epoch's last.
+        ends_epoch: whether it was an epoch's last, or the last of all.
     """
 
     done: int
@@ -58,6 +59,12 @@ class Step:
     epoch: int
     loss: float
     ends_epoch: bool
+
+
+def steps_of(settings: FitSettings, data: ImageData) -> int:
+    """Steps of all epochs, the last of which may end early; at least one if there is any epoch."""
+    steps = round(settings.epochs * steps_per_epoch(data, settings.batch_size))
+    return max(1, steps) if settings.epochs else 0
 
 
 @kept_memory()
@@ -92,12 +99,13 @@ def fit(
         return
     main = accelerator.is_main_process
     per_epoch = steps_per_epoch(data, settings.batch_size)
-    total = settings.epochs * per_epoch
+    total = steps_of(settings, data)
     state = _begin(model, settings, total, accelerator, checkpoint, identity)
     parameters, late = list(model.parameters()), LateLosses(accelerator.device)
     saved = time.monotonic()
     model.train()
-    for images, labels in _batches_from(state.step, data, settings, seed, accelerator):
+    batches = _batches_from(state.step, data, settings, seed, accelerator)
+    for images, labels in islice(batches, total - state.step):
         mean: Tensor | None = None
         while mean is None:
             with _smaller_parts_where_memory_lacks(len(images), state, accelerator, notice):
@@ -106,7 +114,7 @@ def fit(
                 )
         _update(parameters, state, settings, total, accelerator)
         late.add(state.step, mean)
-        ends = state.step % per_epoch == 0
+        ends = state.step % per_epoch == 0 or state.step == total
         due = ends or (main and time.monotonic() - saved > CHECKPOINT_SECONDS)
         known = late.read(everything=due)
         _check_numbers(known, settings)
@@ -115,7 +123,8 @@ def fit(
             save_state(checkpoint, identity, accelerator.num_processes, state)
             saved = time.monotonic()
         for step, loss in known if main else ():
-            watch(Step(step, total, (step - 1) // per_epoch, loss, step % per_epoch == 0))
+            last = step % per_epoch == 0 or step == total
+            watch(Step(step, total, (step - 1) // per_epoch, loss, ends_epoch=last))
         if ends:
             _meet(model, accelerator)
     if state.ema is not None:
@@ -161,7 +170,7 @@ def _batches_from(
     """This process' images and labels of a step and all after it, epoch by epoch."""
     pixels = Pixels(data.train, accelerator.device)
     epoch, first = divmod(step, steps_per_epoch(data, settings.batch_size))
-    for number in range(epoch, settings.epochs):
+    for number in range(epoch, math.ceil(settings.epochs)):
         yield from train_batches(
             data,
             settings.batch_size,

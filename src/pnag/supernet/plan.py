@@ -40,6 +40,9 @@ ENOUGH_EPOCHS = 40  # to prefer a wider supernet
 EPOCHS = (6, 200)  # least and most of the supernet
 ADAPTING_EPOCHS = (2, 60)  # from trained weights
 TUNING_EPOCHS = (1, 75)  # the paper's 75 (section E) at most
+WHOLE_EPOCHS = (
+    10  # from so many on: fewer are planned in parts, which rounding would halve or double
+)
 # From trained weights: with fewer steps a network at 128 pixels is behind that at 96, and how many
 # times as long the network trains that all others begin with (`benchmarks/README.md`).
 LEAST_TUNING_STEPS = 150
@@ -74,7 +77,7 @@ class SupernetPlan:
     """
 
     family: str
-    epochs: int
+    epochs: float
     batch_size: int
     precision: Precision
     minutes: float
@@ -107,7 +110,7 @@ class FinetuningPlan:
     minutes: float
     networks: int = 0
 
-    def epochs_at(self, pixels: int, resolutions: Sequence[int], first: bool = False) -> int:
+    def epochs_at(self, pixels: int, resolutions: Sequence[int], first: bool = False) -> float:
         """Epochs of an answer at one of the resolutions that answers choose among.
 
         Where they share the minutes, twice as large an image takes half as many epochs, which take
@@ -117,9 +120,9 @@ class FinetuningPlan:
             first: whether others begin with what it becomes, and it with the supernet's weights.
         """
         if not self.networks:
-            return int(self.epochs)
+            return self.epochs
         often = FIRST if first else 1
-        return max(1, round(often * self.epochs * min(resolutions) / pixels))
+        return rounded_epochs(often * self.epochs * min(resolutions) / pixels)
 
     def shared_by(self, networks: int) -> FinetuningPlan:
         """The same minutes for another number of networks than was planned for."""
@@ -128,6 +131,11 @@ class FinetuningPlan:
         epochs = self.epochs * (self.networks + FIRST - 1) / (networks + FIRST - 1)
         epochs = min(epochs, TUNING_EPOCHS[1])
         return replace(self, epochs=epochs, networks=networks)
+
+
+def rounded_epochs(epochs: float) -> float:
+    """Whole ones, but of few of them hundredths."""
+    return round(epochs) if epochs >= WHOLE_EPOCHS else round(epochs, 2)
 
 
 def minutes_of(stage: str, minutes: float, adapting: bool) -> float:
@@ -203,7 +211,7 @@ def plan_supernet(
     minutes: float,
     accelerator: Accelerator,
     families: Sequence[Family],
-    epochs: int | None = None,
+    epochs: float | None = None,
 ) -> SupernetPlan:
     """Time a few steps of each family; take the widest that gets enough epochs in the time.
 
@@ -229,7 +237,7 @@ def plan_supernet(
     if step is None:
         raise _too_little_memory(f"the supernet of {family.name}", "supernet", fit)
     bounds = ADAPTING_EPOCHS if settings.method == "transfer" else EPOCHS
-    chosen = epochs or int(np.clip(seconds / (per_epoch * step), *bounds))
+    chosen = epochs or rounded_epochs(float(np.clip(seconds / (per_epoch * step), *bounds)))
     return SupernetPlan(
         family.name,
         chosen,
@@ -301,7 +309,7 @@ def plan_finetuning(
     minutes: float,
     answers: int,
     accelerator: Accelerator,
-    epochs: int | None = None,
+    epochs: float | None = None,
     adapting: bool = False,
 ) -> FinetuningPlan:
     """Time a few steps of fine-tuning.
@@ -329,7 +337,7 @@ def plan_finetuning(
     resolutions = family.space.resolutions
     seconds = minutes_of("fine-tuning", minutes, adapting) * 60
     if epochs or not (adapting and resolutions):
-        tuning = epochs or int(np.clip(seconds / epoch / answers, *TUNING_EPOCHS))
+        tuning = epochs or rounded_epochs(float(np.clip(seconds / epoch / answers, *TUNING_EPOCHS)))
         return FinetuningPlan(tuning, round(answers * tuning * epoch / 60, 2))
     # `step` is an average to which each resolution adds the same time. From that to the mean time
     # that answers train for while one at the least resolution trains an epoch (`epochs_at`).

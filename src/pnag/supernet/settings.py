@@ -54,7 +54,8 @@ class FitSettings:
 
     Attributes:
         optimizer: SGD with Nesterov momentum, or AdamW.
-        epochs: whole passes over the images; in a recipe 0 is what the plan says.
+        epochs: passes over the images, 2.5 are two and the first half of a third; in a recipe 0 is
+            what the plan says.
         batch_size: of all processes together; 0 is what the plan says: 64 on a CPU, on a GPU what
             its memory holds.
         learning_rate: at its highest, for this batch size; if that is 0, for 64 images, and it
@@ -69,7 +70,7 @@ class FitSettings:
             that a rate of 0 leads to (`benchmarks/README.md`).
     """
 
-    epochs: Annotated[int, Interval(ge=0, le=1_000_000)] = 0
+    epochs: Annotated[int | float, Interval(ge=0, le=1_000_000)] = 0
     batch_size: Annotated[int, Interval(ge=0, le=1_000_000)] = 0
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Positive = 0.05
@@ -133,7 +134,7 @@ def adapted(fit: Fit, adapting: Fit) -> Fit:
     return _as_long_as(fit, adapting) if fit == default else fit
 
 
-def varied(fit: Fit, epochs: int) -> Fit:
+def varied(fit: Fit, epochs: float) -> Fit:
     """What adapts trained weights in so many epochs: many are of images that vary more.
 
     A recipe's own settings stay as they are.

@@ -14,15 +14,13 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional as F
 
-from pnag.errors import PnagError
 from pnag.families.base import Family
 from pnag.families.elastic_network import ElasticNetwork, widths_of
 from pnag.files import fingerprint
-from pnag.images.batches import steps_per_epoch
 from pnag.images.images import ImageData
 from pnag.images.resolutions import at_resolution, resolution_of_step
 from pnag.supernet.first_classifier import solve_classifier
-from pnag.supernet.loop import Losses, Step, fit, to_device
+from pnag.supernet.loop import Losses, Step, fit, steps_of, to_device
 from pnag.supernet.phases import PHASES, Phase
 from pnag.supernet.settings import FitSettings, SupernetSettings
 from pnag.supernet.weights import checkpoint_of, load_finished, save_finished
@@ -47,28 +45,21 @@ class Progress:
     supernet: ElasticNetwork
 
 
-def epochs_of(settings: SupernetSettings) -> list[int]:
-    """Whole epochs of each phase, whose shares are rounded such that all add up.
-
-    Raises:
-        PnagError: if there are too few for every phase that matters.
-    """
-    phases = PHASES[settings.method]
-    ends = np.cumsum([phase.epochs for phase in phases])
-    epochs = list(map(int, np.diff(np.rint(ends * settings.fit.epochs), prepend=0)))
-    # The short phases ease the way to the next one; without a long one choices stay untrained.
-    needed = [number for number, phase in enumerate(phases) if phase.epochs >= LONG]
-    if settings.fit.epochs < len(needed):
-        other = "--start scratch" if settings.method == "transfer" else "--train-method sandwich"
-        raise PnagError(
-            f"{settings.fit.epochs} epoch(s) are too few for the {len(needed)} phases of "
-            f"{settings.method} training; give more --epochs, or take {other}"
+def fits_of(settings: SupernetSettings) -> list[FitSettings]:
+    """How each phase is trained: for its share of the epochs, at its share of the rate."""
+    fit = settings.fit
+    return [
+        replace(
+            fit, epochs=round(phase.epochs * fit.epochs, 4),
+            learning_rate=phase.rate * fit.learning_rate,
         )
-    for number in needed:
-        if not epochs[number]:
-            epochs[epochs.index(max(epochs))] -= 1
-            epochs[number] = 1
-    return epochs
+        for phase in PHASES[settings.method]
+    ]  # fmt: skip
+
+
+def steps_of_all(settings: SupernetSettings, data: ImageData) -> int:
+    """Steps of all phases."""
+    return sum(steps_of(how, data) for how in fits_of(settings))
 
 
 def train_supernet(
@@ -111,7 +102,7 @@ def train_supernet(
     supernet = family.supernet(len(data.classes), start)
     inputs = [data.identity, settings.identity(), family.name, seed, accelerator.mixed_precision]
     inputs += [start_identity] if start_identity else []
-    total = sum(epochs_of(settings)) * steps_per_epoch(data, settings.fit.batch_size)
+    total = steps_of_all(settings, data)
     teacher, done = None, 0
     for number, (phase, how, identity) in enumerate(_planned(settings, inputs)):
         path = folder / f"{number + 1}-{phase.name.replace(' ', '-')}-{identity}.safetensors"
@@ -128,7 +119,7 @@ def train_supernet(
             )  # fmt: skip
             save_finished(supernet, path, identity, accelerator)
         keep(phase, supernet)
-        done += how.epochs * steps_per_epoch(data, how.batch_size)
+        done += steps_of(how, data)
         teacher = teacher or _frozen(supernet, accelerator.device)
     return supernet.to(accelerator.device).eval()
 
@@ -141,12 +132,12 @@ def _planned(
     Args:
         inputs: what all phases depend on.
     """
-    epochs = epochs_of(settings)
+    fits = fits_of(settings)
     for number, phase in enumerate(PHASES[settings.method]):
         # What comes before a phase and its own settings.
-        identity = fingerprint([inputs, number, asdict(phase), epochs[: number + 1]])
-        rate = settings.fit.learning_rate * phase.rate
-        yield phase, replace(settings.fit, epochs=epochs[number], learning_rate=rate), identity
+        epochs = [how.epochs for how in fits[: number + 1]]
+        identity = fingerprint([inputs, number, asdict(phase), epochs])
+        yield phase, fits[number], identity
 
 
 def _frozen(supernet: ElasticNetwork, device: torch.device) -> ElasticNetwork:
