@@ -190,8 +190,12 @@ def test_answers_of_several_resolutions_share_the_minutes(monkeypatch: pytest.Mo
     assert [made.epochs_at(p, pixels) for p in pixels] == [plan.rounded_epochs(e) for e in epochs]
     assert made.epochs_at(96, pixels, first=True) == plan.rounded_epochs(plan.FIRST * epochs[1])
     # Fewer networks than were planned for get longer each.
-    assert made.networks == 3 and made.shared_by(2).epochs == pytest.approx(4 / 3 * made.epochs)
-    assert made.shared_by(3) == made and found(40).shared_by(1) == found(40)
+    assert made.networks == 3
+    assert made.shared_by(2, first=True).epochs == pytest.approx(4 / 3 * made.epochs)
+    # ... and still longer where no other network begins with one of them.
+    assert made.shared_by(2, first=False).epochs == pytest.approx(4 / 2 * made.epochs)
+    assert made.shared_by(3, first=True) == made
+    assert found(40).shared_by(1, first=False) == found(40)
     for other in (found(40, adapting=True, epochs=3), found(40, "", adapting=True), found(40)):
         assert {other.epochs_at(p, pixels, first=p == 96) for p in pixels} == {other.epochs}
     assert found(0.1, adapting=True).epochs_at(128, pixels) == pytest.approx(

@@ -97,11 +97,19 @@ def _in_order(
     file = run.run.tuning_order
     identity = fingerprint([asdict(plan), file_fingerprint(run.run.supernet)])
     found = read_json(file) if file.exists() else {}
-    if found.get("identity") != identity:
-        found = {"identity": identity, "networks": len(archs), "begins": {}}
+    if found.get("identity") != identity or "first" not in found:
+        found = {"identity": identity, "begins": {}}
     begins = what_each_begins_with(archs, of, found["begins"], cut=run.adapting)
+    if "first" not in found:
+        first = any(_is_first(arch, begins, of) for arch in begins)
+        found |= {"networks": len(begins), "first": first}
     write_json(file, found | {"begins": begins})
-    return plan.shared_by(found["networks"]), begins
+    return plan.shared_by(found["networks"], found["first"]), begins
+
+
+def _is_first(arch: str, begins: Begins, of: Family) -> bool:
+    """Whether it is the network that others, of further budgets too, begin with."""
+    return begins[arch] is None and arch in largest_at(of)
 
 
 def _as_planned(
@@ -124,8 +132,9 @@ def _as_planned(
     for arch, images in data.items():
         before = begins[arch]
         origin = tuned[before].identity if before else files[weights[arch][1]]
-        first = before is None and arch in largest  # what further budgets' networks begin with
-        epochs = plan.epochs_at(images.preprocessing.resolution, of.space.resolutions, first)
+        epochs = plan.epochs_at(
+            images.preprocessing.resolution, of.space.resolutions, _is_first(arch, begins, of)
+        )
         settings = run.finetune_settings(epochs)
         identity = finetune_identity(
             origin, arch, images, settings, run.recipe.seed, run.accelerator

@@ -2,9 +2,12 @@
 
 The largest network at several resolutions: the one nearest to the resolution that it was trained at
 goes on from there, and each other one from what its neighbour has become. Networks at neighbouring
-resolutions are alike, so each has the steps of all before it. Smaller networks are cut out of what
-the largest has become at the nearest resolution: after few epochs of a supernet that is worth 4
-points more than its own weights for them (`benchmarks/README.md`).
+resolutions are alike, so each has the steps of all before it.
+
+Somewhat smaller networks are cut out of what the largest has become at the nearest resolution:
+after few epochs of a supernet that is worth 4 points more than its own weights for them. Where no
+answer is the largest, it is tuned before them all the same. Much smaller networks begin with the
+supernet's weights, which are better for them (`benchmarks/README.md`).
 """
 
 from __future__ import annotations
@@ -17,6 +20,10 @@ from pnag.space import BaseArchitecture
 from pnag.space.at_resolutions import at_each_resolution
 from pnag.supernet.phases import LARGEST_ALONE
 
+# Share of the largest network's multiply-adds. With 0.6 of them a network that is cut out is 7
+# points behind its own weights in the supernet, with 0.8 it is 4 ahead (`benchmarks/README.md`).
+CUT_FROM = 0.7
+
 Begins = dict[str, str | None]
 """Text forms of architectures, each with that of another whose tuned weights it begins with."""
 
@@ -27,8 +34,8 @@ def what_each_begins_with(
     """That of further architectures, beside those of `known`, which stay what they are.
 
     Args:
-        cut: whether smaller networks are cut out of the largest; else they begin with the
-            supernet's weights, as all do where no answer is the largest.
+        cut: whether networks that are large enough are cut out of the largest, which is then
+            tuned, too; else all smaller ones begin with the supernet's weights.
     """
     begins = dict(known)
     largest = largest_at(of)
@@ -40,12 +47,25 @@ def what_each_begins_with(
         return min(placed, key=lambda other: _apart(largest[other], at), default=None)
 
     new = [arch for arch in archs if arch not in begins]
-    by_distance = sorted(new, key=lambda arch: _apart(resolution_of(arch), trained_at))
-    for arch in filter(largest.__contains__, by_distance):
+    smaller = [arch for arch in new if arch not in largest]
+    from_largest = [arch for arch in smaller if cut and share_of_largest(arch, of) >= CUT_FROM]
+    asked = [arch for arch in new if arch in largest]
+    if from_largest and not (asked or placed):
+        at = {resolution_of(arch) for arch in from_largest}
+        asked = [arch for arch, pixels in largest.items() if pixels in at]
+        asked = sorted(asked, key=lambda arch: _apart(largest[arch], trained_at))[:1]
+    for arch in sorted(asked, key=lambda arch: _apart(largest[arch], trained_at)):
         begins[arch] = nearest(arch)
         placed.append(arch)
-    smaller = (arch for arch in new if arch not in largest)
-    return begins | {arch: nearest(arch) if cut else None for arch in smaller}
+    return begins | {arch: nearest(arch) if arch in from_largest else None for arch in smaller}
+
+
+def share_of_largest(arch: str, of: Family) -> float:
+    """A network's multiply-adds, as a share of those of the largest at its resolution."""
+    pixels = resolution_of(arch)
+    largest = next(text for text, at in largest_at(of).items() if at == pixels)
+    macs, most = (of.count(text, pixels or 224).macs for text in (arch, largest))
+    return macs / most
 
 
 def largest_at(of: Family) -> dict[str, int]:

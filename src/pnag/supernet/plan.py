@@ -124,11 +124,16 @@ class FinetuningPlan:
         often = FIRST if first else 1
         return rounded_epochs(often * self.epochs * min(resolutions) / pixels)
 
-    def shared_by(self, networks: int) -> FinetuningPlan:
-        """The same minutes for another number of networks than was planned for."""
+    def shared_by(self, networks: int, first: bool) -> FinetuningPlan:
+        """The same minutes for other networks than were planned for.
+
+        Args:
+            first: whether one of them is what others begin with.
+        """
         if not self.networks:
             return self
-        epochs = self.epochs * (self.networks + FIRST - 1) / (networks + FIRST - 1)
+        trained = networks + (FIRST - 1 if first else 0)
+        epochs = self.epochs * (self.networks + FIRST - 1) / trained
         epochs = min(epochs, TUNING_EPOCHS[1])
         return replace(self, epochs=epochs, networks=networks)
 
