@@ -16,11 +16,9 @@ from pnag.errors import PnagError
 from pnag.families.checkpoints import described
 from pnag.families.registry import DEFAULT, family, is_of, width_of
 from pnag.files import read_json, write_json
+from pnag.run.earlier_versions import LACKED
 from pnag.supernet.plan import SupernetPlan
 from pnag.supernet.settings import Precision
-
-# Settings that earlier versions lacked, as they trained.
-LACKED = {"supernet.fit.last_rate": 0.0, "supernet.fit.averaged": 0.0}
 
 
 @dataclass(frozen=True)

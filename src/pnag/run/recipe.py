@@ -22,6 +22,7 @@ from pnag.files import write_text
 from pnag.images.decode import MEGAPIXELS
 from pnag.ranges import Interval
 from pnag.run.budgets import check_units, read_budget
+from pnag.run.earlier_versions import without_dropped
 from pnag.run.run_directory import answer_name
 from pnag.search.evaluator import EvaluatorSettings
 from pnag.search.front import FrontSettings
@@ -216,15 +217,7 @@ def load_recipe(path: Path) -> dict[str, Any]:
         raise PnagError(f"cannot read the recipe {path}: {error}") from error
     if not isinstance(raw, dict):
         raise PnagError(f"the recipe {path} is not a mapping of options")
-    return {name: _of_today(value) for name, value in raw.items()}
-
-
-def _of_today(section: Any) -> Any:
-    """A section without `fit.ema: 0`, which earlier versions wrote into a run's recipe."""
-    fit = section.get("fit") if isinstance(section, dict) else None
-    if not isinstance(fit, dict) or fit.get("ema") != 0:
-        return section
-    return section | {"fit": {name: value for name, value in fit.items() if name != "ema"}}
+    return {name: without_dropped(value) for name, value in raw.items()}
 
 
 def make_recipe(values: dict[str, Any]) -> Recipe:
