@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pnag.run.doubt import Largest
 from pnag.run.trained import Answer
 
 # As `pnag run` has judged them on 1,000 photos: one standard error is 1.3 points.
-LARGEST = Largest(("l@64", "l@80", "l@96", "l@128"), (0.735, 0.771, 0.801, 0.784),
-                  (0.82, 1.39, 1.84, 3.15), 1000)  # fmt: skip
+L64, L80, L96, L128 = (f"2:3,3:6,6@{pixels}" for pixels in (64, 80, 96, 128))
+SMALL = "1:3,0:6,0@96"
+LARGEST = Largest((L64, L80, L96, L128), (0.735, 0.771, 0.801, 0.784),
+                  (0.82, 1.39, 1.84, 3.15), images=1000, trained_at=96)  # fmt: skip
 
 
 def answer(budget: float, accuracy: float) -> Answer:
-    return Answer(budget, "small@96", accuracy, 0.99 * budget, "a note", "f")
+    return Answer(budget, SMALL, accuracy, 0.99 * budget, "a note", "f")
 
 
 @pytest.mark.parametrize(
     ("budget", "accuracy", "expected"),
     [
-        (0.97, 0.740, "l@64"),  # ahead by less than chance may give
-        (0.97, 0.770, "small@96"),
-        (1.51, 0.777, "l@80"),
-        (3.24, 0.801, "l@128"),  # itself not surely behind the one at 96
-        (3.24, 0.840, "small@96"),
-        (0.80, 0.500, "small@96"),  # none fits
+        (0.97, 0.740, L64),  # ahead by less than chance may give
+        (0.97, 0.790, SMALL),
+        (1.51, 0.777, L80),
+        (3.24, 0.801, L128),  # itself not surely behind the one at 96
+        (3.24, 0.840, SMALL),
+        (0.80, 0.500, SMALL),  # none fits
     ],
 )
 def test_an_answer_is_the_largest_network_unless_another_is_surely_better(
@@ -33,11 +37,24 @@ def test_an_answer_is_the_largest_network_unless_another_is_surely_better(
     found = LARGEST.unless_better(answer(budget, accuracy), 0.0)
     assert found.arch == expected and found.budget == budget
     # What a note says of the front's best is not true of another network.
-    assert found.note == ("a note" if expected == "small@96" else "")
-    assert found.cost <= budget and found.source == ("f" if expected == "small@96" else "table")
+    assert found.note == ("a note" if expected == SMALL else "")
+    assert found.cost <= budget and found.source == ("f" if expected == SMALL else "table")
 
 
 def test_more_images_leave_less_doubt_and_a_margin_is_kept() -> None:
-    many = Largest(LARGEST.archs, LARGEST.accuracy, LARGEST.cost, 10_000)
-    assert many.unless_better(answer(3.24, 0.801), 0.0).arch == "l@96"
-    assert LARGEST.unless_better(answer(3.24, 0.801), 0.05).arch == "l@96"
+    behind = replace(LARGEST, accuracy=(0.735, 0.771, 0.801, 0.770))
+    assert behind.unless_better(answer(3.24, 0.801), 0.0).arch == L128
+    assert replace(behind, images=10_000).unless_better(answer(3.24, 0.801), 0.0).arch == L96
+    assert LARGEST.unless_better(answer(3.24, 0.801), 0.05).arch == L96
+
+
+def test_what_tuning_adds_elsewhere_is_counted_before_resolutions_are_compared() -> None:
+    # Judged with 5,000 of CIFAR-10's images: surely behind, but not once both are tuned.
+    judged = Largest((L64, L96, L128), (0.838, 0.881, 0.862), (0.5, 1.2, 2.3), 5000, trained_at=96)
+    itself = Answer(2.4, L96, 0.881, 1.2, "", "table")
+    assert judged.unless_better(itself, 0.0).arch == L128
+    elsewhere = replace(judged, trained_at=128)
+    assert elsewhere.unless_better(itself, 0.0).arch == L96
+    # An answer at another resolution gains as much.
+    smaller = Answer(0.6, "1:3,0:6,0@128", 0.850, 0.6, "", "f")
+    assert judged.unless_better(smaller, 0.0).arch == smaller.arch
