@@ -15,7 +15,7 @@ from pnag.search.expected_gain import (
 )
 from pnag.search.front import Floats
 from pnag.search.gaussian_process import REACH, GaussianProcess, fit_likeliest
-from pnag.search.rounds import ask_in_rounds
+from pnag.search.rounds import ask_in_rounds, promising
 from pnag.space import SearchSpace, Tokens
 from pnag.space.search_space import Token
 
@@ -36,6 +36,27 @@ def accuracy_of(tokens: Tokens) -> Floats:
 def costs_of(tokens: Tokens) -> Floats:
     """(N, 2) sums of the edges' prices."""
     return np.asarray(PRICE[:, np.arange(6), tokens].sum(2).T)
+
+
+@pytest.mark.parametrize("space", [CELLS, SearchSpace()])
+def test_what_is_promising_is_what_the_first_round_asks_for(space: SearchSpace) -> None:
+    tokens = space.sample_unique(30, np.random.default_rng(0))
+    values = space.features(tokens) @ np.linspace(0, 1, space.num_features)
+
+    def cost(wanted: Tokens) -> Floats:
+        return np.asarray(space.features(wanted).sum(1) + space.features(wanted)[:, 0], float)
+
+    asked: list[Tokens] = []
+
+    def ask(wanted: Tokens) -> tuple[Floats, Floats]:
+        asked.append(wanted)
+        return np.zeros(len(wanted)), cost(wanted)
+
+    ask_in_rounds(
+        space, tokens, values, cost(tokens), cost, ask, rounds=1, per_round=4, seed=3
+    )  # fmt: skip
+    found = promising(space, tokens, values, cost(tokens), cost, 4, seed=3)
+    assert len(found) == 4 and np.array_equal(found, asked[0])
 
 
 def regret(evaluated: Tokens, costs: Floats, budget: Floats) -> float:

@@ -98,6 +98,29 @@ def propose_once(
     return propose(space, process, tokens, front, cost_predictor, n, seed)
 
 
+def promising(
+    space: SearchSpace,
+    tokens: Tokens,
+    accuracy: Floats,
+    cost: Floats,
+    cost_predictor: Callable[[Tokens], Floats],
+    n: int,
+    seed: int,
+) -> Tokens:
+    """Up to (n, T) what a single round asks for, where nothing but a table of one cost is known.
+
+    Args:
+        tokens: (M, T), accuracy, cost: (M,): the table.
+    """
+    if can_list(space, len(tokens)):
+        return propose_of_all(space, tokens, accuracy, cost, cost_predictor, n, seed)
+    process = fit_gaussian_process(space, tokens, accuracy, seed=seed)
+    start = pareto_front(tokens, accuracy, cost).tokens
+    costs = (float(cost.min()), float(cost.max()))
+    front = improve(space, start, _label(process, cost_predictor), costs, SEARCH, seed=seed)
+    return propose(space, process, tokens, front, cost_predictor, n, seed)
+
+
 def ask_in_rounds(
     space: SearchSpace,
     tokens: Tokens,

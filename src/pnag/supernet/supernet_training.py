@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from pnag.families.elastic_network import ElasticNetwork, widths_of
 from pnag.files import fingerprint
 from pnag.images.images import ImageData
 from pnag.images.resolutions import at_resolution, resolution_of_step
+from pnag.space import AnyArchitecture
 from pnag.supernet.first_classifier import solve_classifier
 from pnag.supernet.loop import Losses, Step, fit, steps_of, to_device
 from pnag.supernet.phases import PHASES, Phase
@@ -162,6 +163,25 @@ def _prepare(
         supernet.sort_channels(widths_of(supernet.family)[-phase.sort :])
 
 
+def sandwich(
+    supernet: ElasticNetwork,
+    others: Iterable[AnyArchitecture],
+    images: Tensor,
+    labels: Tensor,
+    label_smoothing: float,
+) -> Iterator[Tensor]:
+    """In place: the largest learns from the labels, all others from what it says now.
+
+    Args:
+        images: (B, 3, R, R).
+    """
+    logits = supernet(images)
+    yield F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    target = logits.detach().float().softmax(1)
+    for arch in others:
+        yield F.cross_entropy(supernet(images, arch), target)
+
+
 def phase_losses(
     supernet: ElasticNetwork,
     phase: Phase,
@@ -187,12 +207,8 @@ def phase_losses(
         images = at_resolution(images, resolution_of_step(drawn_resolutions, seed, step))
         drawn = [phase.sample(space, rng) for _ in range(phase.random)]
         if phase.sandwich:
-            # In place: the largest learns from the labels, all others from what it says now.
-            logits = supernet(images)
-            yield to_labels(logits, labels)
-            target = logits.detach().float().softmax(1)
-            for arch in (smallest, *drawn):
-                yield F.cross_entropy(supernet(images, arch), target)
+            others = (smallest, *drawn)
+            yield from sandwich(supernet, others, images, labels, settings.label_smoothing)
         elif teacher is None:
             for arch in drawn or [None]:
                 yield to_labels(supernet(images, arch), labels)
