@@ -166,6 +166,43 @@ def test_the_search_takes_its_minutes_before_the_others_share_the_rest() -> None
         )
 
 
+def test_rounds_get_some_of_the_minutes_of_fine_tuning(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = ("supernet", "collecting", "rounds", "fine-tuning")
+    given = [plan.minutes_of(stage, 60, True, in_rounds=True) for stage in stages]
+    assert sum(given) == pytest.approx(55)
+    assert given[:2] == [plan.minutes_of(stage, 60, True) for stage in stages[:2]]
+    monkeypatch.setattr(plan, "round_step", lambda *_: 0.1)
+    settings = SupernetSettings("transfer", fit=FitSettings(batch_size=64))
+
+    def found(minutes: float, rounds: int) -> plan.RoundsPlan:
+        return plan.plan_rounds(
+            data_of(6400), settings, ofa(0.1), minutes=minutes, rounds=rounds, accelerator=CPU
+        )
+
+    # An epoch takes 10 seconds; 5.5 minutes are 33 of them.
+    assert found(60, 10) == plan.RoundsPlan(10, 3, 5.0)
+    assert found(60, 2) == plan.RoundsPlan(2, 5, 1.67)
+    assert found(60, 100) == plan.RoundsPlan(33, 1, 5.5)
+    assert found(0.1, 100) == plan.RoundsPlan(1, 1, 0.17)
+
+
+def test_a_table_that_is_judged_anew_is_smaller(
+    digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "mean_seconds", lambda *_: 0.09)
+    minutes = 10.0  # of which 1.5 are for 1,000 judgements
+
+    def found(**how: Any) -> plan.CollectingPlan:
+        return plan.plan_collecting(
+            digits, ofa(0.1), minutes=minutes, device=CPU.device, precision="float32", **how
+        )
+
+    assert found() == plan.CollectingPlan(1000, "float32", 1.5)
+    assert found(judgements=lambda n: 2.5 * n) == plan.CollectingPlan(400, "float32", 1.5)
+    few = found(judgements=lambda n: 20 * n)
+    assert few == plan.CollectingPlan(plan.ARCHITECTURES[0], "float32", 6.0)
+
+
 def test_answers_of_several_resolutions_share_the_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "finetune_step", lambda *_: 0.1)
     settings = FinetuneSettings()

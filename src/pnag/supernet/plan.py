@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -21,6 +21,7 @@ from pnag.supernet.loop import (
     to_device,
 )
 from pnag.supernet.precision import MIXED, judging_precision
+from pnag.supernet.round_training import EPOCHS as ROUND_EPOCHS
 from pnag.supernet.settings import (
     FinetuneSettings,
     Fit,
@@ -33,6 +34,7 @@ from pnag.supernet.step_times import (
     finetune_step,
     if_memory_suffices,
     mean_seconds,
+    round_step,
     supernet_step,
 )
 
@@ -53,6 +55,9 @@ SHARES = {"supernet": 0.6, "collecting": 0.15, "fine-tuning": 0.2}
 # all subnets. Timing this machine and the search take as long in long runs as in short ones: so
 # many minutes, at most a quarter of all, come first.
 ADAPTING_SHARES = {"supernet": 0.29, "collecting": 0.06, "fine-tuning": 0.65}
+# Where rounds train the supernet further, their minutes are some of those of fine-tuning: a
+# supernet's own plan is the same with rounds and without, so that they can be asked for later.
+ROUNDS_SHARES = {"rounds": 0.1, "fine-tuning": 0.55}
 SEARCHING = 5.0
 ARCHITECTURES = (200, 4000)  # least and most to collect
 ADAPTING_LEAST = 40  # from trained weights, whose subnets at large resolutions take seconds each
@@ -93,6 +98,19 @@ class CollectingPlan:
 
     architectures: int
     precision: Precision
+    minutes: float
+
+
+@dataclass(frozen=True)
+class RoundsPlan:
+    """How many rounds train the supernet further, and how long.
+
+    Attributes:
+        epochs: of each round. minutes: that all should take, without the judging.
+    """
+
+    rounds: int
+    epochs: int
     minutes: float
 
 
@@ -143,15 +161,16 @@ def rounded_epochs(epochs: float) -> float:
     return round(epochs) if epochs >= WHOLE_EPOCHS else round(epochs, 2)
 
 
-def minutes_of(stage: str, minutes: float, adapting: bool) -> float:
+def minutes_of(stage: str, minutes: float, adapting: bool, in_rounds: bool = False) -> float:
     """How many of a run's minutes a stage gets.
 
     Args:
-        adapting: whether the supernet starts from trained weights.
+        adapting: whether the supernet starts from trained weights. in_rounds: and rounds train it.
     """
     if not adapting:
         return SHARES[stage] * minutes
-    return ADAPTING_SHARES[stage] * (minutes - min(SEARCHING, minutes / 4))
+    shares = ADAPTING_SHARES | (ROUNDS_SHARES if in_rounds else {})
+    return shares[stage] * (minutes - min(SEARCHING, minutes / 4))
 
 
 def evaluator_settings(
@@ -283,6 +302,7 @@ def plan_collecting(
     precision: Precision | None = None,
     architectures: int | None = None,
     adapting: bool = False,
+    judgements: Callable[[int], float] = float,
 ) -> CollectingPlan:
     """Time a few random subnets.
 
@@ -290,6 +310,7 @@ def plan_collecting(
         minutes: for the whole run.
         precision, architectures: what the user has decided already.
         adapting: whether the supernet started from trained weights.
+        judgements: how many times a subnet is judged for a table of so many architectures.
     """
     settings = evaluator_settings(device, precision=precision)
     supernet = family.supernet(len(data.classes))
@@ -302,8 +323,34 @@ def plan_collecting(
     each = mean_seconds(lambda turn: evaluator.accuracies(tokens[turn : turn + 1]), device)
     affordable = minutes_of("collecting", minutes, adapting) * 60 / each
     least = ADAPTING_LEAST if adapting else ARCHITECTURES[0]
-    collected = architectures or int(np.clip(affordable, least, ARCHITECTURES[1]))
-    return CollectingPlan(collected, settings.precision, round(collected * each / 60, 2))
+    numbers = range(ARCHITECTURES[1], least, -1)
+    collected = architectures or next((n for n in numbers if judgements(n) <= affordable), least)
+    minutes = round(judgements(collected) * each / 60, 2)
+    return CollectingPlan(collected, settings.precision, minutes)
+
+
+def plan_rounds(
+    data: ImageData,
+    settings: SupernetSettings,
+    family: Family,
+    *,
+    minutes: float,
+    rounds: int,
+    accelerator: Accelerator,
+) -> RoundsPlan:
+    """Time a few steps of a round.
+
+    Args:
+        settings: with a batch. minutes: for the whole run.
+        rounds: at most; where the minutes do not suffice for an epoch in each there are fewer, and
+            one in any case.
+    """
+    step = round_step(data, settings, family, accelerator)
+    epoch = step * steps_per_epoch(data, settings.fit.batch_size)
+    seconds = minutes_of("rounds", minutes, adapting=True, in_rounds=True) * 60
+    rounds = int(np.clip(seconds / (epoch * ROUND_EPOCHS[0]), 1, rounds))
+    epochs = int(np.clip(seconds / (epoch * rounds), *ROUND_EPOCHS))
+    return RoundsPlan(rounds, epochs, round(rounds * epochs * epoch / 60, 2))
 
 
 def plan_finetuning(
@@ -316,6 +363,7 @@ def plan_finetuning(
     accelerator: Accelerator,
     epochs: float | None = None,
     adapting: bool = False,
+    in_rounds: bool = False,
 ) -> FinetuningPlan:
     """Time a few steps of fine-tuning.
 
@@ -324,7 +372,7 @@ def plan_finetuning(
         answers: networks that will be fine-tuned in that time.
         epochs: of each answer, if the user has decided that already.
         adapting: whether the supernet started from trained weights: its answers are expected to be
-            at different resolutions.
+            at different resolutions. in_rounds: whether rounds train it further.
 
     Raises:
         PnagError: if the memory does not suffice.
@@ -340,7 +388,7 @@ def plan_finetuning(
     steps = more * steps_per_epoch(data, settings.fit.batch_size)
     epoch = step * steps
     resolutions = family.space.resolutions
-    seconds = minutes_of("fine-tuning", minutes, adapting) * 60
+    seconds = minutes_of("fine-tuning", minutes, adapting, in_rounds) * 60
     if epochs or not (adapting and resolutions):
         tuning = epochs or rounded_epochs(float(np.clip(seconds / epoch / answers, *TUNING_EPOCHS)))
         return FinetuningPlan(tuning, round(answers * tuning * epoch / 60, 2))

@@ -34,6 +34,7 @@ from pnag.supernet.loop import (
     train_all_layers,
 )
 from pnag.supernet.phases import PHASES
+from pnag.supernet.round_training import round_losses
 from pnag.supernet.settings import FinetuneSettings, FitSettings, SupernetSettings
 from pnag.supernet.supernet_training import LONG, phase_losses
 
@@ -73,6 +74,21 @@ def supernet_step(
         costs.append(_step_seconds(losses, images, labels, settings.fit, accelerator, drawn))
         model.zero_grad()
     return float(np.dot([phase.epochs for phase in phases], costs))
+
+
+@kept_memory()
+def round_step(
+    data: ImageData, settings: SupernetSettings, family: Family, accelerator: Accelerator
+) -> float:
+    """Seconds of a step of a round, averaged over resolutions, for networks of average size."""
+    model = _fresh(family, len(data.classes), accelerator)
+    images, labels = _batch(data, settings.fit, Pixels(data.train, accelerator.device), accelerator)
+    if accelerator.device.type == "cuda":
+        train_all_layers(model, images, accelerator)
+    liked = family.space.sample(TURNS, np.random.default_rng(0))
+    losses = round_losses(model, liked, settings.label_smoothing, seed=0)
+    drawn = family.space.resolutions
+    return _step_seconds(losses, images, labels, settings.fit, accelerator, drawn)
 
 
 def steps_of_largest(
