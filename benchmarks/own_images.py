@@ -111,7 +111,7 @@ def main() -> None:
     tuning = FinetuningPlan(**read_json(run.finetuning_plan))
     supernet = trained_supernet(opened)
     labels, calibration = load_labels(run, SPACE), load_front_calibration(run)
-    identity = file_fingerprint(run.supernet)
+    identity = file_fingerprint(run.last_supernet)
     path = RESULTS / f"own_images_{options.name}.json"
     found = read_json(path) if path.exists() else {}
     if found.get("supernet") != identity:

@@ -44,7 +44,7 @@ def main() -> None:
     recipe = make_recipe(load_recipe(run.recipe))
     opened = open_images(run, recipe, Display())
     accelerator, supernet = opened.accelerator, trained_supernet(opened)
-    space, weights = supernet.family.space, file_fingerprint(run.supernet)
+    space, weights = supernet.family.space, file_fingerprint(run.last_supernet)
     tokens = space.sample(options.networks, np.random.default_rng(20))
     settings = evaluator_settings(accelerator.device)
     shared = make_evaluator(supernet, opened.data, settings).accuracies(tokens).tolist()

@@ -45,6 +45,8 @@ def test_the_largest_network_begins_as_it_was_before_smaller_ones(tmp_path: Path
     assert files() == [run.run.supernet] * 3  # of another training
     save_described(of.supernet(3), run.run.largest, ABOUT)
     assert files() == [run.run.largest, run.run.largest, run.run.supernet]
+    save_described(of.supernet(3), run.run.supernet_of_rounds, ABOUT)
+    assert files() == [run.run.largest, run.run.largest, run.run.supernet_of_rounds]
 
 
 def test_a_smaller_network_is_cut_out_of_what_the_largest_has_become(tmp_path: Path) -> None:

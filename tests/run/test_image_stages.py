@@ -28,7 +28,7 @@ from pnag.run.size import Size
 from pnag.run.start import SCRATCH, Start, find_start
 from pnag.space import Tokens
 from pnag.supernet.phases import PHASES
-from pnag.supernet.plan import CollectingPlan, FinetuningPlan, SupernetPlan
+from pnag.supernet.plan import CollectingPlan, FinetuningPlan, RoundsPlan, SupernetPlan
 from pnag.supernet.settings import VARIED, Augmentation, FitSettings, SupernetSettings
 from pnag.supernet.supernet_training import Progress
 from pnag.supernet.weights import save_described
@@ -185,7 +185,9 @@ def test_a_trained_supernet_is_used_again_or_the_difference_told(made: Made) -> 
         image_plans.plan_supernet_stage(run)
     assert made.done == ["plan", "train"]
     run.run.supernet.unlink()
+    run.run.supernet_of_rounds.touch()
     made.supernet(epochs=3)
+    assert run.run.last_supernet == run.run.supernet  # and not that of an earlier training
     assert made.done == ["plan", "train", "plan", "train"]
 
 
@@ -293,6 +295,36 @@ def test_judging_takes_the_recipes_precision(made: Made, monkeypatch: pytest.Mon
         made.data, ofa(0.1), minutes=1, device=cpu, precision="float32", architectures=50
     )
     assert (found.architectures, found.precision) == (50, "float32")
+
+
+def in_rounds(made: Made, **values: Any) -> image_run.ImageRun:
+    """A run from trained weights."""
+    run = replace(made.run(), start=Start("timm/x", "identity", weights=Path("x")))
+    return replace(run, recipe=run.recipe.model_copy(update=values))
+
+
+def test_rounds_from_trained_weights_are_planned_with_what_they_judge_anew(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        image_plans, "plan_rounds", lambda *_, **how: asked.append(how) or RoundsPlan(2, 3, 1.0)
+    )
+    for run in (made.run(), in_rounds(made)):
+        assert image_plans.plan_rounds_stage(run, PLAN) == (run, None)
+        assert image_plans._judgements(run, 300) == 300
+    assert not asked
+    for _ in range(2):
+        run = in_rounds(made, rounds=4, per_round=50)
+        run, settings = image_plans.plan_rounds_stage(run, PLAN)
+        assert settings and settings.method == "transfer" and settings.fit.epochs == 3
+        assert run.recipe.rounds == 2  # the minutes do not suffice for more
+    assert [how["rounds"] for how in asked] == [4]  # planned once
+    # 200 sampled, then 250 and 300 in all; from scratch a round judges what it asks for.
+    assert image_plans._judgements(run, 300) == 200 + 250 + 300
+    scratch = replace(run, start=Start(SCRATCH, ()))
+    assert image_plans._judgements(scratch, 300) == 300
+    assert image_plans.plan_rounds_stage(scratch, PLAN) == (scratch, None)
 
 
 def test_rounds_take_at_most_half_of_what_is_planned(made: Made) -> None:

@@ -212,17 +212,30 @@ def test_a_run_from_timms_weights_at_several_resolutions(
     # Killed in both trainings and resumed, it ends with the same weights.
     twin = tmp_path / "twin"
     command[2] = twin
-    for file in ("supernet/*.checkpoint.safetensors", "finetuned/*.checkpoint.safetensors"):
+    for file in (
+        "supernet/*.checkpoint.safetensors",
+        "supernet/round-*.checkpoint.safetensors",
+        "supernet_of_rounds.safetensors",
+        "finetuned/*.checkpoint.safetensors",
+    ):
         said = stop_at(command, signal.SIGKILL, twin, file, tmp_path / "said")
         assert list(twin.glob(file)) and "Traceback" not in said, said
     done = call(*command)
     assert done.exit_code == 0, done.stderr
     networks = [f"models/{Path(answer['onnx']).stem}.safetensors" for answer in answers]
-    for file in ("supernet.safetensors", *networks):
+    for file in ("supernet.safetensors", "supernet_of_rounds.safetensors", *networks):
         found, expected = load_file(twin / file), load_file(out / file)
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[name], expected[name]) for name in found)
+    assert table.equals(pd.read_parquet(twin / "table.parquet"))
     command[2] = out
+    # The round has trained the supernet, and then judged all of the table with its weights.
+    before, after = (load_file(out / f"supernet{end}.safetensors") for end in ("", "_of_rounds"))
+    assert sum(not torch.equal(before[name], after[name]) for name in before) > 100
+    rows = [pd.read_csv(path) for path in (out / "collected").glob("*.csv")]
+    assert sorted(map(len, rows)) == [35, 40]
+    last = max(rows, key=len).set_index("arch")["accuracy"]
+    assert table["accuracy"].tolist() == last[table["arch"]].tolist()
     # The largest network's tuning began with the weights of its own phase.
     first = next(path for path in (out / "supernet").glob("1-largest-*"))
     alone, begun = load_file(first), load_file(out / "supernet" / "largest.safetensors")
@@ -232,7 +245,7 @@ def test_a_run_from_timms_weights_at_several_resolutions(
     assert again.families == (f"timm/{MODEL}",) and again.mean == of_images(how)
     adapted = family(f"timm/{MODEL}").supernet(10, again.weights)
     name = "network.blocks.1.0.conv_pw.weight"
-    assert torch.equal(adapted.state_dict()[name], load_file(out / "supernet.safetensors")[name])
+    assert torch.equal(adapted.state_dict()[name], after[name])
     # Nothing is done again, and one answer goes into another format.
     repeated = call(*command, "--json")
     assert repeated.exit_code == 0 and "training the supernet" not in repeated.stderr

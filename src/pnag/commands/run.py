@@ -80,7 +80,8 @@ Rounds = Annotated[
     typer.Option(
         min=0,
         help="Rounds that ask for the true accuracy of the most promising architectures: from the "
-        "supernet of --images, or from you, in files to fill in. [default: 0; --images: 4]",
+        "supernet of --images, which from trained weights they first train for these, or from you, "
+        "in files to fill in. [default: 0; --images: 4, fewer where minutes are few]",
     ),
 ]
 PerRound = Annotated[

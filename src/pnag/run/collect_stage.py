@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,13 @@ from pnag.families.base import Family
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.judging.collect import collect
 from pnag.judging.workers import suited_workers
+from pnag.run.adapting_rounds import Show, adapt_in_rounds
 from pnag.run.image_plans import planned_per_round
 from pnag.run.image_run import ImageRun
 from pnag.run.own_labels import accuracy_error, as_json, tell_errors
 from pnag.run.run_directory import RunDirectory
 from pnag.run.size import Size
-from pnag.run.supernet_stage import trained_supernet
+from pnag.run.supernet_stage import supernet_before_rounds
 from pnag.run.tables import architecture_table, write_table
 from pnag.run.trained import save_gaussian_process
 from pnag.search.gaussian_process import fit_gaussian_process
@@ -26,6 +28,7 @@ from pnag.search.rounds import ask_in_rounds
 from pnag.space import SearchSpace, Tokens, not_among, sample_shared
 from pnag.space.at_resolutions import at_each_resolution
 from pnag.supernet.plan import CollectingPlan, evaluator_settings
+from pnag.supernet.settings import SupernetSettings
 
 
 def ends_of_resolutions(of: Family) -> Tokens:
@@ -59,37 +62,53 @@ def _keep_predictor(
     write_json(files.prediction_errors, as_json(errors))
 
 
-def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
-    """Judge sampled subnets, then, in rounds, the most promising ones; fit the predictor."""
+def collect_stage(
+    run: ImageRun, plan: CollectingPlan, size: Size, rounds: SupernetSettings | None = None
+) -> None:
+    """Judge sampled subnets, then, in rounds, the most promising ones; fit the predictor.
+
+    Args:
+        rounds: how each round trains the supernet before it judges; None where none does.
+    """
     recipe, files = run.recipe, run.run
     per_round = planned_per_round(run, plan)
     settings = evaluator_settings(run.accelerator.device, precision=plan.precision)
-    what = {
-        "supernet": file_fingerprint(files.supernet),
-        "data": run.data.identity,
-        "judged": asdict(settings),
-    }
-    rows_file = files.collected / f"{fingerprint(what)}.csv"
-    inputs = what | {
+
+    def judged_with(weights: Path) -> dict[str, Any]:
+        """What accuracies depend on; each file of weights has rows of its own."""
+        return {
+            "supernet": file_fingerprint(weights),
+            "data": run.data.identity,
+            "judged": asdict(settings),
+        }
+
+    inputs = judged_with(files.supernet) | {
         "latency": file_fingerprint(files.latency_model),
         "architectures": plan.architectures,
         "shared": run.images.shared,
         "rounds": [recipe.rounds, per_round],
         "seed": recipe.seed,
     }
+    outputs = [files.table, files.accuracy_predictor, files.prediction_errors]
+    if rounds:
+        inputs["training"] = rounds.identity()
+        outputs.append(files.supernet_of_rounds)
 
     def work() -> None:
-        supernet = trained_supernet(run)
+        files.supernet_of_rounds.unlink(missing_ok=True)  # of other rounds
+        supernet = supernet_before_rounds(run)
         cost = LatencyModel.load(files.latency_model)
         space, wanted = size.of.space, plan.architectures - recipe.rounds * per_round
         tokens = first_asked(run, size.of, wanted)
 
-        def truth(wanted: Tokens, show: Callable[[int, int], None]) -> NDArray[np.float64]:
+        def judge(
+            weights: Path, wanted: Tokens, show: Show = lambda done, total: None
+        ) -> NDArray[np.float64]:
             rows = collect(
                 supernet,
                 run.data,
                 wanted,
-                rows_file,
+                files.collected / f"{fingerprint(judged_with(weights))}.csv",
                 settings=settings,
                 workers=None if run.ray_address else suited_workers(supernet, run.data, settings),
                 ray_address=run.ray_address,
@@ -99,19 +118,24 @@ def collect_stage(run: ImageRun, plan: CollectingPlan, size: Size) -> None:
             return accuracy
 
         with run.display.bar("judging subnets") as bar:
-            accuracy, costs = truth(tokens, bar.update), cost.predict(tokens)
-        if recipe.rounds:
+            accuracy = judge(files.supernet, tokens, bar.update)
+        costs = cost.predict(tokens)
+        if rounds:
+            tokens, accuracy, costs = adapt_in_rounds(
+                run, supernet, rounds, (tokens, accuracy, costs), cost.predict, judge,
+                per_round=per_round,
+            )  # fmt: skip
+        elif recipe.rounds:
             with run.display.bar("asking for the most promising") as bar:
                 tokens, accuracy, costs = ask_in_rounds(
                     space, tokens, accuracy, costs, cost.predict,
-                    lambda wanted: (truth(wanted, lambda done, total: None), cost.predict(wanted)),
+                    lambda wanted: (judge(files.supernet, wanted), cost.predict(wanted)),
                     rounds=recipe.rounds, per_round=per_round, seed=recipe.seed,
                     progress=bar.update,
                 )  # fmt: skip
         write_table(architecture_table(tokens, accuracy, costs, size), files.table)
         _keep_predictor(files, space, tokens, accuracy, recipe.seed)
 
-    outputs = [files.table, files.accuracy_predictor, files.prediction_errors]
     run.stage("collecting", inputs, outputs, work)
     tell_errors(
         read_json(files.prediction_errors),

@@ -95,7 +95,7 @@ def _in_order(
     """
     # No stage's output: those are done anew once their file is another, and this one grows.
     file = run.run.tuning_order
-    identity = fingerprint([asdict(plan), file_fingerprint(run.run.supernet)])
+    identity = fingerprint([asdict(plan), file_fingerprint(run.run.last_supernet)])
     found = read_json(file) if file.exists() else {}
     if found.get("identity") != identity or "first" not in found:
         found = {"identity": identity, "begins": {}}

@@ -20,15 +20,19 @@ from pnag.supernet.plan import (
     VALIDATION,
     CollectingPlan,
     FinetuningPlan,
+    RoundsPlan,
     SupernetPlan,
     evaluator_settings,
     minutes_of,
     plan_collecting,
     plan_finetuning,
+    plan_rounds,
     plan_supernet,
     suited_batch,
 )
 from pnag.supernet.processes import from_main
+from pnag.supernet.round_training import round_settings
+from pnag.supernet.settings import SupernetSettings
 
 
 def asked_of(run: ImageRun) -> Asked:
@@ -121,6 +125,8 @@ def plan_collecting_stage(run: ImageRun, supernet: SupernetPlan) -> CollectingPl
         "architectures": images.architectures,
         "images": VALIDATION,
     }
+    if run.trains_in_rounds:
+        inputs["rounds"] = [run.recipe.rounds, run.recipe.per_round]
 
     def work() -> None:
         plan = plan_collecting(
@@ -131,6 +137,7 @@ def plan_collecting_stage(run: ImageRun, supernet: SupernetPlan) -> CollectingPl
             precision=images.precision,
             architectures=images.architectures,
             adapting=run.adapting,
+            judgements=lambda architectures: _judgements(run, architectures),
         )
         write_json(run.run.collecting_plan, asdict(plan))
 
@@ -162,10 +169,66 @@ def planned_per_round(run: ImageRun, plan: CollectingPlan) -> int:
 
     Where the user has given the number of architectures, what the recipe says.
     """
+    return _per_round(run, plan.architectures)
+
+
+def _per_round(run: ImageRun, architectures: int) -> int:
     recipe = run.recipe
     if run.images.architectures or not recipe.rounds:
         return recipe.per_round
-    return max(1, min(recipe.per_round, plan.architectures // (2 * recipe.rounds)))
+    return max(1, min(recipe.per_round, architectures // (2 * recipe.rounds)))
+
+
+def _judgements(run: ImageRun, architectures: int) -> float:
+    """How many times a subnet is judged for a table of so many architectures.
+
+    A round that trains the supernet judges all of the table as it is by then.
+    """
+    if not run.trains_in_rounds:
+        return architectures
+    rounds = run.recipe.rounds
+    return (rounds + 1) * (architectures - rounds * _per_round(run, architectures) / 2)
+
+
+def plan_rounds_stage(
+    run: ImageRun, supernet: SupernetPlan
+) -> tuple[ImageRun, SupernetSettings | None]:
+    """Decide once how long rounds train the supernet further.
+
+    Returns:
+        The run with as many rounds as its minutes suffice for, and how each trains the supernet;
+        the run as it is and None where none does.
+    """
+    if not run.trains_in_rounds:
+        return run, None
+    settings = run.supernet_settings(supernet)
+    inputs = {
+        "data": run.data.identity,
+        "minutes": run.images.minutes,
+        "family": supernet.family,
+        "supernet": settings.identity(),
+        "rounds": run.recipe.rounds,
+    }
+
+    def work() -> None:
+        plan = plan_rounds(
+            run.data,
+            settings,
+            family(supernet.family),
+            minutes=run.images.minutes,
+            rounds=run.recipe.rounds,
+            accelerator=run.accelerator,
+        )
+        write_json(run.run.rounds_plan, asdict(plan))
+
+    run.stage("plan of the rounds", inputs, [run.run.rounds_plan], work)
+    plan = RoundsPlan(**read_json(run.run.rounds_plan))
+    run.display.note(
+        f"{plan.rounds} round(s), each with {plan.epochs} epoch(s) of the supernet on subnets like "
+        f"the best: about {plan.minutes:.3g} min [dim](--rounds)[/dim]"
+    )
+    recipe = run.recipe.model_copy(update={"rounds": plan.rounds})
+    return replace(run, recipe=recipe), round_settings(settings, plan.epochs)
 
 
 def plan_finetuning_stage(run: ImageRun, supernet: SupernetPlan) -> FinetuningPlan:
@@ -187,6 +250,8 @@ def plan_finetuning_stage(run: ImageRun, supernet: SupernetPlan) -> FinetuningPl
         "precision": run.accelerator.mixed_precision,
         "finetune_epochs": tuning,
     }
+    if run.trains_in_rounds:
+        inputs["rounds"] = True
 
     def work() -> None:
         plan = plan_finetuning(
@@ -198,6 +263,7 @@ def plan_finetuning_stage(run: ImageRun, supernet: SupernetPlan) -> FinetuningPl
             accelerator=run.accelerator,
             epochs=tuning,
             adapting=run.adapting,
+            in_rounds=run.trains_in_rounds,
         )
         write_json(run.run.finetuning_plan, asdict(plan))
 

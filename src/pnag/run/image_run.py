@@ -109,6 +109,11 @@ class ImageRun:
         return self.settings.method == "transfer"
 
     @property
+    def trains_in_rounds(self) -> bool:
+        """Whether each round trains the supernet further before it judges what it asks for."""
+        return self.adapting and self.recipe.rounds > 0
+
+    @property
     def tuning(self) -> FinetuneSettings:
         """The recipe's for fine-tuning, likewise."""
         settings = self.recipe.finetune

@@ -107,8 +107,11 @@ class RunDirectory:
     size_plan = _InRun("plan/size.json")
     supernet_plan = _InRun("plan/supernet.json")
     collecting_plan = _InRun("plan/collecting.json")
+    rounds_plan = _InRun("plan/rounds.json")
     finetuning_plan = _InRun("plan/fine-tuning.json")
     supernet = _InRun("supernet.safetensors")
+    # as rounds have trained it further, where they have
+    supernet_of_rounds = _InRun("supernet_of_rounds.safetensors")
     # its largest network, before others were trained beside it
     largest = _InRun("supernet/largest.safetensors")
     supernet_phases = _InRun("supernet")
@@ -125,6 +128,12 @@ class RunDirectory:
         """What predicts the cost: measured blocks, a count, or a fit to a table's column."""
         known: tuple[Path, ...] = (self.latency_model, self.counted_cost)
         return next((path for path in known if path.exists()), Path(self.cost_predictor))
+
+    @property
+    def last_supernet(self) -> Path:
+        """The supernet that subnets were last judged with, and are cut out of."""
+        of_rounds: Path = self.supernet_of_rounds
+        return of_rounds if of_rounds.exists() else self.supernet
 
     def kept_latency_table(self, identity: Any) -> Path:
         """Where the latency table of a device and setting lies while another one's is in use."""

@@ -19,6 +19,7 @@ from pnag.files import file_fingerprint
 from pnag.run.named_family import families_asked
 from pnag.run.preprocessing import normalised_by
 from pnag.run.recipe import ImagesRecipe
+from pnag.run.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from pnag.images.images import ImageData
@@ -164,7 +165,7 @@ def timm_file(of: TimmFamily) -> PublishedFile:
 
 def _own(name: str) -> Start:
     path = Path(name)
-    path = path / "supernet.safetensors" if path.is_dir() else path
+    path = RunDirectory(path, reading=True).last_supernet if path.is_dir() else path
     if not path.is_file():
         raise PnagError(
             f"there is no start {name!r}: give {OF_OFA}, {PREFIX}NAME, {SCRATCH}, the directory of "

@@ -75,7 +75,7 @@ def supernet_stage(run: ImageRun, plan: SupernetPlan) -> None:
             run.accelerator, lambda: finished_plan(run.run.supernet, asked) is not None
         )
         if finished and main:
-            supernet = trained_supernet(run)
+            supernet = supernet_before_rounds(run)
         elif not finished:
             supernet = train_supernet(
                 run.data,
@@ -93,6 +93,7 @@ def supernet_stage(run: ImageRun, plan: SupernetPlan) -> None:
     if watch:
         watch.finish(supernet, steps_of_all(settings, run.data), PHASES[settings.method][-1].name)
         if not finished:
+            run.run.supernet_of_rounds.unlink(missing_ok=True)  # of an earlier training
             save_described(supernet, run.run.supernet, about_supernet(run, plan))
     run.end_shared_stage("supernet", inputs, outputs)
 
@@ -176,9 +177,14 @@ def top1_of_three(supernet: ElasticNetwork, run: ImageRun) -> dict[str, float]:
     }
 
 
-def trained_supernet(run: ImageRun) -> ElasticNetwork:
-    """The run's trained supernet, on the accelerator's device."""
+def supernet_before_rounds(run: ImageRun) -> ElasticNetwork:
+    """The supernet as its own stage has trained it, on the accelerator's device."""
     return _loaded(run, run.run.supernet)
+
+
+def trained_supernet(run: ImageRun) -> ElasticNetwork:
+    """The run's trained supernet, after the rounds that trained it further, if any did."""
+    return _loaded(run, run.run.last_supernet)
 
 
 def begun_with(
@@ -192,7 +198,7 @@ def begun_with(
     Args:
         supernet: the run's.
     """
-    shared = supernet, run.run.supernet
+    shared = supernet, run.run.last_supernet
     if described(run.run.largest) != described(run.run.supernet):  # none, or of an earlier training
         return dict.fromkeys(archs, shared)
     alone = _loaded(run, run.run.largest), run.run.largest

@@ -26,7 +26,7 @@ def export_options(path: Path, size: dict[str, Any]) -> str:
         options = {"family": recipe.table.family} | options
     if recipe.images is not None:
         images = recipe.images
-        options = {"weights": run.supernet.resolve(), "images": found_anywhere(images.source)}
+        options = {"weights": run.last_supernet.resolve(), "images": found_anywhere(images.source)}
         options |= {"classes": images.classes} if images.classes else {}
         options |= {"seed": recipe.seed} if recipe.seed else {}
         if images.max_megapixels != MEGAPIXELS:
