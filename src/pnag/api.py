@@ -67,6 +67,7 @@ class Options(TypedDict, total=False):
     finetune_epochs: int
     architectures: int
     rounds: int
+    train_in_rounds: bool
     per_round: int
     published: bool
     runtime: str

@@ -298,9 +298,11 @@ def test_judging_takes_the_recipes_precision(made: Made, monkeypatch: pytest.Mon
 
 
 def in_rounds(made: Made, **values: Any) -> image_run.ImageRun:
-    """A run from trained weights."""
+    """A run from trained weights whose rounds train the supernet."""
     run = replace(made.run(), start=Start("timm/x", "identity", weights=Path("x")))
-    return replace(run, recipe=run.recipe.model_copy(update=values))
+    images = run.images.model_copy(update={"train_in_rounds": True})
+    recipe = run.recipe.model_copy(update={"images": images, **values})
+    return replace(run, images=images, recipe=recipe)
 
 
 def test_rounds_from_trained_weights_are_planned_with_what_they_judge_anew(
@@ -322,6 +324,8 @@ def test_rounds_from_trained_weights_are_planned_with_what_they_judge_anew(
     assert [how["rounds"] for how in asked] == [4]  # planned once
     # 200 sampled, then 250 and 300 in all; from scratch a round judges what it asks for.
     assert image_plans._judgements(run, 300) == 200 + 250 + 300
+    usual = replace(run, images=run.images.model_copy(update={"train_in_rounds": False}))
+    assert image_plans.plan_rounds_stage(usual, PLAN) == (usual, None)
     scratch = replace(run, start=Start(SCRATCH, ()))
     assert image_plans._judgements(scratch, 300) == 300
     assert image_plans.plan_rounds_stage(scratch, PLAN) == (scratch, None)

@@ -182,6 +182,7 @@ def test_a_run_from_timms_weights_at_several_resolutions(
     out = tmp_path / "run"
     options = f"--images digits --classes 4 --start timm/{MODEL} --resolutions 32,64 --epochs 4"
     options += " --finetune-epochs 2 --architectures 40 --rounds 1 --per-round 5 --runtime stub"
+    options += " --train-in-rounds"
     command = ["run", "--out", out, "--weights", timm_file, "--recipe", recipe, *options.split()]
     done = call(*command, "--json")
     assert done.exit_code == 0, done.stderr

@@ -180,10 +180,10 @@ def test_rounds_get_some_of_the_minutes_of_fine_tuning(monkeypatch: pytest.Monke
         )
 
     # An epoch takes 10 seconds; 5.5 minutes are 33 of them.
-    assert found(60, 10) == plan.RoundsPlan(10, 3, 5.0)
+    assert found(60, 10) == plan.RoundsPlan(10, 3.3, 5.5)
     assert found(60, 2) == plan.RoundsPlan(2, 5, 1.67)
-    assert found(60, 100) == plan.RoundsPlan(33, 1, 5.5)
-    assert found(0.1, 100) == plan.RoundsPlan(1, 1, 0.17)
+    assert found(60, 100) == plan.RoundsPlan(66, 0.5, 5.5)
+    assert found(0.1, 100) == plan.RoundsPlan(1, 0.5, 0.08)
 
 
 def test_a_table_that_is_judged_anew_is_smaller(

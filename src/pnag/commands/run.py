@@ -80,8 +80,16 @@ Rounds = Annotated[
     typer.Option(
         min=0,
         help="Rounds that ask for the true accuracy of the most promising architectures: from the "
-        "supernet of --images, which from trained weights they first train for these, or from you, "
-        "in files to fill in. [default: 0; --images: 4, fewer where minutes are few]",
+        "supernet of --images, or from you, in files to fill in. [default: 0; --images: 4]",
+    ),
+]
+TrainInRounds = Annotated[
+    bool | None,
+    typer.Option(
+        "--train-in-rounds",
+        help="From trained weights, each round of --images first trains the supernet further on "
+        "networks like the best so far, in a tenth of the minutes; rounds are fewer where minutes "
+        "are few.",
     ),
 ]
 PerRound = Annotated[
@@ -122,6 +130,7 @@ def run(
     finetune_epochs: FinetuneEpochs = None,
     architectures: Architectures = None,
     rounds: Rounds = None,
+    train_in_rounds: TrainInRounds = None,
     per_round: PerRound = None,
     published: Published = None,
     runtime: RuntimeName = None,

@@ -200,6 +200,11 @@ def plan_rounds_stage(
         the run as it is and None where none does.
     """
     if not run.trains_in_rounds:
+        if run.images.train_in_rounds:
+            run.notice(
+                "no round trains the supernet (--train-in-rounds): that takes trained weights "
+                "(--start) and --rounds"
+            )
         return run, None
     settings = run.supernet_settings(supernet)
     inputs = {
@@ -224,8 +229,8 @@ def plan_rounds_stage(
     run.stage("plan of the rounds", inputs, [run.run.rounds_plan], work)
     plan = RoundsPlan(**read_json(run.run.rounds_plan))
     run.display.note(
-        f"{plan.rounds} round(s), each with {plan.epochs} epoch(s) of the supernet on subnets like "
-        f"the best: about {plan.minutes:.3g} min [dim](--rounds)[/dim]"
+        f"{plan.rounds} round(s), each with {plan.epochs:g} epoch(s) of the supernet on subnets "
+        f"like the best: about {plan.minutes:.3g} min [dim](--train-in-rounds)[/dim]"
     )
     recipe = run.recipe.model_copy(update={"rounds": plan.rounds})
     return replace(run, recipe=recipe), round_settings(settings, plan.epochs)

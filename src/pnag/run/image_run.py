@@ -111,7 +111,7 @@ class ImageRun:
     @property
     def trains_in_rounds(self) -> bool:
         """Whether each round trains the supernet further before it judges what it asks for."""
-        return self.adapting and self.recipe.rounds > 0
+        return self.adapting and self.recipe.rounds > 0 and self.images.train_in_rounds
 
     @property
     def tuning(self) -> FinetuneSettings:

@@ -106,6 +106,8 @@ class ImagesRecipe(_Strict):
     architectures: Annotated[int, Interval(ge=20, le=1_000_000)] | None = None
     # drawn in groups of so many that begin alike (`sample_shared`); 1 draws each by itself
     shared: Annotated[int, Interval(ge=1, le=1_000_000)] = SHARED
+    # from trained weights: whether each round trains the supernet before it judges
+    train_in_rounds: bool = False
     finetune_epochs: Annotated[int | float, Interval(gt=0, le=1_000_000)] | None = None
 
 

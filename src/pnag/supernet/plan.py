@@ -110,7 +110,7 @@ class RoundsPlan:
     """
 
     rounds: int
-    epochs: int
+    epochs: float
     minutes: float
 
 
@@ -342,14 +342,14 @@ def plan_rounds(
 
     Args:
         settings: with a batch. minutes: for the whole run.
-        rounds: at most; where the minutes do not suffice for an epoch in each there are fewer, and
+        rounds: at most; fewer where the minutes do not suffice for half an epoch in each, and
             one in any case.
     """
     step = round_step(data, settings, family, accelerator)
     epoch = step * steps_per_epoch(data, settings.fit.batch_size)
     seconds = minutes_of("rounds", minutes, adapting=True, in_rounds=True) * 60
     rounds = int(np.clip(seconds / (epoch * ROUND_EPOCHS[0]), 1, rounds))
-    epochs = int(np.clip(seconds / (epoch * rounds), *ROUND_EPOCHS))
+    epochs = rounded_epochs(float(np.clip(seconds / (epoch * rounds), *ROUND_EPOCHS)))
     return RoundsPlan(rounds, epochs, round(rounds * epochs * epoch / 60, 2))
 
 

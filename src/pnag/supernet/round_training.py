@@ -27,10 +27,10 @@ from pnag.supernet.supernet_training import sandwich
 from pnag.supernet.weights import checkpoint_of, load_finished, save_finished
 
 RATE = 0.2  # of the recipe's learning rate: what is known is refined
-EPOCHS = (1, 5)  # least and most of a round
+EPOCHS = (0.5, 5)  # least and most of a round
 
 
-def round_settings(settings: SupernetSettings, epochs: int) -> SupernetSettings:
+def round_settings(settings: SupernetSettings, epochs: float) -> SupernetSettings:
     """A supernet's settings for a round of so many epochs."""
     rate = RATE * settings.fit.learning_rate
     return replace(settings, fit=replace(settings.fit, epochs=epochs, learning_rate=rate))
