@@ -29,7 +29,7 @@ def rows(n: int, noise: float) -> tuple[Tokens, Floats]:
 def test_a_block_is_foretold_as_by_a_fit_without_it(noise: float) -> None:
     tokens, values = rows(240, noise)
     process = fit_gaussian_process(SPACE, tokens, values)
-    block = np.random.default_rng(0).permutation(240)[:50]
+    block = np.random.default_rng(0).permutation(240)[:100]  # more than are solved for at once
     others = np.setdiff1d(np.arange(240), block)
     kernel = gaussian_process._kernel(SPACE, tokens[others], tokens[others]).double()
     kernel.diagonal().add_(process.noise)
@@ -74,6 +74,9 @@ def test_no_fit_sees_what_is_left_out() -> None:
 
 def test_of_many_rows_a_part_is_left_out() -> None:
     folds = folds_of(16_000, 0)
+    assert [len(fold) for fold in folds] == [800]  # one further fit instead of two
+    assert len(np.unique(folds[0])) == 800
+    folds = folds_of(7000, 0)  # of which 800 are more than a tenth
     assert [len(fold) for fold in folds] == [400, 400]
     assert len(np.unique(np.concatenate(folds))) == 800
     assert sum(map(len, folds_of(2000, 0))) == 2000

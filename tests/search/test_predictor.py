@@ -83,6 +83,25 @@ def test_an_additive_cost_is_recovered_also_at_the_extremes() -> None:
     assert np.abs(predictor.predict(held) / pair_target(held) - 1).max() < 1e-3
 
 
+def test_of_a_cost_that_adds_up_no_network_is_trained(tmp_path: Path) -> None:
+    """The ridge leaves nothing of it, and there is nothing to wait for, nor to disagree on."""
+    epochs: list[int] = []
+
+    def told(done: int, total: int) -> None:
+        epochs.append(done)
+
+    rows, others = sampled(3000, 1), sampled(9000, 2)  # more than are predicted at once
+    predictor = fit_predictor(SPACE, rows, pair_target(rows), settings=QUICK, progress=told)
+    mean, spread = predictor.both(others)
+    assert epochs == [] and spread.shape == (9000,) and not spread.any()
+    assert np.abs(mean / pair_target(others) - 1).max() < 1e-3
+    predictor.save(tmp_path / "cost.safetensors")
+    again = Predictor.load(tmp_path / "cost.safetensors", SPACE)
+    assert np.array_equal(again.predict(others), mean)
+    fit_predictor(SPACE, rows, interacting_target(rows), settings=QUICK, progress=told)
+    assert epochs == [*range(1, QUICK.epochs + 1)]  # where something is left they are
+
+
 def test_additive_plus_interaction_is_recovered(fitted: Predictor) -> None:
     held = sampled(1000, 3)
     predicted, wanted = fitted.predict(held), interacting_target(held)

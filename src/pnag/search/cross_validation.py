@@ -19,7 +19,8 @@ Fit = Callable[[Tokens, Floats], Callable[[Tokens], Floats]]
 
 FOLDS = 5
 MOST_LEFT_OUT = 400  # rows of a fold: the other rows are then nearly all there are
-FOLDS_OF_MANY = 2  # enough where each fold has so many rows; each is a further fit
+LEFT_OUT_OF_MANY = 800  # enough of many rows; in one fold, as each is a further fit,
+SMALL_PART = 0.1  # where a fit without that part of the rows is as good as one of nearly all
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def folds_of(rows: int, seed: int) -> list[Rows]:
     order = np.random.default_rng(seed).permutation(rows)
     if rows <= FOLDS * MOST_LEFT_OUT:
         return np.array_split(order, FOLDS)
-    return np.array_split(order[: FOLDS_OF_MANY * MOST_LEFT_OUT], FOLDS_OF_MANY)
+    folds = 1 if SMALL_PART * rows >= LEFT_OUT_OF_MANY else LEFT_OUT_OF_MANY // MOST_LEFT_OUT
+    return np.array_split(order[:LEFT_OUT_OF_MANY], folds)
 
 
 def error_of_process(process: GaussianProcess, targets: Floats, seed: int = 0) -> PredictionError:

@@ -31,6 +31,7 @@ from pnag.ranges import Interval, check_ranges
 from pnag.space import SearchSpace, Tokens
 
 VERSION = "2"
+NOTHING_LEFT = 1e-4  # of the targets' deviation: what the ridge leaves is then not worth learning
 Floats = NDArray[np.float64]
 
 
@@ -179,13 +180,29 @@ class Predictor(nn.Module):
         return hidden[..., 0]
 
     @torch.no_grad()
+    def leave_to_ridge(self) -> None:
+        """Make every member say 0: of targets that add up the ridge leaves nothing to learn."""
+        self.weights[-1].zero_()
+        self.biases[-1].zero_()
+
+    @property
+    def _ridge_alone(self) -> bool:
+        return not (self.weights[-1].any() or self.biases[-1].any())
+
+    @torch.no_grad()
     def both(self, tokens: Tokens) -> tuple[Floats, Floats]:
         """(N,) predictions and (N,) spreads."""
         means, spreads = [], []
+        nothing = torch.zeros(len(self.biases[0]), 1) if self._ridge_alone else None
         for start in range(0, len(tokens), 8192):
             some = tokens[start : start + 8192]
             inputs = self.inputs(some)
-            residual = self.members(inputs[:, self.mlp_columns]).double() * self.unit.double()
+            said = (
+                self.members(inputs[:, self.mlp_columns])
+                if nothing is None
+                else nothing.expand(-1, len(some))
+            )
+            residual = said.double() * self.unit.double()
             base = (inputs @ self.ridge).double() + self.offset.double()
             mean = self._below_ceiling(base + residual.mean(0), some)
             scales = self.scale_of(some)
@@ -319,6 +336,9 @@ def fit_predictor(
         residual = targets - inputs.double().numpy() @ ridge - offset
         unit = max(float(residual.std()), 1e-12)
         predictor.unit.copy_(torch.tensor(unit))
+        if unit <= NOTHING_LEFT * float(targets.std()):
+            predictor.leave_to_ridge()
+            return predictor.eval()
         _train_members(
             predictor,
             inputs[:, predictor.mlp_columns],
@@ -346,17 +366,20 @@ def _ridge(inputs: Floats, targets: Floats, trust: Floats) -> tuple[Floats, floa
     """Weights and offset, with the penalty that generalised cross-validation prefers."""
     mean, middle = np.average(targets, weights=trust), np.average(inputs, axis=0, weights=trust)
     root = np.sqrt(trust)
-    u, s, vt = np.linalg.svd((inputs - middle) * root[:, None], full_matrices=False)
-    wanted = (targets - mean) * root
-    projected = u.T @ wanted
+    centred, wanted = (inputs - middle) * root[:, None], (targets - mean) * root
+    # By the Gram matrix, which is small. Its eigenvalues, squares of singular values, are rounded
+    # to a share of 1e-16 of the largest: far less than any penalty.
+    squares, vectors = np.linalg.eigh(centred.T @ centred)
+    squares = squares.clip(0)
+    projected = vectors.T @ (centred.T @ wanted)
     best: tuple[float, Floats] | None = None
     for penalty in np.logspace(-1, 4, 16):
-        shrink = s**2 / (s**2 + penalty)
-        rest = wanted - u @ (shrink * projected)
-        freedom = max(len(targets) - shrink.sum() - 1, 1e-9)
+        weights = vectors @ (projected / (squares + penalty))
+        rest = wanted - centred @ weights
+        freedom = max(len(targets) - (squares / (squares + penalty)).sum() - 1, 1e-9)
         score = float((rest**2).sum() / freedom**2)
         if best is None or score < best[0]:
-            best = score, vt.T @ (projected * s / (s**2 + penalty))
+            best = score, weights
     assert best is not None
     return best[1], float(mean - middle @ best[1])
 
