@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from chromium import Chromium, chromium, find_chromium
-from made_runs import make_run
+from made_runs import make_run, make_run_of_choices
 
 from pnag.commands.bodies.report import load_results, save_report
 
@@ -16,7 +16,7 @@ from pnag.commands.bodies.report import load_results, save_report
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the runs `cpu`, `slower`, `gpu`, `mine` (images), `own` and `several` (tables).
 
-    `several` has three costs.
+    `several` has three costs. `choices` is of a table's own choices and two costs.
     """
     folder = tmp_path_factory.mktemp("runs")
     for name, scale in (("cpu", 1.0), ("slower", 1.4), ("gpu", 0.1)):
@@ -24,7 +24,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_run(folder / "mine", "images")
     make_run(folder / "own", "table")
     make_run(folder / "several", "table", further=True)
-    for name in ("cpu", "mine", "own", "several"):
+    make_run_of_choices(folder / "choices")
+    for name in ("cpu", "mine", "own", "several", "choices"):
         save_report(load_results(folder / name))
     return folder
 

@@ -23,6 +23,7 @@ from pnag.run.tables import write_table
 from pnag.run.trained import Answer, load_calibrated_front
 from pnag.search.front import Front, FrontSettings, improve, pareto_front
 from pnag.search.sources import SOURCES
+from pnag.space.choices import space_of_rows
 
 SPACE = pnag.SearchSpace()
 TODAYS = {"lcnet_100": 4, "levit_128s": 7, "hgnetv2_b0": 9, "levit_256": 40}  # key: ms
@@ -101,6 +102,49 @@ def make_run(
     if source == "images":
         _trained(run, answers)
     metrics = collect_metrics(run, recipe, None if source == "table" else size, answers)
+    write_json(run.metrics, metrics)
+    return metrics
+
+
+CHOICES = ("layers", "act", "second <width>")
+
+
+def make_run_of_choices(path: Path) -> dict[str, Any]:
+    """Fill `path` with a finished run on a table's own choices, of two costs.
+
+    Returns:
+        Its metrics.
+    """
+    run, rng = RunDirectory(path), np.random.default_rng(0)
+    rows: list[dict[str, Any]] = [
+        dict(zip(CHOICES, (layers, act, second), strict=True))
+        for layers in (1, 2, 3)
+        for act in ("gelu", "relu", "<swish>")
+        for second in ((8, 16, 48) if layers > 1 else (None,))
+    ]
+    space = space_of_rows(rows, CHOICES)
+    tokens = space.encode(rows)
+    cost = np.array([10.0 * r["layers"] + (r[CHOICES[2]] or 0) / 4 for r in rows])
+    accuracy = 0.5 + np.log(cost) / 20 + rng.random(len(rows)) / 100
+    frame = pd.DataFrame({"arch": space.text(tokens), "accuracy": accuracy, "cost": cost})
+    write_table(frame, run.table)
+    write_json(run.choices, space.as_json())
+    front = pareto_front(tokens, accuracy, cost)
+    columns = {"arch": space.text(front.tokens), "accuracy": front.accuracy, "cost": front.cost}
+    write_table(pd.DataFrame(columns | {"from": SOURCES[1]}), run.front)
+    write_table(pd.DataFrame(columns), run.own_front)
+    write_json(run.further_costs, {"joules": "cost-1.pt"})
+    write_table(frame.assign(joules=50 - cost, **{"from": SOURCES[0]}), run.vector_front)
+    write_json(run.evaluator_curve, {"ranking_loss": [0.5, 0.2]})
+    write_json(run.generator_curve, {"accuracy_within_budget": [None, 0.6]})
+    told = {"rows": 50, "mean_error": 0.00123, "deviation": 0.02, "tau": 0.91, "rough": False}
+    write_json(run.prediction_errors, {"accuracy": told, "cost": told})
+    columns_of = {"path": "t.csv", "accuracy": "score", "cost": "watts", "choices": CHOICES}
+    recipe = make_recipe({"source": "table", "table": columns_of | {"further_costs": ["joules"]}})
+    save_recipe(recipe, run.recipe)
+    own = load_calibrated_front(run, space)
+    answers = [answer_with_margin(own, space, budget, 0.0) for budget in spread_budgets(front)]
+    metrics = collect_metrics(run, recipe, None, answers)
     write_json(run.metrics, metrics)
     return metrics
 

@@ -26,7 +26,7 @@ SPACE = pnag.SearchSpace()
 RIGHT, END = ("ArrowRight", 39), ("End", 35)
 
 
-@pytest.mark.parametrize("name", ["cpu", "mine", "own", "several"])
+@pytest.mark.parametrize("name", ["cpu", "mine", "own", "several", "choices"])
 def test_one_file_without_addresses(runs: Path, name: str) -> None:
     path = runs / name / "report.html"
     page = path.read_text()
@@ -197,6 +197,58 @@ def test_each_cost_has_a_slider_and_the_answer_is_within_all(runs: Path, browser
     assert note.startswith("Nothing known is within") and "params and" in note
     assert shown(browser)["Parameters"] == "–"
     assert browser.errors == []
+
+
+def test_rows_of_choices_are_listed_for_any_budgets(runs: Path, browser: Chromium) -> None:
+    browser.errors.clear()
+    browser.open(runs / "choices" / "report.html", width=375)
+    assert browser.run("document.documentElement.scrollWidth") <= 375
+    run = RunDirectory(runs / "choices")
+    front, known = read_table(run.front), read_table(run.vector_front)
+    joules = known["joules"]
+
+    def listed(where: str = "picture") -> dict[str, str]:
+        names, values = (
+            f"[...document.querySelectorAll('#{where} {part}')].map(x => x.textContent)"
+            for part in ("dt", "dd")
+        )
+        return dict(zip(browser.run(names), browser.run(values), strict=True))
+
+    def as_shown(arch: str) -> dict[str, str]:
+        return {k: "–" if v is None else str(v) for k, v in json.loads(arch).items()}
+
+    for budget in (front["cost"].min(), 24.0, 41.9, front["cost"].max()):
+        type_budget(browser, float(budget))
+        best = front[front["cost"] <= budget].iloc[-1]
+        assert listed() == as_shown(best["arch"])
+    type_budget(browser, 40.0)
+    type_budget(browser, 24.5, "budget-0")
+    within = known[(known["cost"] <= 40) & (joules <= 24.5)]
+    best = within.loc[within["accuracy"].idxmax()]
+    assert listed() == as_shown(best["arch"])
+    assert listed("numbers")["Found by"] == best["from"]
+    assert not {"Parameters", "MAdds"} & set(listed("numbers"))
+    type_budget(browser, float(joules.min()) * 0.9, "budget-0")
+    assert browser.run("document.querySelector('#picture > div').hidden")  # nothing is within
+    browser.run("document.getElementById('chart').focus()")
+    browser.press("Home", 36)
+    assert listed("point-picture") == as_shown(front["arch"][0])
+    assert browser.run("[...document.querySelectorAll('.command')].every(x => x.hidden)")
+    assert browser.run("document.getElementById('gallery')") is None
+    assert browser.errors == []
+
+
+def test_the_answers_of_choices_are_a_row_each(runs: Path) -> None:
+    page = (runs / "choices" / "report.html").read_text()
+    cells = re.search("aria-label='Answers'>(.*?)</table>", page, re.S)
+    assert cells is not None
+    header = re.findall("<th scope='col'>(.*?)</th>", cells[1])
+    assert header[-3:] == ["layers", "act", "second &lt;width&gt;"]
+    rows = [re.findall("<t[dh][^>]*>(.*?)</t[dh]>", row) for row in cells[1].split("<tr>")[2:]]
+    for row, one in zip(rows, load_results(runs / "choices").metrics["answers"], strict=True):
+        values = one["choices"].values()
+        assert row[-3:] == ["–" if v is None else html.escape(str(v)) for v in values]
+    assert "Parameters and MAdds" not in page and "The best choice for your budget" in page
 
 
 def test_the_charts_picker_begins_at_the_answer_with_the_margin(

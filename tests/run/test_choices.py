@@ -61,6 +61,15 @@ def test_answers_are_rows_of_choices(tmp_path: Path, recipe: Path) -> None:
         assert (row["second"] is None) == (row["layers"] < 2)
         assert (row["third"] is None) == (row["layers"] < 3)
         assert answer["cost"] <= answer["budget"]
+    assert "report " in done.stdout and "Answers" in (out / "report.html").read_text()
+    written = call("report", out, "--out", tmp_path / "again.html", "--figures", tmp_path / "figs")
+    assert written.exit_code == 0, written.stderr
+    assert (tmp_path / "again.html").read_text() == (out / "report.html").read_text()
+    assert {path.stem for path in (tmp_path / "figs").glob("*.svg")} == {
+        "accuracy_over_cost", "training"
+    }  # fmt: skip
+    compared = call("compare", out)
+    assert compared.exit_code == 2 and "own choices" in " ".join(compared.stderr.split())
     found = call("generate", out, "--budget", 5, "--budget", "mb=3.5", "--json")
     assert found.exit_code == 0, found.stderr
     both = json.loads(found.stdout)

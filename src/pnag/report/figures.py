@@ -32,21 +32,24 @@ LINES = "lines: the middle half of the turns"  # through measured points
 def write_figures(folder: Path, results: Results) -> list[Path]:
     """Write every figure of a run into a folder, as SVG and as PNG of 200 dots per inch.
 
+    Rows of choices have no picture, and so no figure of the answers' architectures.
+
     Returns:
         The files.
     """
     metrics, family = results.metrics, results.family
     losses = results.log("evaluator")["ranking_loss"]
     rewards = results.log("generator")["accuracy_within_budget"]
-    columns = [
-        (f"{a['budget']:g} {metrics['unit']}", drawing(family, a["arch"]))
-        for a in metrics["answers"]
-    ]
     figures = {
         "accuracy_over_cost": accuracy_over_cost(metrics, results.sampled, results.front),
         "training": training_curves(losses, rewards),
-        "architectures": architecture_columns(columns, legend(family)),
     }
+    if family:
+        columns = [
+            (f"{a['budget']:g} {metrics['unit']}", drawing(family, a["arch"]))
+            for a in metrics["answers"]
+        ]
+        figures["architectures"] = architecture_columns(columns, legend(family))
     if "latency" in metrics:
         figures["latency_model"] = predicted_over_measured(metrics)
     if metrics["source"] == "images":

@@ -12,7 +12,7 @@ from pnag.families.registry import family_of
 from pnag.report.best_of_all import best_of_all_sections, margin_text, published_data
 from pnag.report.cells import answer_cells, answer_header, measured_cell, what_accuracy_means
 from pnag.report.drawing import drawing, drawings, legend
-from pnag.report.markup import escape, page, section, table
+from pnag.report.markup import asset, escape, page, section, table
 from pnag.report.results import Results
 from pnag.report.series import curve, short
 
@@ -31,9 +31,11 @@ def write_report(results: Results) -> str:
         busy=unsure_times(metrics.get("busy", [])),
         unit=escape(metrics["unit"]),
         cost_name=cost_name_of(metrics),
+        thing="network" if results.family else "choice",
         meaning=_meaning(results),
         further=_further(results),
         answers=_answers(metrics),
+        architectures=asset("architectures.html") if results.family else "",
         known=best_of_all_sections(metrics) + (_known(metrics) if metrics.get("known") else ""),
         latency=_latency(metrics) if "latency" in metrics else "",
         supernet=_supernet() if metrics["source"] == "images" else "",
@@ -89,16 +91,20 @@ def size_options(device: dict[str, Any]) -> str:
     )
 
 
-def front_columns(front: pd.DataFrame, family: Family) -> dict[str, list[Any]]:
-    """The front for the page's script; costs in full, so that it answers as `pnag generate`."""
-    return {
+def front_columns(front: pd.DataFrame, family: Family | None) -> dict[str, list[Any]]:
+    """The front for the page's script; costs in full, so that it answers as `pnag generate`.
+
+    Rows of choices, which have no family, are `arch` as JSON, and have no counts and no drawing.
+    """
+    columns: dict[str, list[Any]] = {
         "arch": front["arch"].tolist(),
         "accuracy": front["accuracy"].round(6).tolist(),
         "cost": front["cost"].tolist(),
-        "params": front["params"].tolist(),
-        "macs": front["macs"].tolist(),
-        "drawing": drawings(family, front["arch"]),
-    } | ({"from": front["from"].tolist()} if "from" in front else {})
+    }
+    if family:
+        columns |= {name: front[name].tolist() for name in ("params", "macs")}
+        columns["drawing"] = drawings(family, front["arch"])
+    return columns | ({"from": front["from"].tolist()} if "from" in front else {})
 
 
 def accuracy_axis(metrics: dict[str, Any]) -> str:
@@ -127,12 +133,12 @@ def _data(results: Results) -> dict[str, Any]:
         if is_percent(metrics)
         else "architectures of the table",
         "exportOptions": results.export_options,
-        "legend": legend(family).as_json(),
+        "legend": legend(family).as_json() if family else None,
         "front": front_columns(results.front, family),
         "table": {name: short(cloud[name].tolist()) for name in ("accuracy", "cost")},
         "answers": [
             {name: answer[name] for name in kept if name in answer}
-            | {"drawing": drawing(family, answer["arch"]).as_json()}
+            | ({"drawing": drawing(family, answer["arch"]).as_json()} if family else {})
             for answer in metrics["answers"]
         ],
         "known": [
@@ -167,7 +173,7 @@ def _data(results: Results) -> dict[str, Any]:
 def _meaning(results: Results) -> str:
     """What the numbers of the page are, as HTML."""
     text, family = escape(what_accuracy_means(results.metrics)), results.family
-    if "device" not in results.metrics:
+    if family and "device" not in results.metrics:
         pixels = "their own resolution" if family.elastic else "224×224 pixels"
         text += (
             f" Parameters and MAdds are those of {escape(family.label)}, {pixels} and 1000 "
@@ -194,11 +200,19 @@ def _answers(metrics: dict[str, Any]) -> str:
     rows = [answer_cells(a) + ([held[a["held"]]] if timed else []) for a in metrics["answers"]]
     header = answer_header(metrics) + (["held"] if timed else [])
     header[0] += f" ({escape(metrics['unit'])})"
+    chosen = [a.get("choices", {}) for a in metrics["answers"]]  # none of networks
+    header += [escape(name) for name in chosen[0]]
+    rows = [r + [choice_cell(c) for c in row.values()] for r, row in zip(rows, chosen, strict=True)]
     note = (
         "<p class='muted'>Held means that it was measured within the budget"
         f"{margin_text(metrics)}; ± is half the middle 50 % of the rounds.</p>"
     )
     return table(header, rows, "Answers") + (note if timed else "")
+
+
+def choice_cell(value: str | float | None) -> str:
+    """A choice as HTML; a dash where it does not exist."""
+    return "–" if value is None else escape(str(value))
 
 
 def _known(metrics: dict[str, Any]) -> str:

@@ -21,10 +21,11 @@ class Results:
         sampled: columns `arch`, `accuracy` and `cost` of the table.
         front: `arch`, `accuracy`, `cost`, `params` and `macs`, by growing cost: the answer to any
             budget is the last row within it. `from` says where each comes from, if that is known.
-            Costs in both are corrected by the timed ladder.
+            Costs in both are corrected by the timed ladder. `params` and `macs` only of networks.
         vectors: the same columns and `from`, of the best for many vectors of budgets; None in a run
             of one cost. further: (N,) each further cost of theirs, by its name.
-        export_options: of `pnag export`, for its networks. family: of its architectures.
+        export_options: of `pnag export`, for its networks. family: of its architectures; None where
+            they are rows of a table's own choices.
     """
 
     path: Path
@@ -32,7 +33,7 @@ class Results:
     sampled: pd.DataFrame
     front: pd.DataFrame
     export_options: str
-    family: Family
+    family: Family | None
     vectors: pd.DataFrame | None = None
     further: dict[str, list[float]] = field(default_factory=dict)
 

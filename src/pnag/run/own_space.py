@@ -23,7 +23,7 @@ def space_of_run(run: RunDirectory, recipe: Recipe) -> SearchSpace:
     Raises:
         PnagError: if the run's file of its choices is missing or damaged.
     """
-    if not (recipe.table and recipe.table.choices):
+    if not of_choices(recipe):
         return family_of_recipe(recipe).space
     try:
         return ChoiceSpace.from_json(read_json(run.choices))
@@ -33,16 +33,21 @@ def space_of_run(run: RunDirectory, recipe: Recipe) -> SearchSpace:
         ) from error
 
 
+def of_choices(recipe: Recipe) -> bool:
+    """Whether a run's architectures are rows of a table's own choices."""
+    return bool(recipe.table and recipe.table.choices)
+
+
 def refuse_choices(recipe: Recipe, path: Path) -> None:
     """For what needs networks.
 
     Raises:
         PnagError: if the run's architectures are rows of a table's own choices.
     """
-    if recipe.table and recipe.table.choices:
+    if of_choices(recipe):
         raise PnagError(
             f"{path} is a run on a table's own choices, which are not networks to export or to "
-            f"draw; its answers are in {path / 'architectures.json'}"
+            f"draw; its answers are in {path / 'architectures.json'} and {path / 'report.html'}"
         )
 
 

@@ -204,6 +204,5 @@ def _finish(
     metrics = collect_metrics(run, recipe, size, answers)
     write_json(run.metrics, metrics)
     run.unfinished_by_work = False
-    if not (recipe.table and recipe.table.choices):  # its page is of networks
-        save_report(results_of(run, metrics))
+    save_report(results_of(run, metrics))
     return metrics

@@ -48,6 +48,11 @@ def compare_paths(paths: list[Path]) -> Comparison:
 def _run(path: Path, name: str) -> Compared:
     results = load_results(path)
     metrics = results.metrics
+    if results.family is None:
+        raise PnagError(
+            f"{path} is a run on a table's own choices; `pnag compare` draws networks side by "
+            f"side. Its page is {path / 'report.html'}"
+        )
     return Compared(
         name,
         str(path),

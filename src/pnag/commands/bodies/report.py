@@ -14,7 +14,7 @@ from pnag.files import read_json, write_text
 from pnag.report.page import write_report
 from pnag.report.results import Results
 from pnag.run.further_costs import further_costs
-from pnag.run.own_space import refuse_choices
+from pnag.run.own_space import of_choices, space_of_run
 from pnag.run.recipe import load_recipe, make_recipe
 from pnag.run.run_directory import RunDirectory, finished_run
 from pnag.run.size import Size, family_of_recipe
@@ -24,7 +24,9 @@ from pnag.run.trained import (
     load_front_calibration,
     load_vector_front,
 )
+from pnag.search.front import Floats
 from pnag.search.sources import source_names
+from pnag.space import SearchSpace, Tokens
 
 
 def load_results(path: Path) -> Results:
@@ -49,28 +51,44 @@ def results_of(run: RunDirectory, metrics: dict[str, Any]) -> Results:
     if calibration:  # beside measured answers, everything in their milliseconds
         sampled = sampled.assign(cost=calibration(sampled["cost"].to_numpy()))
     recipe = make_recipe(load_recipe(run.recipe))
-    refuse_choices(recipe, run.path)
-    of = family_of_recipe(recipe)
-    size = size_measured(metrics, of)
-    front = load_calibrated_front(run, size.of.space)
-    rows = architecture_table(front.tokens, front.accuracy, front.cost, size)
+    if of_choices(recipe):
+        size, space, options = None, space_of_run(run, recipe), ""
+    else:
+        size = size_measured(metrics, family_of_recipe(recipe))
+        space, options = size.of.space, export_options(run.path, {})
+    front = load_calibrated_front(run, space)
+    rows = _rows(space, size, front.tokens, front.accuracy, front.cost)
     if front.source is not None:
         rows = rows.assign(**{"from": source_names(front.source)})
-    vectors, further = vectors_of(run, size)
-    return Results(
-        run.path, metrics, sampled, rows, export_options(run.path, {}), size.of, vectors, further
-    )
+    vectors, further = vectors_of(run, space, size)
+    family = size.of if size else None
+    return Results(run.path, metrics, sampled, rows, options, family, vectors, further)
 
 
-def vectors_of(run: RunDirectory, size: Size) -> tuple[pd.DataFrame | None, dict[str, list[float]]]:
+def _rows(
+    space: SearchSpace, size: Size | None, tokens: Tokens, accuracy: Floats, cost: Floats
+) -> pd.DataFrame:
+    """Columns `arch`, `accuracy`, `cost`, and of networks what is counted.
+
+    Args:
+        size: of the networks; None where architectures are rows of choices.
+    """
+    if size:
+        return architecture_table(tokens, accuracy, cost, size)
+    return pd.DataFrame({"arch": space.text(tokens), "accuracy": accuracy, "cost": cost})
+
+
+def vectors_of(
+    run: RunDirectory, space: SearchSpace, size: Size | None
+) -> tuple[pd.DataFrame | None, dict[str, list[float]]]:
     """The best for many vectors of budgets, and their further costs; None of a run of one cost."""
     names = list(further_costs(run))
     if not names:
         return None, {}
-    known, calibration = load_vector_front(run, size.of.space), load_front_calibration(run)
+    known, calibration = load_vector_front(run, space), load_front_calibration(run)
     own, *others = known.costs.T
     own = calibration(own) if calibration else own
-    rows = architecture_table(known.tokens, known.accuracy, own, size)
+    rows = _rows(space, size, known.tokens, known.accuracy, own)
     further = {name: costs.tolist() for name, costs in zip(names, others, strict=True)}
     return rows.assign(**{"from": source_names(known.source)}), further
 

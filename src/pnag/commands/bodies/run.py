@@ -78,8 +78,7 @@ def _print_metrics(metrics: dict[str, Any], recipe: Recipe, out: Path, console: 
             console.print(part)
     console.print(f"[dim]{what_accuracy_means(metrics)}[/dim]")
     console.print(f"answers [bold]{escape(str(out / 'architectures.json'))}[/bold]")
-    if not (recipe.table and recipe.table.choices):
-        console.print(f"report  [bold]{escape(str(out / 'report.html'))}[/bold]")
+    console.print(f"report  [bold]{escape(str(out / 'report.html'))}[/bold]")
     budgets = [a["budget"] for a in metrics["answers"]]
     command = f"pnag generate {shlex.quote(str(out))} --budget {sum(budgets) / len(budgets):.4g}"
     console.print(f"any other budget: [bold]{escape(command)}[/bold]")

@@ -2,7 +2,8 @@
 
 /**
  * Fill `host` with a card; `about` says how to show a row {arch, accuracy, cost, params, macs, drawing}.
- * With `about.sources` it also says what found a row, its `from`.
+ * With `about.sources` it also says what found a row, its `from`. With `about.choices` rows are no
+ * networks but choices, `arch` their JSON: these are listed where a network has its picture.
  * A row without `drawing` has no picture and no command; its `exportOptions` go before the card's.
  * `place` is where the picture goes. Returns a function that shows a row, or nothing for null.
  */
@@ -10,8 +11,10 @@ function networkCard(host, place, about) {
   const numbers = [
     [about.accuracyName, (r) => showAccuracy(r.accuracy, about.percent)],
     [about.costName, (r) => `${showCost(r.cost)} ${about.unit}${showSpread(r.spread)}`],
-    ["Parameters", (r) => showMillions(r.params)],
-    ["MAdds", (r) => showMillions(r.macs)],
+    ...(about.choices ? [] : [
+      ["Parameters", (r) => showMillions(r.params)],
+      ["MAdds", (r) => showMillions(r.macs)],
+    ]),
     ...(about.sources ? [["Found by", (r) => r.from ?? "–"]] : []),
   ].map(([name, text]) => {
     const value = el("dd");
@@ -25,10 +28,21 @@ function networkCard(host, place, about) {
     const drawn = Boolean(row && row.drawing); // other people's networks are not of our space
     for (const node of [command.element, picture]) node.hidden = !drawn;
     for (const n of numbers) n.value.textContent = row ? n.text(row) : "–";
+    if (about.choices) {
+      picture.hidden = !row;
+      if (row) listChoices(picture, JSON.parse(row.arch));
+    }
     if (!drawn) return;
     drawUnits(picture, row.drawing);
     command.set(exportCommand(row.arch, row.exportOptions ?? about.exportOptions));
   };
+}
+
+/** A value for each choice; a dash where it does not exist. */
+function listChoices(host, choices) {
+  host.replaceChildren(el("dl", { class: "numbers" }, ...Object.entries(choices).map(
+    ([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value ?? "–"))),
+  )));
 }
 
 /** How sure a measured number is; nothing for a predicted one. */
@@ -40,9 +54,9 @@ function rowsOf(columns) {
     arch,
     accuracy: columns.accuracy[i],
     cost: columns.cost[i],
-    params: columns.params[i],
-    macs: columns.macs[i],
-    drawing: columns.drawing[i],
+    params: columns.params?.[i],
+    macs: columns.macs?.[i],
+    drawing: columns.drawing?.[i],
     from: columns.from?.[i],
   }));
 }

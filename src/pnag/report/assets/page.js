@@ -5,7 +5,8 @@ const FRONT = rowsOf(DATA.front);
 const SCALE = DATA.percent ? 100 : 1;
 const MIDDLE = DATA.answers[Math.floor(DATA.answers.length / 2)].budget; // shown at first
 const ABOVE = 1 + DATA.margin; // a prediction, by what it may be off
-const SOURCED = { ...DATA, sources: FRONT.some((row) => row.from) || Boolean(DATA.vectors) };
+const SOURCED = { ...DATA, choices: !DATA.legend,
+  sources: FRONT.some((row) => row.from) || Boolean(DATA.vectors) };
 let chartBudget = () => {}; // moves the chart's line, once there is a chart
 
 /** Index of the front's answer to a budget, -1 for none. */
@@ -90,7 +91,7 @@ function explore() {
   );
   byId("lowest").textContent = `${showCost(control.low)} ${unit}`;
   byId("highest").textContent = `${showCost(control.high)} ${unit}`;
-  drawLegend(byId("legend"), DATA.legend);
+  if (DATA.legend) drawLegend(byId("legend"), DATA.legend);
   return () => {
     further.start();
     control.set(Math.min(MIDDLE, control.high));
@@ -215,7 +216,7 @@ themeButton(byId("theme"));
 const start = explore();
 accuracyOverCost();
 start();
-gallery();
+if (DATA.legend) gallery(); // rows of choices have no pictures
 if (DATA.latency) latencyModel();
 if (DATA.supernet) supernet();
 trainingCurves(DATA);
