@@ -150,6 +150,17 @@ def test_another_device_with_the_same_accuracies(
     assert isinstance(dearer, Answer) and dearer.accuracy > answer.accuracy
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()} == made
 
+    # Its generator knows this one cost; a further one takes a long search, and trains nothing.
+    params = float(pd.read_parquet(cpu_run / "table.parquet")["params"].quantile(0.4))
+    both = generate(cpu_run, {"": budget * 1.3, "params": params}, (phone,))
+    assert isinstance(both, SeveralAnswer) and both.accuracy < dearer.accuracy
+    one = SPACE.encode([both.arch])
+    assert both.costs["latency"] == pytest.approx(device(1).predict(one)[0])
+    assert both.costs["latency"] <= budget * 1.3
+    assert both.costs["params"] == SIZE.count(both.arch).params <= params
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()} == made
+    capsys.readouterr()
+
     # A stop loses a stage at most.
     (folder / "generator.safetensors").unlink()
     assert generate(cpu_run, {"": budget}, (phone,)) == answer

@@ -89,6 +89,9 @@ def test_bytes(folder: Path) -> None:
         assert answer["budget"] == expected
 
 
+SEARCH = ["search", "--table", "none.csv", "--accuracy", "top1", "--cost"]
+
+
 @pytest.mark.parametrize(
     ("command", "says"),
     [
@@ -101,6 +104,10 @@ def test_bytes(folder: Path) -> None:
         (["export", "RUN", "--budget", "cpu=6"], "needs a number of the run's own cost"),
         (["generate", "RUN", "--budget", "6m"], "--budget is '6m', needs a positive number"),
         (["run", "--budgets", "6s"], "--budgets has '6s', needs positive numbers"),
+        (["run", "--budgets", "6ms,params=6M"], "--budgets has 'params=6M', but takes numbers of"),
+        ([*SEARCH, "ms", "--budgets", "6,params=6M"], "`pnag generate RUN --budget 25"),
+        ([*SEARCH, "ms,params", "--budgets", "6"], "--cost is 'ms,params': `pnag search` compares"),
+        ([*SEARCH, "ms", "--cost", "params", "--budgets", "6"], "`pnag run --table T.csv --cost"),
     ],
 )
 def test_another_unit_is_refused_everywhere(command: list[str], says: str, folder: Path) -> None:

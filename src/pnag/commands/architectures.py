@@ -45,7 +45,8 @@ Devices = Annotated[
     typer.Option(
         metavar="[NAME=]FILE",
         help="Another device to generate for: a table of `pnag measure`, of operators "
-        "or blocks; or params, macs or memory. With NAME= a further cost.",
+        "or blocks; or params, macs or memory. The new generator takes budgets of this one cost; "
+        "further budgets take a long search. With NAME= a further cost, also by a long search.",
     ),
 ]
 TableWidthMult = Annotated[
@@ -87,7 +88,8 @@ def generate(
     costs; a budget of another cost takes the long search of --thorough.
 
     Another device: its costs and the run's accuracies make a new generator, in minutes and without
-    images; it is kept in RUN/devices for the next budget.
+    images; it is kept in RUN/devices for the next budget. It takes budgets of that one cost; with
+    further --budget NAME=NUMBER, half a minute's search answers.
     """
     from pnag.commands.bodies.export_command import export_options
     from pnag.commands.bodies.generate import generate_for

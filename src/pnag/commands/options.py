@@ -22,7 +22,8 @@ def parse_budgets(text: str | None, column: str | None = None) -> list[float]:
         column: the name of a table's cost; the budgets are milliseconds if None.
 
     Raises:
-        PnagError: for anything that is not a list of positive numbers, or has another unit.
+        PnagError: for anything that is not a list of positive numbers, or has another unit or the
+            name of a cost.
     """
     if text is None:
         return []
@@ -30,6 +31,12 @@ def parse_budgets(text: str | None, column: str | None = None) -> list[float]:
 
     budgets = []
     for part in text.split(","):
+        if "=" in part:
+            raise PnagError(
+                f"--budgets has {part.strip()!r}, but takes numbers of one cost, the first or only "
+                "one; budgets of several costs at once are for `pnag generate RUN --budget 25 "
+                "--budget params=6M`, with a finished run"
+            )
         budget = read_budget(part)
         if budget is None:
             raise PnagError(
@@ -44,6 +51,23 @@ def parse_budgets(text: str | None, column: str | None = None) -> list[float]:
 def parse_columns(texts: list[str] | None) -> list[str]:
     """`ms,params` and `macs` to the names of columns."""
     return [name.strip() for text in texts or [] for name in text.split(",") if name.strip()]
+
+
+def parse_one_cost(texts: list[str]) -> str:
+    """The name of the one cost column that `pnag search` takes.
+
+    Raises:
+        PnagError: for several: names the commands that take them.
+    """
+    names = parse_columns(texts)
+    if len(names) != 1:
+        raise PnagError(
+            f"--cost is {','.join(texts)!r}: `pnag search` compares methods at budgets of one "
+            "cost, and needs one column. For budgets of several costs at once give them to `pnag "
+            "run --table T.csv --cost ms,params`, then `pnag generate RUN --budget 30 --budget "
+            "params=6M`"
+        )
+    return names[0]
 
 
 def parse_resolutions(text: str | None) -> tuple[int, ...] | None:

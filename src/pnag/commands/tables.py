@@ -22,6 +22,7 @@ from pnag.commands.options import (
     Seed,
     look_for,
     parse_budgets,
+    parse_one_cost,
 )
 from pnag.consoles import make_console
 
@@ -115,7 +116,14 @@ def search(
         Path, typer.Option(help="CSV, Parquet or JSON: column `arch`, an accuracy, a cost.")
     ],
     accuracy: Annotated[str, typer.Option(help="Accuracy column.")],
-    cost: Annotated[str, typer.Option(help="Cost column.")],
+    cost: Annotated[
+        list[str],
+        typer.Option(
+            metavar="COLUMN",
+            help="Cost column, one. For budgets of several costs at once: `pnag run --cost "
+            "ms,params`, then `pnag generate RUN --budget 30 --budget params=6M`.",
+        ),
+    ],
     budgets: Annotated[str, typer.Option(help="Comma list, in the cost's unit.")],
     method: Annotated[
         str, typer.Option(help="pnag, evo, nas-mo, ofa-mo, nsga2 or random.")
@@ -130,8 +138,9 @@ def search(
     from pnag.run.display import Display
 
     display = Display(make_console(stderr=as_json))
+    column = parse_one_cost(cost)
     answers = search_table(
-        table, accuracy, cost, method, parse_budgets(budgets, cost), seed or 0, display,
+        table, accuracy, column, method, parse_budgets(budgets, column), seed or 0, display,
         family or DEFAULT,
     )  # fmt: skip
     if as_json:
