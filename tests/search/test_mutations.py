@@ -22,11 +22,13 @@ def test_a_mutation_breaks_what_it_says_and_leaves_python(
     mutation: mutations.Mutation,  # type: ignore[name-defined]
     tmp_path: Path,
 ) -> None:
-    search = Path(shutil.copytree(ROOT / "src/pnag/search", tmp_path / "search"))
-    before = (search / mutation.file).read_text()
-    mutations.apply(mutation, search)
-    after = (search / mutation.file).read_text()
+    copy = tmp_path / mutation.file
+    copy.parent.mkdir(parents=True)
+    before = shutil.copy(ROOT / "src/pnag" / mutation.file, copy).read_text()
+    mutations.apply(mutation, tmp_path)
+    after = copy.read_text()
     assert after != before
+    assert all((ROOT / path).exists() for path in mutations.tests_of(mutation))
     compile(after, mutation.file, "exec")
 
 
