@@ -1,11 +1,14 @@
-# Everything makes its own environment in .venv; `make clean` removes it.
+# Everything makes its own environment in .venv; `make clean` removes it. `make run` installs only
+# what pnag needs, so that a dependency missing from pyproject.toml shows; the other commands add
+# all extras (`docs` its own).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: run experiment test check docs bench clean
 
-run: $(VENV)/.installed
+run: $(VENV)/.core
 	$(BIN)/pnag run --out runs/this-machine
 
 # The paper's tables and figures, from a run at the paper's resolution.
@@ -24,16 +27,20 @@ check: $(VENV)/.installed
 
 # The site, from the pages in docs/; a broken link is an error.
 docs: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(INSTALL) -e ".[docs]"
 	$(BIN)/sphinx-build --quiet --fail-on-warning -c docs . build/docs
 	@echo build/docs/docs/README.html
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/ranking_loss.py
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(INSTALL) -e .
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.core
+	$(INSTALL) -e ".[dev]"
 	touch $@
 
 clean:
