@@ -65,12 +65,10 @@ def make_run(
     settings = FrontSettings(rounds=steps, children=512, bins=64)
     front = improve(SPACE, tokens, label, (cost.min(), cost.max()), settings)
     own = pareto_front(tokens, accuracy, cost)
-    write_table(
-        pd.DataFrame(
-            {"arch": SPACE.text(front.tokens), "accuracy": front.accuracy, "cost": front.cost}
-        ),
-        run.front,
-    )
+    rows = {"arch": SPACE.text(front.tokens), "accuracy": front.accuracy, "cost": front.cost}
+    if further:
+        rows["from"] = np.array(SOURCES)[np.arange(len(front.tokens)) % len(SOURCES)]
+    write_table(pd.DataFrame(rows), run.front)
     write_table(pd.DataFrame({"accuracy": own.accuracy, "cost": own.cost}), run.own_front)
     falling = np.exp(-np.arange(250) / 40)
     write_json(run.evaluator_curve, {"ranking_loss": (0.1 + falling).tolist()})

@@ -148,7 +148,7 @@ def test_any_budget_gets_the_answer_of_generate(runs: Path, browser: Chromium) -
         expected = answer_with_margin(front, SPACE, budget, margin)
         now = shown(browser)
         assert now["command"].split()[2] == expected.arch
-        assert now["Top-1 (predicted)"] == f"{expected.accuracy:.2%}"
+        assert now["Top-1 predicted"] == f"{expected.accuracy:.2%}"
         counts = pnag.count(expected.arch)
         assert now["Parameters"] == f"{float(f'{counts.params / 1e6:.3g}'):g}M"
         assert now["MAdds"] == f"{float(f'{counts.macs / 1e6:.3g}'):g}M"
@@ -292,6 +292,112 @@ def test_points_of_the_front_by_keyboard_and_pointer(runs: Path, browser: Chromi
     )
     assert copied == f"pnag export {texts[-1]} --to onnx"
     assert browser.errors == []
+
+
+CONTRASTS = """
+(() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgb = (colour) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = (c) => c.slice(0, 3).map((v) => v / 255).map((v) => (
+    v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4
+  )).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const under = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const colour = rgb(getComputedStyle(at).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return [255, 255, 255, 255];
+  };
+  document.querySelectorAll('details').forEach((node) => { node.open = true; });
+  return [...document.querySelectorAll('body *')].filter((node) => (
+    node.getClientRects().length && !['SCRIPT', 'NOSCRIPT'].includes(node.tagName)
+    && [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim())
+  )).map((node) => {
+    const style = getComputedStyle(node);
+    const ink = rgb(node.namespaceURI.endsWith('svg') ? style.fill : style.color);
+    const [a, b] = [light(ink), light(under(node))].sort((x, y) => y - x);
+    return [Math.round(100 * (a + 0.05) / (b + 0.05)) / 100, node.textContent.trim().slice(0, 60)];
+  });
+})()
+"""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("name", ["cpu", "mine"])
+def test_all_text_can_be_read_against_its_background(
+    runs: Path, browser: Chromium, name: str, dark: bool
+) -> None:
+    browser.open(runs / name / "report.html", width=1280, dark=dark)
+    contrasts = browser.run(CONTRASTS)
+    assert len(contrasts) > 100
+    assert [pair for pair in contrasts if pair[0] < 4.5] == []  # as WCAG 2.2 asks for, level AA
+
+
+def test_the_tab_key_reaches_every_control_in_the_order_of_the_page(
+    runs: Path, browser: Chromium
+) -> None:
+    browser.open(runs / "several" / "report.html", width=375)
+    everything = (
+        "[...document.querySelectorAll('button, input, summary, [tabindex=\"0\"]')]"
+        ".filter(node => node.checkVisibility())"
+    )
+    expected = browser.run(f"{everything}.length")
+    reached = []
+    for _ in range(expected):
+        browser.press("Tab", 9)
+        reached.append(browser.run(f"{everything}.indexOf(document.activeElement)"))
+        outline = browser.run(
+            "(s => [s.outlineStyle, parseFloat(s.outlineWidth)])"
+            "(getComputedStyle(document.activeElement))"
+        )
+        assert outline[0] == "solid" and outline[1] >= 2, reached
+    assert reached == list(range(expected)) and expected > 10
+
+
+def test_what_was_predicted_and_what_was_measured_look_different(
+    runs: Path, browser: Chromium
+) -> None:
+    browser.open(runs / "mine" / "report.html", width=1280)
+    header = "[...document.querySelectorAll('[aria-label=Answers] thead th')]"
+    marks = browser.run(f"{header}.map(th => th.querySelector('.kind')?.textContent ?? '')")
+    assert marks[:5] == ["", "predicted", "test", "predicted", "measured"]
+    styles = browser.run(
+        "[...document.querySelectorAll('[aria-label=Answers] tbody tr:first-child td')]"
+        ".map(td => getComputedStyle(td).fontStyle)"
+    )
+    assert styles[:4] == ["italic", "normal", "italic", "normal"]
+    assert browser.run("document.querySelectorAll('#chart .dot.hollow').length") > 0
+    assert browser.run("document.querySelectorAll('#chart .dot.c-known:not(.hollow)').length") > 0
+
+
+def test_the_page_says_what_found_each_answer(runs: Path, browser: Chromium) -> None:
+    browser.open(runs / "several" / "report.html", width=1280)
+    answers = load_results(runs / "several").metrics["answers"]
+    found = browser.run(
+        "[...document.querySelectorAll('[aria-label=Answers] tbody td:last-child')]"
+        ".map(td => td.textContent)"
+    )
+    assert found == [answer["from"] for answer in answers]
+    assert "Found by: the table" in browser.run("document.querySelector('main').textContent")
+
+
+def test_nothing_is_outside_the_landmarks_and_their_names_differ(
+    runs: Path, browser: Chromium
+) -> None:
+    browser.open(runs / "mine" / "report.html", width=375)
+    outside = browser.run(
+        "[...document.body.children].map(node => node.tagName).filter(name => "
+        "!['HEADER', 'MAIN', 'FOOTER', 'SCRIPT'].includes(name))"
+    )
+    assert outside == []
+    nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+    names = [n["name"]["value"] for n in nodes if n.get("role", {}).get("value") == "region"]
+    assert len(names) > 4 and len(set(names)) == len(names)
 
 
 def test_every_control_has_a_name(runs: Path, browser: Chromium) -> None:

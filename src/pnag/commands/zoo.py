@@ -317,7 +317,7 @@ def _times_as_json(
 
 
 def _times_table(place: Runtime, networks: list[Network], times: ZooTimes) -> Table:
-    table = _table("network", "measured (ms)", "top-1", "params", "MAdds", "pixels")
+    table = _table("network", "ms (measured)", "top-1", "params", "MAdds", "pixels")
     for network in sorted(networks, key=lambda n: times.networks[n.key].milliseconds):
         counts, of_it = network.counts(), times.networks[network.key]
         table.add_row(

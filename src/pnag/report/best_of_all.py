@@ -54,7 +54,7 @@ def best_of_all_tables(metrics: Row) -> list[Table]:
         return []
     best = Table(title=TITLE, title_justify="left", caption_justify="left")
     for name, side in (("budget", "right"), ("best", "left"), ("top-1", "right"),
-                       ("measured (ms)", "right")):  # fmt: skip
+                       ("ms (measured)", "right")):  # fmt: skip
         best.add_column(name, justify="right" if side == "right" else "left")
     for answer in metrics["answers"]:
         row = answer["best"]
@@ -63,7 +63,7 @@ def best_of_all_tables(metrics: Row) -> list[Table]:
     commands = dict.fromkeys(a["best"]["export"] for a in metrics["answers"] if a["best"])
     best.caption = "exported by: " + "\n".join(commands)
     todays = Table(title=TODAYS, title_justify="left", caption_justify="left")
-    for name in ("network", "top-1", "measured (ms)", "beaten for"):
+    for name in ("network", "top-1", "ms (measured)", "beaten for"):
         todays.add_column(name, justify="left" if name == "network" else "right")
     for row, cells in zip(metrics["published"], _todays_rows(metrics), strict=True):
         todays.add_row(marked_name(row), *cells)
@@ -81,7 +81,7 @@ def best_of_all_sections(metrics: Row) -> str:
         ours = f"{answer['accuracy']:.2%} at {measured_cell(answer)}"
         cells = [*map(escape, _best_cells(row)), _command(row)] if row else ["none", "", "", ""]
         rows.append([f"{answer['budget']:g}", ours, *cells])
-    header = ["budget (ms)", "our answer", "best of all", "top-1", "measured (ms)", "exported by"]
+    header = ["budget (ms)", "our answer", "best of all", "top-1", "ms (measured)", "exported by"]
     best = table(header, rows, TITLE) + f"<p class='muted'>{STAR} {EXPLAINED}</p>"
     rows = [
         [
@@ -93,7 +93,7 @@ def best_of_all_sections(metrics: Row) -> str:
         ]
         for row, cells in zip(metrics["published"], _todays_rows(metrics), strict=True)
     ]
-    header = ["network", "top-1 (published)", "measured (ms)", "an answer is better",
+    header = ["network", "top-1 (published)", "ms (measured)", "an answer is better",
               "beyond ImageNet-1k", "licence", "pixels"]  # fmt: skip
     sources = "; ".join(dict.fromkeys(escape(row["source"]) for row in metrics["published"]))
     note = (
@@ -123,5 +123,4 @@ def _todays_rows(metrics: Row) -> list[list[str]]:
 
 
 def _command(row: Row) -> str:
-    style = "white-space: normal; overflow-wrap: anywhere"  # an architecture is long
-    return f"<code style='{style}'>{escape(row['export'])}</code>"
+    return f"<code class='long'>{escape(row['export'])}</code>"

@@ -10,8 +10,8 @@ def answer_header(metrics: dict[str, Any]) -> list[str]:
     timed = "proof" in metrics
     header = ["budget", "top-1 (predicted)" if timed else "accuracy (predicted)"]
     header += ["top-1 (test)"] if metrics["source"] == "images" else []
-    header += ["cost (predicted)"]
-    return header + (["measured (ms)", "params", "MAdds"] if timed else [])
+    header += ["ms (predicted)" if timed else "cost (predicted)"]
+    return header + (["ms (measured)", "params", "MAdds"] if timed else [])
 
 
 def answer_cells(answer: dict[str, Any]) -> list[str]:
@@ -34,38 +34,37 @@ def what_accuracy_means(metrics: dict[str, Any]) -> str:
     """What the accuracies of a run's answers are, in a sentence or two."""
     if metrics["source"] == "images":
         return (
-            "Top-1 (predicted): with the supernet's own weights, on the validation part"
-            f"{how_well_predicted(metrics)}. Top-1 "
-            f"(test): of the fine-tuned network, which is the exported one, on "
-            f"{metrics['answers'][0]['test_images']:,} test images."
+            "Top-1 (predicted) is that of the supernet's own weights on the validation images."
+            f"{how_well_predicted(metrics)} Top-1 (test) is that of the fine-tuned network, which "
+            f"is the exported one, on {metrics['answers'][0]['test_images']:,} test images."
         )
     if metrics["source"] == "imagenet":
         return (
-            "Top-1: what the published Once-for-All supernet (width 1.0) reaches with its own "
-            "weights before fine-tuning, predicted; mean error 0.05 points at 224 pixels, 0.13 to "
-            "0.16 below. The exported networks "
+            "Top-1 is predicted: what the published Once-for-All supernet (width 1.0) reaches with "
+            "its own weights, before fine-tuning. The mean error is 0.05 points at 224 pixels, and "
+            "0.13 to 0.16 below. The exported networks "
             + (
                 "have these weights, with batch norms that are still to be measured on images."
                 if metrics.get("weights") == "published"
                 else "are untrained."
             )
         )
-    return f"Accuracy and cost are predicted from the table{how_well_predicted(metrics)}."
+    return f"Accuracy and cost are predicted from the table.{how_well_predicted(metrics)}"
 
 
 def how_well_predicted(metrics: dict[str, Any]) -> str:
-    """The errors of the predictors that were fitted to a run's table, as the end of a sentence."""
+    """The errors of the predictors that were fitted to a run's table, as a further sentence."""
     errors = metrics.get("predictors")  # earlier runs did not measure them
     if not errors:
         return ""
     rows = next(iter(errors.values()))["rows"]
     parts = [
-        f"{name} with a mean error of {error['mean_error']:.3g} (their standard deviation is "
-        f"{error['deviation']:.3g}) and Kendall's tau {error['tau']:.2f}"
+        f"{name} has a mean error of {error['mean_error']:.3g} and Kendall's tau "
+        f"{error['tau']:.2f} (the rows' standard deviation is {error['deviation']:.3g})"
         f"{': a rough guess' if error['rough'] else ''}"
         for name, error in errors.items()
     ]
-    return f"; of {rows:,} rows left out, " + ", ".join(parts)
+    return f" Checked on {rows:,} rows left out, predicted " + "; ".join(parts) + "."
 
 
 def measured_cell(timed: dict[str, Any]) -> str:

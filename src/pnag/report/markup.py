@@ -10,6 +10,7 @@ from string import Template
 from typing import Any
 
 ASSETS = resources.files("pnag.report") / "assets"
+KINDS = "predicted|measured|published|test"  # how a number came about
 SHARED_SCRIPTS = ("dom.js", "drawing.js", "card.js", "charts.js", "picker.js", "training.js")
 
 
@@ -45,6 +46,11 @@ def escape(text: str) -> str:
     return html.escape(text, quote=True)
 
 
+def marked(name: str) -> str:
+    """A column's name, where `(predicted)` or another of `KINDS` at its end becomes a mark."""
+    return re.sub(rf" \(({KINDS})\)$", r" <span class='kind \1'>\1</span>", name)
+
+
 def table(
     header: list[str],
     rows: list[list[str]],
@@ -55,27 +61,28 @@ def table(
 
     Args:
         rows: the last cell of a row that is shorter than the header spans what is left.
-        label: of the scrolling region, for screen readers.
+        label: of the scrolling part, for screen readers.
         groups: names above the header and how many of its columns each is over.
     """
     above = "".join(
         f"<th scope='colgroup' colspan='{columns}'>{name}</th>" if name else "<td></td>" * columns
         for name, columns in groups or []
     )
-    head = "".join(f"<th scope='col'>{name}</th>" for name in header)
-    body = "".join(_table_row(row, len(header)) for row in rows)
+    head = "".join(f"<th scope='col'>{marked(name)}</th>" for name in header)
+    body = "".join(_table_row(row, header) for row in rows)
     return (
-        f"<div class='scroll' role='region' tabindex='0' aria-label='{escape(label)}'>"
+        f"<div class='scroll' role='group' tabindex='0' aria-label='{escape(label)}'>"
         f"<table><thead>{f'<tr>{above}</tr>' if above else ''}<tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
     )
 
 
-def _table_row(row: list[str], columns: int) -> str:
+def _table_row(row: list[str], header: list[str]) -> str:
     first, *cells = row
-    left = columns - len(row)
+    left = len(header) - len(row)
     wide = f"<td class='wide' colspan='{left + 1}'>{cells.pop()}</td>" if left else ""
-    texts = "".join(f"<td>{cell}</td>" for cell in cells)
+    predicted = (" class='predicted'" if n.endswith("(predicted)") else "" for n in header[1:])
+    texts = "".join(f"<td{look}>{cell}</td>" for look, cell in zip(predicted, cells, strict=False))
     return f"<tr><th scope='row'>{first}</th>{texts}{wide}</tr>"
 
 

@@ -16,6 +16,10 @@ from pnag.report.markup import asset, escape, page, section, table
 from pnag.report.results import Results
 from pnag.report.series import curve, short
 
+FOUND_BY = (
+    "Found by: the table, whose architectures were known before the search; f, the generator, "
+    "which draws architectures for a budget; or a local search, which changes a few choices."
+)
 CLOUD = 2000  # points of the table that are drawn
 
 
@@ -33,6 +37,7 @@ def write_report(results: Results) -> str:
         cost_name=cost_name_of(metrics),
         thing="network" if results.family else "choice",
         meaning=_meaning(results),
+        found_by=FOUND_BY if "from" in results.front or results.vectors is not None else "",
         further=_further(results),
         answers=_answers(metrics),
         architectures=asset("architectures.html") if results.family else "",
@@ -197,8 +202,15 @@ def _further(results: Results) -> str:
 def _answers(metrics: dict[str, Any]) -> str:
     timed = "proof" in metrics
     held = {True: "<span class='yes'>yes</span>", False: "<span class='no'>no</span>"}
-    rows = [answer_cells(a) + ([held[a["held"]]] if timed else []) for a in metrics["answers"]]
+    sourced = all("from" in a for a in metrics["answers"])  # earlier runs did not keep it
+    rows = [
+        answer_cells(a)
+        + ([held[a["held"]]] if timed else [])
+        + ([escape(a["from"])] if sourced else [])
+        for a in metrics["answers"]
+    ]
     header = answer_header(metrics) + (["held"] if timed else [])
+    header += ["found by"] if sourced else []
     header[0] += f" ({escape(metrics['unit'])})"
     chosen = [a.get("choices", {}) for a in metrics["answers"]]  # none of networks
     header += [escape(name) for name in chosen[0]]
@@ -226,7 +238,7 @@ def _known(metrics: dict[str, Any]) -> str:
         ]
         for k in metrics["known"]
     ]
-    header = ["network", "top-1 (published)", "measured (ms)", "an answer is better"]
+    header = ["network", "top-1 (published)", "ms (measured)", "an answer is better"]
     sources = "; ".join(dict.fromkeys(escape(k["source"]) for k in metrics["known"]))
     speed = metrics["proof"]["speed"] - 1
     change = "slower" if speed > 0 else "faster"

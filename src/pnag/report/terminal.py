@@ -34,7 +34,7 @@ def known_table(metrics: dict[str, Any]) -> Table:
     table = Table(title="Timed in the same run", title_justify="left")
     table.add_column("network", style="bold", no_wrap=True)
     table.add_column("top-1 (published)", justify="right")
-    table.add_column("measured (ms)", justify="right")
+    table.add_column("ms (measured)", justify="right")
     table.add_column("beaten by the answer for")
     budgets = {a["arch"]: a["budget"] for a in metrics["answers"]}
     for k in metrics["known"]:

@@ -18,7 +18,7 @@ function networkCard(host, place, about) {
     ...(about.sources ? [["Found by", (r) => r.from ?? "–"]] : []),
   ].map(([name, text]) => {
     const value = el("dd");
-    return { value, text, element: el("div", {}, el("dt", {}, name), value) };
+    return { value, text, element: el("div", {}, el("dt", {}, ...marked(name)), value) };
   });
   const picture = el("div");
   const command = commandLine("the command that exports this network");

@@ -102,7 +102,7 @@ function histogramOutline(edges, heights) {
   return [[edges[0], 0], ...tops, [edges[heights.length], 0]];
 }
 
-/** Names beside points, on the first side where they cover neither a point nor another name. */
+/** Names beside points, on the first side where they cover neither a point nor a name, or nowhere. */
 function nameNodes(s, series, x, y, { left, right, top, bottom }) {
   const around = (px, py) => ({ x0: px - 6, x1: px + 6, y0: py - 6, y1: py + 6 });
   const marked = series.filter((other) => other.kind in SHAPES); // a cloud covers everything anyway
@@ -118,9 +118,10 @@ function nameNodes(s, series, x, y, { left, right, top, bottom }) {
     const inside = boxes.filter((b) => b.x0 >= left && b.x1 <= right && b.y0 >= top && b.y1 <= bottom);
     const own = around(px, py);
     const taken = [...names, ...dots.filter((d) => d.x0 !== own.x0 || d.y0 !== own.y0), own];
-    const box = inside.find((b) => !taken.some((other) => meet(b, other))) || inside[0] || boxes[0];
+    const box = inside.find((b) => !taken.some((other) => meet(b, other)));
+    if (!box) return ""; // no room: the table below names it
     names.push(box);
-    return svgEl("text", { class: "label halo", x: box.x0, y: box.line }, s.names[i]);
+    return svgEl("text", { class: `label halo ${s.look}`, x: box.x0, y: box.line }, s.names[i]);
   });
 }
 

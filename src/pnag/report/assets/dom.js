@@ -25,6 +25,12 @@ const showCost = (value) => // counts of parameters and multiply-adds are long
 const showAccuracy = (value, percent) =>
   percent ? `${(100 * value).toFixed(2)}%` : String(Number(value.toPrecision(5)));
 
+/** A number's name; its end says in brackets how it came about, which becomes a mark. */
+function marked(name) {
+  const [, what, kind] = name.match(/^(.*) \((predicted|measured|published|test)\)$/) || [null, name];
+  return kind ? [`${what} `, el("span", { class: `kind ${kind}` }, kind)] : [what];
+}
+
 /** Copy text; the old way where the browser refuses the new one, as some do for local files. */
 async function copyText(text) {
   try {

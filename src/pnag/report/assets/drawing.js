@@ -61,7 +61,7 @@ function drawColumns(host, corner, columns) {
     }
   });
   cells.push(el("span"), ...columns.map(({ foot, drawing }) => el("span", { class: "foot" },
-    ...[...foot, ...pixelsOf(drawing)].flatMap((line, i) => (i ? [el("br"), line] : [line])))));
+    ...[...foot, ...(drawing.resolution ? [`${drawing.resolution} px`] : [])].flatMap((line, i) => (i ? [el("br"), line] : [line])))));
   host.replaceChildren(...cells);
 }
 

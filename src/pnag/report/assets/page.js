@@ -7,6 +7,9 @@ const MIDDLE = DATA.answers[Math.floor(DATA.answers.length / 2)].budget; // show
 const ABOVE = 1 + DATA.margin; // a prediction, by what it may be off
 const SOURCED = { ...DATA, choices: !DATA.legend,
   sources: FRONT.some((row) => row.from) || Boolean(DATA.vectors) };
+const MEANINGS = { // of costs that `pnag generate` knows by these names
+  params: "parameters", macs: "multiply-adds", memory: "peak bytes of activations",
+};
 let chartBudget = () => {}; // moves the chart's line, once there is a chart
 
 /** Index of the front's answer to a budget, -1 for none. */
@@ -30,11 +33,12 @@ function furtherBudgets(moved) {
     byId("further").append(el("div", { class: "further" },
       el("div", { class: "budget" }, el("label", { for: `budget-${i}` }, name), field, said),
       slider,
-      el("div", { class: "ends" }, el("span", {}, showCost(low)), el("span", {}, showCost(high)))));
+      el("div", { class: "ends" }, el("span", {}, showCost(low)),
+        el("span", {}, MEANINGS[name] ?? ""), el("span", {}, showCost(high)))));
     const cost = { name, values, limit: Infinity };
     const control = budgetControl(slider, field, [low, high], name, (budget) => {
       cost.limit = budget >= high ? Infinity : budget;
-      said.textContent = cost.limit === Infinity ? "no limit" : "";
+      said.textContent = cost.limit === Infinity ? "no limit" : showCost(cost.limit);
       moved();
     });
     return Object.assign(cost, { start: () => control.set(control.high) });
@@ -129,24 +133,24 @@ function accuracyOverCost() {
     series: [
       { kind: "cloud", label: DATA.tableName,
         points: DATA.table.cost.map((c, i) => [c, DATA.table.accuracy[i] * SCALE]) },
-      { kind: "step", look: "c-front", label: "front (predicted)",
+      { kind: "step", look: "c-front dash3", label: "front (predicted)",
         points: FRONT.map((row) => [row.cost, row.accuracy * SCALE]) },
       { kind: "circle", look: "c-known", label: "known networks (published, measured)",
         points: DATA.known.map((k) => [k.measured_ms, k.top1 * SCALE]),
         spread: DATA.known.map((k) => k.measured_spread),
         names: DATA.known.map((k) => k.name) },
-      { kind: "step", look: "c-other dash1", label: "published front (measured)",
+      { kind: "step", look: "c-other", label: "published front (measured)",
         points: DATA.published.front.map((p) => [p.measured_ms, p.top1 * SCALE]) },
       { kind: "triangle", look: "c-other", label: "today's networks (published, measured; * with "
         + "more images than ImageNet-1k's, or a teacher)",
         points: DATA.published.timed.map((p) => [p.measured_ms, p.top1 * SCALE]),
         spread: DATA.published.timed.map((p) => p.measured_spread),
         names: DATA.published.timed.map((p) => (p.on_front ? p.name : "")) },
-      { kind: "square", look: "c-known", label: "answers, fine-tuned (test images)",
+      { kind: "square", look: "c-known", label: "answers, fine-tuned (measured on test images)",
         points: tested, spread },
-      { kind: "star", look: "c-answer",
-        label: DATA.timed ? "answers (latency measured; lines: the middle half of the turns)"
-          : "answers", points: answers, spread },
+      { kind: "star", look: "c-answer hollow", label: DATA.timed
+        ? `answers (${DATA.accuracyAxis} predicted, latency measured; lines: the middle half of the `
+          + "turns)" : "answers (predicted)", points: answers, spread },
     ],
     after: observe,
   });
