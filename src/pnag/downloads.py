@@ -93,7 +93,7 @@ def fetch(file: PublishedFile) -> Path:
         )
     by_hand = (
         f"fetch it by other means{', unpack it' if file.packed else ''} and put it at {path} "
-        "(another folder: set PNAG_CACHE), then call again"
+        "(another folder: set PNAG_CACHE), then give the same command again"
     )
     try:
         with urllib.request.urlopen(file.url, timeout=TIMEOUT) as response:

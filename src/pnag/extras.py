@@ -34,6 +34,6 @@ def needing(what: str, extra: str) -> Iterator[None]:
         package = (error.name or "").partition(".")[0]
         raise PnagError(
             f"{what} needs {package or 'a package'}, which is installed but cannot be loaded "
-            f"({error}); install it anew: pip uninstall {package or 'PACKAGE'}, then "
+            f"({error}); reinstall it: pip uninstall {package or 'PACKAGE'}, then "
             f'pip install "pnag[{extra}]"'
         ) from error

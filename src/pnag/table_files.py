@@ -109,7 +109,7 @@ def decoded(data: bytes, path: Path) -> tuple[str, str]:
     except UnicodeDecodeError as error:
         if name == "UTF-8" and 0 not in data:
             return data.decode("cp1252", "replace"), "Windows-1252"
-        raise PnagError(f"cannot read the table {path}: it is no text ({error})") from error
+        raise PnagError(f"cannot read the table {path}: it is not text ({error})") from error
 
 
 def _unmarked(data: bytes) -> tuple[str, str]:

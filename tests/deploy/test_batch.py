@@ -128,7 +128,7 @@ def test_one_image_is_what_a_file_takes_otherwise(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--batch", 2, "--dynamic-batch"], "two answers; give one of them"),
+        (["--batch", 2, "--dynamic-batch"], "exclude each other; give one of them"),
         (["--to", "executorch", "--dynamic-batch"], "give it with --batch, or take onnx, openvino"),
     ],
 )

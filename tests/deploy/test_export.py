@@ -385,7 +385,7 @@ def test_one_answer_by_its_budget(run: Path, tmp_path: Path) -> None:
     }
     result = call(run, "--budget", 1.2)
     assert result.exit_code == 2
-    assert "costs within 1.2: the cheapest costs 1.4" in said(result)
+    assert "has a cost within 1.2: the cheapest costs 1.4" in said(result)
 
 
 def test_weights_of_another_width_in_a_run(run: Path) -> None:
@@ -452,7 +452,7 @@ def test_a_family_is_not_overruled_in_silence(
     for recipe in (None, {"source": "imagenet"}):
         if recipe:
             (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-        own = f"--family is timm/efficientnet_lite0, and {run} has its own; leave it out"
+        own = f"--family is timm/efficientnet_lite0, but {run} has its own; leave it out"
         assert own in of(run, "timm/efficientnet_lite0")
     refused = message(run, "--weights", lite)
     assert f"{run} is of the family ofa-mobilenetv3, and the weights of {lite}" in refused
@@ -536,7 +536,9 @@ def test_int8_needs_real_images() -> None:
     pytest.importorskip("openvino")
     result = call(ARCH, "--to", "openvino", "--int8")
     assert result.exit_code == 2
-    assert "real images, and there are none: name them with --images" in said(result)
+    assert "find the ranges of activations; name them with --images" in said(
+        result
+    )
 
 
 def test_the_network_that_timm_builds_from_its_config_is_the_same() -> None:

@@ -337,7 +337,7 @@ def test_weights_of_another_network_are_refused(
         (weights | {kernel: torch.zeros(96, 1, 7, 7)}, rf"{kernel} .*another network"),
         (renamed, "running_std .*another network"),
         (with_nan, "values that are not finite"),
-        ({"state_dict": [1]}, "something else than weights"),
+        ({"state_dict": [1]}, "something other than weights"),
         ({"state_dict": Evil()}, "neither safetensors nor weights"),
     ]
     for content, words in cases:

@@ -52,7 +52,7 @@ def test_a_column_called_label_is_taken_before_others(
 def test_no_other_column_stands_in_for_it(tmp_path: Path, look: Call) -> None:
     result, text = look(competition(tmp_path / "set", "label", [0, 1, 2, 1]))
     assert result.exit_code == 2
-    assert "labels.csv has the class 2, and there are 2 classes" in text
+    assert "labels.csv has the class 2, but there are 2 classes" in text
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ def handwritten_digits(root: Path) -> None:
         (measurements, ["a.csv names the images and has the columns file, age"]),
         (fractions, ["a.csv: the column 'label' holds 0.5, needs names or whole numbers"]),
         (two_classes_of_an_image, ["says of 0.png that it is 'x' and 'y'"]),
-        (strange_numbers, ["val.txt has the class 21, and there are 2 classes"]),
+        (strange_numbers, ["val.txt has the class 21, but there are 2 classes"]),
         (handwritten_digits, ["there are no images in {root}", "without a suffix 2", "MNIST"]),
     ],
 )  # fmt: skip
@@ -274,7 +274,7 @@ def test_other_archives(tmp_path: Path, look: Call) -> None:
     (tmp_path / "list.csv").write_text("a,b\n")
     for path, says in (
         (tar, "says no class of cat/0.png, dog/0.png"),
-        (tmp_path / "a.zip", "a.zip is a file but no .parquet or .tar; unpack it"),
+        (tmp_path / "a.zip", "a.zip is a file, but not a .parquet or .tar; unpack it"),
         (tmp_path / "list.csv", f"name the folder that it and the images are in, {tmp_path}"),
     ):
         result, text = look(path)

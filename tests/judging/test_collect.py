@@ -214,7 +214,7 @@ def test_actors_share_gpus() -> None:
     assert gpu_share([machine, machine], 3) == 0.5
     # One CPU lets the first machine take one actor, so that the second needs room for three.
     assert gpu_share([{"CPU": 1.0, "GPU": 1.0}, machine], 4) == 0.3333
-    with pytest.raises(PnagError, match="workers is 5, and the Ray cluster has 4 CPUs on machines"):
+    with pytest.raises(PnagError, match="workers is 5, but the Ray cluster has 4 CPUs on machines"):
         gpu_share([machine, other], 5)
 
 
@@ -251,7 +251,7 @@ def test_without_ray(supernet: Supernet, digits: ImageData, tmp_path: Path) -> N
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra `ray`")
 def test_a_ray_cluster_without_room(supernet: Supernet, digits: ImageData, tmp_path: Path) -> None:
-    with pytest.raises(PnagError, match="workers is 9999, and the Ray cluster has"):
+    with pytest.raises(PnagError, match="workers is 9999, but the Ray cluster has"):
         collect(
             supernet, digits, TOKENS, tmp_path / "table.csv", settings=SETTINGS, workers=9999,
             ray_address="local",

@@ -443,7 +443,7 @@ def test_rounds_ask_in_files_and_go_on(tmp_path: Path, recipe: Path) -> None:
     assert len(pd.read_parquet(tmp_path / "run" / "table.parquet")) == 620
     own_table().to_csv(tmp_path / "other.csv", index=False)
     other = call(*table_arguments(tmp_path / "other.csv", tmp_path / "run", recipe))
-    assert other.exit_code == 2 and "asked for another table" in " ".join(other.stderr.split())
+    assert other.exit_code == 2 and "belong to another table" in " ".join(other.stderr.split())
     front = pd.read_parquet(tmp_path / "run" / "front.parquet")
     assert front["accuracy"].max() > 0.8  # what the round has told is believed
 

@@ -235,7 +235,7 @@ def test_a_latency_table_of_other_settings_is_kept_and_taken_back(
     assert f"kept as {kept}" in capsys.readouterr().out
     before = Counting.prepared
     assert measured(1) == one and Counting.prepared == before  # back, and not measured anew
-    assert "was kept: taken back" in capsys.readouterr().out
+    assert "kept for this device and setting is used again" in capsys.readouterr().out
     (kept,) = tmp_path.glob("cost/latency_table.*.json")
     assert kept.read_bytes() == two
 

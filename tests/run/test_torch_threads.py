@@ -101,4 +101,4 @@ def test_a_run_that_goes_on_keeps_to_the_threads_that_it_began_with(
     with torch_threads(1):
         done = run(folder, "stopped")
     assert seen == [2]
-    assert "torch keeps to the 2 thread(s) that this run began with, not 1" in done.output
+    assert "torch uses the 2 thread(s) that this run began with, not 1" in done.output

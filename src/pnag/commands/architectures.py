@@ -35,7 +35,7 @@ Budgets = Annotated[
     list[str],
     typer.Option(
         metavar="[NAME=]NUMBER",
-        help="Milliseconds, or the unit of the run's own cost. Again for each further cost: "
+        help="Milliseconds, or the unit of the run's own cost. Repeat it for each further cost: "
         "params=6M, macs=300M, memory=2MB (activations), a column of --cost, or NAME=MS with "
         "--device NAME=FILE.",
     ),

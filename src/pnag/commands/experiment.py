@@ -23,7 +23,9 @@ def experiment(
     ] = Path("runs/paper"),
     budgets: Annotated[
         str | None,
-        typer.Option(help="Comma list in ms; five stand for the paper's. [default: its, scaled]"),
+        typer.Option(
+            help="Comma list in ms; five stand for the paper's. [default: the paper's, scaled]"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

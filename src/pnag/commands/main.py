@@ -25,7 +25,7 @@ from pnag.errors import PnagError
 
 app = typer.Typer(
     name="pnag",
-    help="Give it a device and a latency budget, it hands you the best network for it.",
+    help="Give it a device and a latency budget, and it hands you the best network for it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -51,7 +51,7 @@ def mistakes_are_messages(command: F) -> F:
         except (Exception, KeyboardInterrupt) as error:
             if was_ctrl_c(error):
                 errors.print(
-                    "stopped; `run`, `train`, `collect` and `measure` go on where they were",
+                    "stopped; `run`, `train`, `collect` and `measure` continue where they stopped",
                     soft_wrap=True,
                 )
                 raise typer.Exit(130) from None

@@ -169,7 +169,7 @@ def asked_batch(to: str, batch: int | None, *, dynamic: bool) -> int:
         find_format(to)
         return batch or 1
     if batch is not None:
-        raise PnagError(f"--batch {batch} and --dynamic-batch are two answers; give one of them")
+        raise PnagError(f"--batch {batch} and --dynamic-batch exclude each other; give one of them")
     if not find_format(to).any_batch:
         can = ", ".join(name for name, entry in FORMATS.items() if entry.any_batch)
         raise PnagError(
@@ -211,7 +211,7 @@ RayAddress = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    typer.Option(min=0, max=2**32 - 1, help="Seed of everything that is drawn. [default: 0]"),
+    typer.Option(min=0, max=2**32 - 1, help="Seed of all random choices. [default: 0]"),
 ]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads of the measured runtime. [default: 1]")
@@ -267,7 +267,10 @@ Classes = Annotated[
     int | None, typer.Option(min=2, help="Take this many classes of --images, drawn by the seed.")
 ]
 OnCorrupt = Annotated[
-    str | None, typer.Option(help="Images that cannot be read: refuse or skip. [default: refuse]")
+    str | None,
+    typer.Option(
+        help="What to do with images that cannot be read: refuse or skip. [default: refuse]"
+    ),
 ]
 MaxMegapixels = Annotated[
     float | None,
@@ -353,7 +356,7 @@ TrainMethod = Annotated[
 ]
 Batch = Annotated[
     int | None,
-    typer.Option(min=1, help="Images that the file takes at a time. [default: 1]"),
+    typer.Option(min=1, help="Batch size of the exported file. [default: 1]"),
 ]
 DynamicBatch = Annotated[
     bool,

@@ -100,7 +100,7 @@ Published = Annotated[
     bool | None,
     typer.Option(
         "--published/--untrained",
-        help="Whether ImageNet's answers get Once-for-All's weights, fetched once (30 MB). "
+        help="Give ImageNet's answers Once-for-All's weights, which are fetched once (30 MB). "
         "[default: published]",
     ),
 ]

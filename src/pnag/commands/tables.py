@@ -35,9 +35,9 @@ Costs = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=FILE",
-        help="Add a column NAME to the .parquet: what each takes on a device, by a table of "
-        "`pnag measure`, of operators or of blocks. Again for each further "
-        "device; given with a finished table, it only adds the columns.",
+        help="Add a column NAME to the .parquet with the cost of each architecture on a device, "
+        "from a table of `pnag measure`, of operators or of blocks. Repeat it for each further "
+        "device; with a finished table it only adds the columns.",
     ),
 ]
 Architectures = Annotated[int, typer.Option(min=1, help="Subnets to judge.")]
@@ -54,9 +54,9 @@ Shared = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Subnets are drawn in groups of so many with the same first two units, which are "
-        "computed once: more of them in the same time. 1 draws each by itself, as the paper "
-        "does. [default: 8]",
+        help="Draw subnets in groups of this size that share their first two units, which are "
+        "computed once: this judges more subnets in the same time. 1 draws each on its own, as "
+        "the paper does. [default: 8]",
     ),
 ]
 

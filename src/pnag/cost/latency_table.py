@@ -55,8 +55,8 @@ class LatencyTable:
         if there != identity:
             raise PnagError(
                 f"the latency table was measured with another {differences(there, identity)}: its "
-                "times cannot be compared with those measured here and now; go back to that, or "
-                "measure anew: give the run's `pnag run` command again"
+                "times cannot be compared with those measured now; restore that setting, or "
+                "measure again: give the run's `pnag run` command again"
             )
 
     def milliseconds(self, samples: list[float]) -> float:

@@ -95,7 +95,7 @@ def _measured(
     if not table_file.exists():
         raise PnagError(
             f"{path} does not say what size of networks it is for; give the latency table that it "
-            f"was fitted to, or put that beside it as {table_file.name}"
+            f"was fitted to, or put that next to it as {table_file.name}"
         )
     table = LatencyTable.load(table_file)
     # Where architectures choose their resolution, this one changes nothing that is measured.

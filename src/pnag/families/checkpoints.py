@@ -177,8 +177,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise PnagError(f"holds a {type(content).__name__}, not a state dict")
     if left and not any(_tensors(content)):
         raise PnagError(
-            f"{nothing}, but objects of {', '.join(left[:3])}, which are not made as that could "
-            "run code; save the state_dict() of the network instead"
+            f"{nothing}, but objects of {', '.join(left[:3])}, which pnag does not load because "
+            "that could run code; save the state_dict() of the network instead"
         )
     return content
 

@@ -142,7 +142,8 @@ def _in_order(
     names = list(ours)
     if len(theirs) != len(ours):
         raise PnagError(
-            f"the weight {missing!r} lacks, and {len(theirs)} weights are not the {len(ours)} of "
+            f"the weight {missing!r} is missing, and there are {len(theirs)} weights instead of "
+            f"the {len(ours)} of "
             f"{family}; these are the weights of another network, or the file is cut short"
         )
     for name, value in zip(names, theirs, strict=True):

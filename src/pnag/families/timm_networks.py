@@ -94,7 +94,7 @@ def create(model: str, num_classes: int) -> Any:
 def _stages(network: Any, name: str) -> list[list[Any]]:
     if not isinstance(network, EfficientNet | MobileNetV3):
         raise PnagError(
-            f"{name} is timm's {type(network).__name__}, of which no supernet can be made; those "
+            f"{name} is timm's {type(network).__name__}, from which no supernet can be made; those "
             "of EfficientNet's and MobileNetV3's kind can, see `pnag families`"
         )
     stages: Any = network.blocks
@@ -137,7 +137,7 @@ def _head(network: Any, channels: int, name: str) -> list[Layer]:
     if isinstance(head, nn.Identity):
         return [Layer("global_pool", "pool", channels, channels), end]
     if not isinstance(head, nn.Conv2d) or head.kernel_size != (1, 1) or head.groups != 1:
-        raise PnagError(f"{name}: its `conv_head` is {head}, of which no supernet can be made")
+        raise PnagError(f"{name}: its `conv_head` is {head}, from which no supernet can be made")
     late = isinstance(network, MobileNetV3)  # behind the pooling
     norm = "norm_head" if late else "bn2"
     normed = isinstance(getattr(network, norm), nn.BatchNorm2d)

@@ -117,7 +117,7 @@ def refuse_images_beside(folder: Path, folders: list[Path]) -> None:
         )
     raise PnagError(
         f"{folder} has the folders {names}: images in one and, in others, what is known about "
-        "them, as for detection or segmentation; these are not classes: put the images of each "
+        "them, as for detection or segmentation; these are not classes; put the images of each "
         f"class into a folder, for example {folder}/cat/1.jpg, or write {folder}/labels.csv with "
         "the columns file_name,label"
     )

@@ -87,7 +87,7 @@ def from_columns(
     for part, found in labels.items():
         if len(found) and not (found.min() >= 0 and found.max() < len(classes)):
             raise PnagError(
-                f"{name}: a label of part {part} is {found.min()} or {found.max()}, and there are "
+                f"{name}: a label of part {part} is {found.min()} or {found.max()}, but there are "
                 f"{len(classes)} classes; correct or remove such rows"
             )
     present = np.unique(labels["train"])

@@ -75,7 +75,7 @@ def data_files(parts: Parts) -> Source:
         remedy = "unpack it and name the folder"
     elif suffix in _LISTS:
         remedy = f"of a list name the folder that it and the images are in, {first.parent}"
-    raise PnagError(f"{first} is a file but no .parquet or .tar; {remedy}")
+    raise PnagError(f"{first} is a file, but not a .parquet or .tar; {remedy}")
 
 
 def _by_part(root: Path, files: list[Path], suffix: str) -> Parts:
@@ -96,7 +96,8 @@ def _by_part(root: Path, files: list[Path], suffix: str) -> Parts:
             parts.setdefault(part_of(file.stem) or "", []).append(file)
     if "" in parts and len(parts) > 1:
         raise PnagError(
-            f"{parts[''][0]} is of no part: the names of {kind} files have one of {PARTS_LIKE} in "
+            f"{parts[''][0]} belongs to no part: the names of {kind} files have one of "
+            f"{PARTS_LIKE} in "
             "them where there are several parts; rename it"
         )
     if "" in parts:
@@ -181,7 +182,7 @@ def _saved(root: Path) -> Source:
         try:
             loaded = datasets.load_from_disk(str(plain(root)))
         except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
-            raise PnagError(f"cannot read the data set {root}: {error}; save it anew") from error
+            raise PnagError(f"cannot read the data set {root}: {error}; save it again") from error
         if isinstance(loaded, datasets.Dataset):
             return from_columns({"train": loaded}, str(root))
         return from_splits(dict(loaded), str(root))

@@ -147,6 +147,6 @@ def _in_processes(task: Dataset[Any], size: int, workers: int | None) -> Iterato
         yield from loader
     except (OSError, RuntimeError) as error:  # the latter when a process was killed
         raise PnagError(
-            f"cannot decode the images: {error}; this may be for want of memory: close other "
+            f"cannot decode the images: {error}; there may be too little memory: close other "
             "programs or take smaller images"
         ) from error

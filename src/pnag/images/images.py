@@ -171,7 +171,7 @@ def load_images(
     if resolution is not None and resolution < 8:
         raise PnagError(f"the resolution is {resolution}, needs at least 8 pixels")
     if classes is not None and classes < 2:
-        raise PnagError(f"classes is {classes}, needs at least 2 to tell apart")
+        raise PnagError(f"classes is {classes}, needs at least 2")
     found, holds = looked_at(source, cache, reading)
     asked = Levels(*map(float, levels)) if levels else None
     choices = Choices(classes, seed, on_corrupt, max_megapixels, asked)

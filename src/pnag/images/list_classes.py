@@ -143,7 +143,7 @@ def _numbered(path: Path, cells: list[str], classes: Sequence[str]) -> tuple[lis
     first = 1 if min(numbers) >= 1 and max(numbers) == len(classes) else 0
     if max(numbers) - first >= len(classes):
         raise PnagError(
-            f"{path} has the class {max(numbers)}, and there are {len(classes)} classes; give "
+            f"{path} has the class {max(numbers)}, but there are {len(classes)} classes; give "
             "the classes by their names"
         )
     note = (

@@ -20,13 +20,11 @@ def choose_classes(opened: Opened, classes: int | None, seed: int, source: str) 
     """As many classes, drawn by the seed; all of them if None."""
     available = len(opened.classes)
     if available < 2:
-        raise PnagError(
-            f"{source} has one class ({', '.join(opened.classes)}); needs at least 2 to tell apart"
-        )
+        raise PnagError(f"{source} has one class ({', '.join(opened.classes)}); needs at least 2")
     if classes is None or classes == available:
         return opened
     if classes > available:
-        raise PnagError(f"classes is {classes}, and {source} has {available}; choose fewer")
+        raise PnagError(f"classes is {classes}, but {source} has {available}; choose fewer")
     chosen = np.sort(np.random.default_rng(seed).choice(available, classes, replace=False))
     parts = {}
     for name, rows in opened.parts.items():

@@ -122,7 +122,7 @@ def _read_one(path: Path, number: int, archive: tarfile.TarFile, part: _Part) ->
         seen = f"says no class of {some(missing)}" if images else "holds no images"
         raise PnagError(
             f"{path} {seen}; pnag reads WebDataset's tar files, which have a file 1.cls or 1.json "
-            "with the class beside each 1.jpg; unpack any other, move it out of the folder of its "
+            "with the class next to each 1.jpg; unpack any other, move it out of the folder of its "
             "images, and name that"
         )
     for key, member in images.items():

@@ -153,6 +153,6 @@ def _check_cpus(machines: Sequence[dict[str, float]], workers: int, which: str =
     cpus = sum(int(machine.get("CPU", 0)) for machine in machines)
     if workers > cpus:
         raise PnagError(
-            f"workers is {workers}, and the Ray cluster has {cpus} CPUs{which}, one for each; "
+            f"workers is {workers}, but the Ray cluster has {cpus} CPUs{which}, one for each; "
             "take fewer --workers, or add machines to the cluster"
         )

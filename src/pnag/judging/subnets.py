@@ -65,7 +65,7 @@ class Settings:
         """Raise PnagError unless subnets can be evaluated so."""
         if len(data.classes) != supernet.num_classes:
             raise PnagError(
-                f"the supernet has {supernet.num_classes} classes and {data.source} has "
+                f"the supernet has {supernet.num_classes} classes, but {data.source} has "
                 f"{len(data.classes)}; train a supernet on these images"
             )
         if min(self.calibration, len(data.train)) < _LEAST:

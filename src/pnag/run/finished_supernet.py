@@ -57,7 +57,7 @@ def finished_plan(path: Path, asked: Asked) -> SupernetPlan | None:
         raise PnagError(
             f"the trained supernet {path} was made with other settings: {'; '.join(differences)}; "
             "ask for the same, choose another directory with --out, or delete the file to train "
-            "it anew"
+            "it again"
         )
     return plan
 
@@ -89,7 +89,7 @@ def refuse_another_training(begun: Path, plan: Path, asked: Asked) -> None:
         raise PnagError(
             f"the supernet whose training has begun in {begun} was asked for differently: "
             f"{'; '.join(differences)}; ask for the same to continue, choose another directory "
-            "with --out, or delete that folder to begin anew"
+            "with --out, or delete that folder to start over"
         )
 
 

@@ -25,6 +25,8 @@ def first_answers(
     held = [b for b in budgets or spread_budgets(front) if front.best(b) is not None]
     answers = [answer(front, space, budget, unit) for budget in sorted(held)]
     write_json(run.answers, [a.as_json() for a in answers])
-    display.note("first answers, from the table alone; f is trained now and may find better ones:")
+    display.note(
+        "first answers, from the table alone; f is being trained and may find better ones:"
+    )
     for a in answers:
         display.note(f"  {a.budget:g}{unit}: accuracy {a.accuracy:.4f}, cost {a.cost:.4g}")

@@ -167,7 +167,7 @@ def make_accelerator(images: ImagesRecipe, kept: Precision | None = None) -> Acc
     precision = images.precision or kept or training_precision("cuda" if cuda else "cpu")
     if precision == "float16" and not cuda:
         raise PnagError(
-            "training in float16 needs an NVIDIA GPU, and torch finds none; choose float32 or "
+            "training in float16 needs an NVIDIA GPU, but torch finds none; choose float32 or "
             "bfloat16 with images.precision in a --recipe"
         )
     return Accelerator(

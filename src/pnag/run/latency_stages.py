@@ -84,19 +84,21 @@ def _change_latency_table(run: RunDirectory, settings: dict[str, Any], display: 
                 identity = LatencyTable.load(table).identity
             except PnagError:
                 table.unlink()
-                display.note("the latency table cannot be read: removed")
+                display.note("the latency table could not be read and was removed")
             else:
                 if identity == settings:
                     return
                 aside = run.kept_latency_table(identity)
                 table.replace(aside)
                 display.note(
-                    "the latency table is of another device or setting: kept as "
+                    "the latency table is for another device or setting; it is kept as "
                     f"{escape(str(aside))}"
                 )
         if kept.exists():
             kept.replace(table)
-            display.note("the latency table of this device and setting was kept: taken back")
+            display.note(
+                "the latency table that was kept for this device and setting is used again"
+            )
 
 
 def front_calibration_stage(

@@ -20,7 +20,7 @@ def named_family(name: str | None, width_mult: float | None) -> Family:
         return family(of_width(width_mult or 1.0))
     found = family(name)
     if width_mult is not None:
-        raise PnagError(f"--width-mult is {width_mult:g}, and {name} has one width; leave it out")
+        raise PnagError(f"--width-mult is {width_mult:g}, but {name} has one width; leave it out")
     return found
 
 

@@ -85,7 +85,7 @@ def supernet_preprocessing(path: Path, num_classes: int) -> dict[str, Any] | Non
         return None
     if len(preprocessing["classes"]) != num_classes:
         raise PnagError(
-            f"{path} describes {len(preprocessing['classes'])} classes and its weights have "
-            f"{num_classes}; train it anew, or take the file that `pnag train` wrote"
+            f"{path} describes {len(preprocessing['classes'])} classes, but its weights have "
+            f"{num_classes}; train it again, or take the file that `pnag train` wrote"
         )
     return preprocessing

@@ -86,8 +86,8 @@ def threads_of(run: RunDirectory, recipe: Recipe, display: Display) -> int:
         began = None
     if began is not None and began != own:
         display.note(
-            f"torch keeps to the {began} thread(s) that this run began with, not {own}: results "
-            "depend on their number by rounding (`torch_threads` in a --recipe changes it)"
+            f"torch uses the {began} thread(s) that this run began with, not {own}, because their "
+            "number changes results by rounding (`torch_threads` in a --recipe changes it)"
         )
     return began or own
 

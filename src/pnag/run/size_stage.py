@@ -62,7 +62,7 @@ def size_stage(
             pixels = " and ".join(map(str, size.too_dear))
             display.warn(
                 f"{pixels} pixels suit the budgets, but --minutes {images.minutes:g} are too few "
-                "to train there (--resolutions can still name them)"
+                "to train at them (--resolutions sets them anyway)"
             )
         style = "yellow" if size.beyond or size.busy else "default"
         why = "--budgets" if recipe.budgets else "--start, --resolutions"

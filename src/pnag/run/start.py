@@ -110,7 +110,8 @@ def _published(images: ImagesRecipe) -> Start:
     width = _width(images) or 1.0
     if width not in PUBLISHED:
         raise PnagError(
-            f"--width-mult is {width:g}, and weights are published of {_published_widths()}; take "
+            f"--width-mult is {width:g}, but weights are published only for "
+            f"{_published_widths()}; take "
             f"one of these, or --start {SCRATCH}"
         )
     path = fetch(PUBLISHED[width].file)
@@ -189,12 +190,12 @@ def _check_family(start: Start, images: ImagesRecipe) -> None:
     (own,) = start.families
     if images.family is not None and not is_of(own, images.family.partition("@")[0]):
         raise PnagError(
-            f"--start {start.name} is of the family {own}, and --family is {images.family}; leave "
+            f"--start {start.name} is of the family {own}, but --family is {images.family}; leave "
             "one of them out"
         )
     width = width_of(own)
     if images.width_mult is not None and images.width_mult != width:
         has = f"has width {width:g}" if width else "has one width"
         raise PnagError(
-            f"--width-mult is {images.width_mult:g}, and --start {start.name} {has}; leave it out"
+            f"--width-mult is {images.width_mult:g}, but --start {start.name} {has}; leave it out"
         )

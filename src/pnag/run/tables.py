@@ -114,8 +114,8 @@ def read_rows(
             low, high = sorted(readings(cell).values())
             raise PnagError(
                 f"{path}: {column} has numbers such as {cell}, which can be {low:.15g} or "
-                f"{high:.15g}; write them without signs between thousands, and all fractions with "
-                "the same sign"
+                f"{high:.15g}; write them without thousands separators and with the same decimal "
+                "sign everywhere"
             )
     _refuse_empty(raw, path)
     texts, notes = _texts_of(raw, path, space)

@@ -113,7 +113,7 @@ def _image_values(values: dict[str, Any], given: Mapping[str, Any]) -> None:
             raise PnagError(f"--{first} goes with --images, which is not given")
         return
     if {"resolution", "resolutions"} <= set(options):
-        raise PnagError("--resolution and --resolutions are two answers; give one of them")
+        raise PnagError("--resolution and --resolutions exclude each other; give one of them")
     values["images"] = _section(values, "images") | options
     if "train_method" in given:
         values["supernet"] = _section(values, "supernet") | {"method": given["train_method"]}

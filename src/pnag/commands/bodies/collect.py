@@ -160,7 +160,9 @@ def named_costs(texts: list[str]) -> dict[str, str]:
             raise PnagError(f"--cost is {text!r}, needs NAME=FILE, for example phone=phone.json")
         name, file = parts
         if name in (*COLUMNS, *COUNTED):
-            raise PnagError(f"--cost {text}: the table has a column {name} already; take another")
+            raise PnagError(
+                f"--cost {text}: the table has a column {name} already; use another name"
+            )
         if name in files:
             raise PnagError(f"--cost {name}=... is given twice; use another name")
         files[name] = file
@@ -244,8 +246,8 @@ def _refuse_another_table(path: Path) -> None:
     columns = read_table(path).columns
     if lacking := [name for name in COLUMNS if name not in columns]:
         raise PnagError(
-            f"{path} would be written beside --out, and what is there is another table: it has no "
-            f"column {', '.join(lacking)}; choose another --out, or move that file"
+            f"{path} would be overwritten, but it is another table without the column "
+            f"{', '.join(lacking)}; choose another --out, or move that file"
         )
 
 

@@ -100,7 +100,7 @@ class Asked:
         if self.family_of is not None:
             said, fix = f"{self.family_of} is of the family {self.family}", ""
         raise PnagError(
-            f"{said}, and the weights of {self.weights} are of {found}; {fix}give --weights that "
+            f"{said}, but the weights of {self.weights} are for {found}; {fix}give --weights that "
             "fit"
         )
 
@@ -127,7 +127,7 @@ def export_all(
         networks = list(_of_run(run, asked))
     elif given := given_architecture(what, asked.of):
         if asked.budget is not None:
-            raise PnagError("--budget chooses among the answers of a run, and this is one network")
+            raise PnagError("--budget chooses among the answers of a run, but this is one network")
         run, networks = None, [_maker(asked)(str(given[0]), "pnag")]
         for note in unlike(given[1], _size_of(networks[0])):
             yield NOTE + escape(note)
@@ -235,7 +235,7 @@ def _of_run(run: FinishedRun, asked: Asked) -> Iterator[Exportable]:
         }
     for option, value in given.items():
         if value is not None:
-            raise PnagError(f"{option} is {value}, and {run.files.path} has its own; leave it out")
+            raise PnagError(f"{option} is {value}, but {run.files.path} has its own; leave it out")
     if run.of_images:
         yield from (finetuned(run, answer) for answer in answers)
         return
@@ -277,8 +277,8 @@ def _images(
                 raise PnagError(f"{option} goes with --images, which is not given")
         if asked.int8:
             raise PnagError(
-                "--int8 takes the ranges of activations from real images, and there are none: name "
-                "them with --images SOURCE"
+                "--int8 needs real images to find the ranges of activations; name them with "
+                "--images SOURCE"
             )
         return None, []
     cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pnag-images-")))
@@ -295,7 +295,7 @@ def _images(
     classes = one.preprocessing["classes"]
     if len(data.classes) != len(classes):
         raise PnagError(
-            f"{asked.images} has {len(data.classes)} classes and the network has {len(classes)}; "
+            f"{asked.images} has {len(data.classes)} classes, but the network has {len(classes)}; "
             "name the images that it was trained on"
         )
     nameless = one.guessed or classes == imagenet_classes()  # which are spelled in many ways

@@ -126,7 +126,7 @@ def load_supernet(
             said = f"--{name} is {asked:g}" if run is None else f"{run} has {name} {asked:g}"
             fix = "" if run else f"leave --{name} out, or "
             raise PnagError(
-                f"{said}, and the supernet of {weights} has {found:g}; {fix}give --weights that fit"
+                f"{said}, but the supernet of {weights} has {found:g}; {fix}give --weights that fit"
             )
     return Trained(weights, supernet, preprocessing, note)
 
@@ -201,7 +201,7 @@ def within(run: FinishedRun, asked: Budget) -> dict[str, Any]:
     if not affordable:
         cheapest = min(answer["cost"] for answer in run.answers)
         raise PnagError(
-            f"no answer of {run.files.path} costs within {budget:g}: the cheapest costs "
+            f"no answer of {run.files.path} has a cost within {budget:g}: the cheapest costs "
             f"{cheapest:.4g}; raise --budget, or answer it with `pnag run --budgets {budget:g}`"
         )
     return max(affordable, key=lambda answer: answer["accuracy"])

@@ -70,5 +70,5 @@ def _content(path: Path) -> str:
         raise PnagError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise PnagError(
-            f"{path} is no text; an architecture is in a text file, as d:k:e or JSON"
+            f"{path} is not a text file; give an architecture as text, as d:k:e or JSON"
         ) from error

@@ -118,7 +118,7 @@ def _check_source(out: Path, recipe: Recipe) -> None:
         copied = recipe.images is not None and before.images is not None
         same = f", or --out {out} if they are the same images elsewhere" if copied else ""
         raise PnagError(
-            f"{out} has the results of {there}, and this run is of {here}; give it a directory "
+            f"{out} has the results of {there}, but this run is of {here}; give it a directory "
             f"of its own with --out{same}"
         )
 

@@ -290,7 +290,7 @@ def _what_can_be_held(
     )  # fmt: skip
     if found is None:
         raise PnagError(
-            f"no architecture is within all budgets: not even {others} can be held together"
+            f"no architecture is within all budgets: even {others} together are too strict"
         )
     if found[1] > limits[which]:
         raise PnagError(

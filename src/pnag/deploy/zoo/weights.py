@@ -24,7 +24,7 @@ def load_pretrained(network: Network) -> nn.Module:
             place for the file), if they are not the published ones, or not of this network.
     """
     if network.weights is None:
-        raise PnagError(f"no weights of {network.key} are published, as far as we know")
+        raise PnagError(f"pnag knows of no published weights of {network.key}")
     recipe = network.recipe
     module = recipe.build() if isinstance(recipe, Ours) else recipe.trainable()
     path = fetch(network.weights)
@@ -32,7 +32,7 @@ def load_pretrained(network: Network) -> nn.Module:
         content = read_weights(path)
         weights = content.get("state_dict", content)
         if not isinstance(weights, Mapping) or not all(map(torch.is_tensor, weights.values())):
-            raise PnagError("holds something else than weights")
+            raise PnagError("holds something other than weights")
         if isinstance(recipe, Ours):
             weights = in_order(weights, module.state_dict())
         _load(module, weights)

@@ -171,7 +171,7 @@ def open_study(path: Path, device: str, budgets: list[float]) -> Study:
     if recipe.resolutions != (Size.resolution,):
         raise PnagError(
             f"the networks of {path} choose among {', '.join(map(str, recipe.resolutions))} "
-            f"pixels, and the paper's are of {Size.resolution}: make a run of its own with "
+            f"pixels, but the paper's are of {Size.resolution}: make a run of its own with "
             f"`pnag run --resolutions {Size.resolution} --out DIRECTORY`"
         )
     # Now, and not after all searches, comes what is missing to build and to time the networks.
