@@ -6,10 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run experiment test check docs bench clean
+.PHONY: run install experiment test check docs bench clean
 
 run: $(VENV)/.core
 	$(BIN)/pnag run --out runs/this-machine
+
+# All extras: runtimes, export formats, what the tests need.
+install: $(VENV)/.installed
 
 # The paper's tables and figures, from a run at the paper's resolution.
 experiment: $(VENV)/.installed

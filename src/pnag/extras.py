@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pnag.errors import PnagError
 from pnag.noise import into_log
+
+
+def install(extra: str) -> str:
+    """The command that installs an extra where this Python looks for it."""
+    python = f'"{sys.executable}"' if " " in sys.executable else sys.executable
+    return f'{python} -m pip install "pnag[{extra}]"'
 
 
 @contextmanager
@@ -26,7 +33,7 @@ def needing(what: str, extra: str) -> Iterator[None]:
         if not extra:
             raise
         raise PnagError(
-            f'{what} needs {error.name}, which is not installed: pip install "pnag[{extra}]"'
+            f"{what} needs {error.name}, which is not installed: {install(extra)}"
         ) from error
     except ImportError as error:
         if not extra:
@@ -34,6 +41,5 @@ def needing(what: str, extra: str) -> Iterator[None]:
         package = (error.name or "").partition(".")[0]
         raise PnagError(
             f"{what} needs {package or 'a package'}, which is installed but cannot be loaded "
-            f"({error}); reinstall it: pip uninstall {package or 'PACKAGE'}, then "
-            f'pip install "pnag[{extra}]"'
+            f"({error}); reinstall it: pip uninstall {package or 'PACKAGE'}, then {install(extra)}"
         ) from error

@@ -11,6 +11,7 @@ from small_network import SHAPE, assert_each_run_is_timed, small_network
 
 from pnag.cost.runtimes import make_runtime, why_not
 from pnag.errors import PnagError
+from pnag.extras import install
 
 
 @pytest.fixture
@@ -60,4 +61,4 @@ def test_a_network_that_it_cannot_convert(
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "pnag.cost.runtimes.mnn", raising=False)
     monkeypatch.setitem(sys.modules, "MNN", None)
-    assert 'needs MNN, which is not installed: pip install "pnag[mnn]"' in why_not("mnn")
+    assert f"needs MNN, which is not installed: {install('mnn')}" in why_not("mnn")

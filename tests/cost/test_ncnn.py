@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from pnag.commands.main import app
 from pnag.cost.runtimes import make_runtime, why_not
 from pnag.errors import PnagError
+from pnag.extras import install
 
 
 @pytest.fixture
@@ -62,5 +63,5 @@ def test_without_a_package(package: str, monkeypatch: pytest.MonkeyPatch) -> Non
     pytest.importorskip("ncnn" if package == "pnnx" else "numpy", reason="needs the extra ncnn")
     monkeypatch.delitem(sys.modules, "pnag.cost.runtimes.ncnn", raising=False)
     monkeypatch.setitem(sys.modules, package, None)
-    told = f'needs {package}, which is not installed: pip install "pnag[ncnn]"'
+    told = f"needs {package}, which is not installed: {install('ncnn')}"
     assert told in why_not("ncnn")

@@ -536,9 +536,7 @@ def test_int8_needs_real_images() -> None:
     pytest.importorskip("openvino")
     result = call(ARCH, "--to", "openvino", "--int8")
     assert result.exit_code == 2
-    assert "find the ranges of activations; name them with --images" in said(
-        result
-    )
+    assert "find the ranges of activations; name them with --images" in said(result)
 
 
 def test_the_network_that_timm_builds_from_its_config_is_the_same() -> None:

@@ -176,7 +176,7 @@ def test_digits(tmp_path: Path) -> None:
 
 def test_digits_without_scikit_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(PnagError, match=r"pip install 'pnag\[digits\]'"):
+    with pytest.raises(PnagError, match=r'pip install "pnag\[digits\]"'):
         load("digits", tmp_path)
 
 

@@ -245,7 +245,7 @@ def test_memory_grows_with_the_images(
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is here")
 def test_without_ray(supernet: Supernet, digits: ImageData, tmp_path: Path) -> None:
-    with pytest.raises(PnagError, match=r"pip install 'pnag\[ray\]'"):
+    with pytest.raises(PnagError, match=r'pip install "pnag\[ray\]"'):
         collect(supernet, digits, TOKENS, tmp_path / "a.csv", ray_address="local")
 
 

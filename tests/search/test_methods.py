@@ -245,5 +245,5 @@ def test_unknown_method() -> None:
 
 def test_without_pymoo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pymoo", None)
-    with pytest.raises(PnagError, match=r"pip install 'pnag\[search\]'"):
+    with pytest.raises(PnagError, match=r'pip install "pnag\[search\]"'):
         get_method("nsga2")

@@ -21,7 +21,7 @@ def report(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File. [default: RUN/report.html]")] = None,
 ) -> None:
-    """The page of a finished run, written anew: move a budget and see the network for it."""
+    """Rewrite the page of a finished run, on which you move a budget and see the network for it."""
     from pnag.commands.bodies.report import load_results, save_report
 
     results = load_results(run_directory)

@@ -22,6 +22,7 @@ from pnag.commands.options import (
     asked_batch,
 )
 from pnag.consoles import make_console
+from pnag.extras import install
 
 if TYPE_CHECKING:
     from pnag.cost.runtimes import Runtime
@@ -33,7 +34,7 @@ Key = Annotated[str, typer.Argument(metavar="KEY", help="As `pnag zoo` lists it.
 
 
 def listing(context: typer.Context, as_json: Json = False) -> None:
-    """Published networks: the paper's, Once-for-All's, comparators, and timm's of today.
+    """Published networks: the paper's, Once-for-All's, comparators, and today's from timm.
 
     Without a command, lists them with their published accuracy, parameters and multiply-adds.
     """
@@ -196,8 +197,7 @@ def _networks_to_time(only: str | None, display: Display) -> tuple[list[Network]
     if absent:  # of those that were not asked for by name
         networks = [network for network in networks if network.recipe.installed]
         display.warn(
-            f"without those of {' and '.join(absent)}, which is not installed: pip install "
-            '"pnag[zoo]"'
+            f"without those of {' and '.join(absent)}, which is not installed: {install('zoo')}"
         )
     return networks, named
 

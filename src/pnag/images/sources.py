@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from pnag.errors import PnagError
+from pnag.extras import install
 from pnag.files import exists, expand_home
 from pnag.images.data_files import SUFFIXES, data_files, files_by_suffix, find_data_files
 from pnag.images.folders import folder_source, has_list, look_at
@@ -92,7 +93,7 @@ def _open_digits(_: Path) -> Opened:
     except ImportError as error:
         raise PnagError(
             "the images 'digits' come with scikit-learn, which is not installed: "
-            "pip install 'pnag[digits]'"
+            f"{install('digits')}"
         ) from error
     digits = load_digits()
     files = []

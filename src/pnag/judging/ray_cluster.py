@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from pnag.errors import PnagError
+from pnag.extras import install
 
 Job = TypeVar("Job")
 Task = TypeVar("Task")
@@ -43,7 +44,7 @@ def ray_actors(
         import ray
     except ImportError as error:
         raise PnagError(
-            f"--ray-address needs Ray ({error}); install it with: pip install 'pnag[ray]'"
+            f"--ray-address needs Ray ({error}); install it with: {install('ray')}"
         ) from error
     local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:

@@ -81,7 +81,7 @@ def _timed(run: RunDirectory, size: Size, a: Answer, proof: dict[str, Any]) -> d
         "measured_ms": timed["milliseconds"],
         "measured_spread": timed["spread"],
         "held": bool(timed["milliseconds"] <= a.budget),
-        "onnx": str((run.models / proof["files"][name]).relative_to(run.path)),
+        "onnx": (run.models / proof["files"][name]).relative_to(run.path).as_posix(),
         "onnx_difference": proof["onnx_difference"][name],
     }
 

@@ -1,4 +1,4 @@
-"""Published networks: the paper's, Once-for-All's, comparators, and timm's of today."""
+"""Published networks: the paper's, Once-for-All's, comparators, and today's from timm."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pnag.deploy.zoo import comparators, paper, specialised, timm_networks
 from pnag.deploy.zoo.network import FAMILIES, Network
 from pnag.deploy.zoo.printed import PRINTED, PrintedRow
 from pnag.errors import PnagError
+from pnag.extras import install
 
 ZOO: dict[str, Network] = {
     network.key: network
@@ -57,7 +58,7 @@ def check_makers(networks: Iterable[Network]) -> None:
         makers = " and ".join(sorted({network.recipe.maker for network in absent}))
         raise PnagError(
             f"{', '.join(n.key for n in absent)} cannot be built: {makers} is not installed: "
-            'pip install "pnag[zoo]"'
+            f"{install('zoo')}"
         )
 
 

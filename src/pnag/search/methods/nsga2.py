@@ -13,6 +13,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from pnag.errors import PnagError
+from pnag.extras import install
 from pnag.search.front import Front, pareto_front
 from pnag.search.methods.problem import Problem, Progress, infeasible, silent
 from pnag.space import Tokens
@@ -55,7 +56,7 @@ def require_pymoo() -> None:
         PnagError: if pymoo is not installed.
     """
     if find_spec("pymoo") is None:
-        raise PnagError("nsga2 needs pymoo: pip install 'pnag[search]'")
+        raise PnagError(f"nsga2 needs pymoo: {install('search')}")
 
 
 def nsga2(
