@@ -93,7 +93,7 @@ def test_one_folder_is_split_class_by_class(class_folders: ClassFolders, tmp_pat
     assert sizes(data) == (13 + 26, 3 + 6, 4 + 8)
     for name, cats in (("train", 13), ("validation", 3), ("test", 4)):
         assert (data.part(name).labels == 0).sum() == cats
-    assert "20% of each class held out" in data.notes[0]
+    assert "20% of each class are held out" in data.notes[0]
     assert told[-1] == (60, 60)
     assert data.mirror and not data.skipped
 

@@ -41,7 +41,7 @@ def split_parts(opened: Opened, seed: int, source: str) -> tuple[dict[str, Rows]
     train = opened.parts["train"]
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
-        notes.append("the source's validation images are the test part; it has no test images")
+        notes.append("there are no test images, so the validation images are the test part")
     elif "validation" in parts:
         notes.append("the source's own validation images are used; train is not split")
     # One image of each class for each part that is cut from train, and one that stays.
@@ -59,5 +59,5 @@ def split_parts(opened: Opened, seed: int, source: str) -> tuple[dict[str, Rows]
         out = hold_out(train.labels, HELD_OUT, rng)
         parts[name], train = train.take(out), train.take(~out)
         if name == "test":
-            notes.append(f"the source has no test images: {HELD_OUT:.0%} of each class held out")
+            notes.append(f"there are no test images, so {HELD_OUT:.0%} of each class are held out")
     return parts | {"train": train}, notes
