@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -32,7 +33,7 @@ sys.meta_path[:] = [Finder if finder is PathFinder else finder for finder in sys
 IMPORT_ALL = """
 import importlib, pkgutil, pnag
 for module in pkgutil.walk_packages(pnag.__path__, "pnag."):
-    if not module.name.endswith("__main__"):
+    if not module.name.endswith("__main__") and ".examples" not in module.name:
         try:
             importlib.import_module(module.name)
         except ModuleNotFoundError as error:
@@ -42,7 +43,13 @@ for module in pkgutil.walk_packages(pnag.__path__, "pnag."):
         else:
             print(module.name)
 """
-OF_EXTRAS = set[str]()
+# These are imported only when their runtime or format is asked for.
+OF_EXTRAS = {
+    "pnag.cost.runtimes.android", "pnag.cost.runtimes.executorch", "pnag.cost.runtimes.mnn",
+    "pnag.cost.runtimes.ncnn", "pnag.cost.runtimes.openvino", "pnag.deploy.core_ml_program",
+    "pnag.deploy.formats.coreml", "pnag.deploy.formats.executorch", "pnag.deploy.formats.mnn",
+    "pnag.deploy.formats.ncnn", "pnag.deploy.formats.openvino",
+}  # fmt: skip
 COMMAND = "from pnag.__main__ import main\nmain()\n"
 
 
@@ -136,3 +143,17 @@ def test_a_run_needs_no_extra(extras: str, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_make_run_installs_the_core_and_make_test_the_rest() -> None:
+    if shutil.which("make") is None:
+        pytest.skip("no make on this machine")
+    steps = {
+        goal: subprocess.run(
+            ["make", "--dry-run", "--always-make", goal], cwd=ROOT,
+            capture_output=True, text=True, check=True, timeout=60,
+        ).stdout
+        for goal in ("run", "test", "install")
+    }  # fmt: skip
+    assert "pip install" in steps["run"] and "[dev]" not in steps["run"]
+    assert "[dev]" in steps["test"] and "[dev]" in steps["install"]
