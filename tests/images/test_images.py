@@ -349,7 +349,7 @@ def test_all_images_of_a_class_damaged(class_folders: ClassFolders, tmp_path: Pa
         ({"a": 0, "b": 0}, {}, "there are no images in"),
         ({"a": 9}, {}, r"has one class \(a\); needs at least 2"),
         ({"a": 9, "b": 2}, {}, r"class 'b' has 2 image\(s\) to train on, needs at least 3"),
-        ({"a": 9, "b": 9}, {"classes": 3}, "classes is 3, and .* has 2; choose fewer"),
+        ({"a": 9, "b": 9}, {"classes": 3}, "classes is 3, but .* has 2; choose fewer"),
         ({"a": 9, "b": 9}, {"classes": 1}, "classes is 1, needs at least 2"),
         ({"a": 9, "b": 9}, {"resolution": 4}, "the resolution is 4, needs at least 8"),
     ],
@@ -383,7 +383,7 @@ def test_paths_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(PnagError, match=r"there is no folder or file ~no-such-user/images"):
         load(Path("~no-such-user/images"), tmp_path / "c")
     (tmp_path / "a.zip").write_bytes(b"")
-    with pytest.raises(PnagError, match=r"a\.zip is a file but no \.parquet"):
+    with pytest.raises(PnagError, match=r"a\.zip is a file, but not a \.parquet"):
         load(tmp_path / "a.zip", tmp_path / "c")
 
 
