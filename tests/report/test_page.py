@@ -375,6 +375,18 @@ def test_what_was_predicted_and_what_was_measured_look_different(
     assert browser.run("document.querySelectorAll('#chart .dot.c-known:not(.hollow)').length") > 0
 
 
+def test_commands_in_a_table_have_room_on_a_phone(runs: Path, browser: Chromium) -> None:
+    browser.open(runs / "cpu" / "report.html", width=375)
+    heights = browser.run(
+        "[...document.querySelectorAll('td .long')].map(node => node.clientHeight)"
+    )
+    assert len(heights) > 3 and max(heights) < 120
+    predicted = browser.run(
+        "[...document.querySelectorAll('[aria-label^=Best] tbody tr td:nth-child(2) em')].length"
+    )
+    assert predicted == len(heights)
+
+
 def test_the_page_says_what_found_each_answer(runs: Path, browser: Chromium) -> None:
     browser.open(runs / "several" / "report.html", width=1280)
     answers = load_results(runs / "several").metrics["answers"]

@@ -171,6 +171,7 @@ def test_no_budget_of_a_cost_that_is_not_told(tmp_path: Path, recipe: Path) -> N
         (conflicting(), "several rows with different values"),
         (own_table(80).rename(columns={"ms": "latency"}), "has no column 'ms'"),
         (own_table(80).rename(columns={"arch": "a"}), "has no column 'arch'"),
+        (own_table(80).drop(columns="arch"), "name its columns: pnag run --choices"),
         (own_table(10), "too few"),
         (own_table(80).assign(ms=3.0), "in every row"),
         (own_table(80).iloc[:0], "no rows"),

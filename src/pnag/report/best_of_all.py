@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rich.table import Table
@@ -78,11 +79,14 @@ def best_of_all_sections(metrics: Row) -> str:
     rows = []
     for answer in metrics["answers"]:
         row = answer["best"]
-        ours = f"{answer['accuracy']:.2%} at {measured_cell(answer)}"
+        ours = f"{_predicted(answer['accuracy'], 2)} at {measured_cell(answer)}"
         cells = [*map(escape, _best_cells(row)), _command(row)] if row else ["none", "", "", ""]
+        if row and row["ours"]:
+            cells[1] = _predicted(row["top1"], 1)
         rows.append([f"{answer['budget']:g}", ours, *cells])
     header = ["budget (ms)", "our answer", "best of all", "top-1", "ms (measured)", "exported by"]
-    best = table(header, rows, TITLE) + f"<p class='muted'>{STAR} {EXPLAINED}</p>"
+    note = f"{STAR} {EXPLAINED} Slanted numbers are predicted."
+    best = table(header, rows, TITLE) + f"<p class='muted'>{note}</p>"
     rows = [
         [
             f"<span title='{escape(row['network'])}'>{escape(row['name'])}</span>",
@@ -123,4 +127,9 @@ def _todays_rows(metrics: Row) -> list[list[str]]:
 
 
 def _command(row: Row) -> str:
-    return f"<code class='long'>{escape(row['export'])}</code>"
+    words = re.sub(r" (--[\w-]+)", r" <span class='option'>\1</span>", escape(row["export"]))
+    return f"<code class='long'>{words}</code>"
+
+
+def _predicted(top1: float, digits: int) -> str:
+    return f"<em>{top1:.{digits}%}</em>"

@@ -113,7 +113,7 @@ def _cells(raw: pd.DataFrame, columns: list[str], row: int) -> Any:
 
 
 def _hint(raw: pd.DataFrame) -> str:
-    """Where an architecture stands under a name that could be anything."""
+    """What to do about it: an architecture may stand under a name that could be anything."""
     for column in raw.columns:
         first = raw[column].dropna()
         try:
@@ -121,4 +121,4 @@ def _hint(raw: pd.DataFrame) -> str:
         except (BadValueError, IndexError):
             continue
         return f"; call {column!r} 'arch', as there are architectures in it"
-    return ""
+    return "; for a search space of your own, name its columns: pnag run --choices A,B"
