@@ -202,7 +202,7 @@ def test_weights_of_a_supernet(supernet: Path, tmp_path: Path) -> None:
     assert all(torch.equal(found[name], expected[name]) for name in found)
     result = call(ARCH, *options, "--width-mult", 1.2)
     assert result.exit_code == 2
-    assert "--width-mult is 1.2, and the supernet of" in said(result)
+    assert "--width-mult is 1.2, but the supernet of" in said(result)
 
 
 def test_batch_norms_measured_on_images(supernet: Path, tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_a_supernets_file_tells_what_goes_in(
     assert result.exit_code == 0, result.output
     assert how == preprocessing_of(named) | {"mean": [0.1, 0.2, 0.3], "std": list(own.std)}
     result, _ = export_with(path, tmp_path / "a.safetensors", "--resolution", 64)
-    assert "--resolution is 64, and the supernet of" in said(result)
+    assert "--resolution is 64, but the supernet of" in said(result)
     assert "has 32; leave --resolution out" in said(result)
 
     # Images of other classes are refused; of the same, they come as the supernet knows them.
@@ -309,14 +309,14 @@ def test_a_description_of_another_supernet_is_refused(digits: ImageData, tmp_pat
     save_described(Supernet(0.25, 4), path, {"preprocessing": preprocessing_of(digits)})
     result, _ = export_with(path, tmp_path / "a.safetensors")
     assert result.exit_code == 2
-    assert "describes 10 classes and its weights have 4" in said(result)
+    assert "describes 10 classes, but its weights have 4" in said(result)
 
 
 def test_a_run_of_imagenet_takes_weights_of_its_own_size_only(run: Path, supernet: Path) -> None:
     (run / "recipe.yaml").write_text(yaml.safe_dump({"source": "imagenet", "resolutions": [224]}))
     result = call(run, "--weights", supernet, "--to", "timm")
     assert result.exit_code == 2
-    assert f"{run} has width-mult 1, and the supernet of {supernet} has 0.25" in said(result)
+    assert f"{run} has width-mult 1, but the supernet of {supernet} has 0.25" in said(result)
     save_weights(Supernet(1.0, 10), supernet, "x")
     result = call(run, "--weights", supernet, "--to", "timm")
     assert "has num-classes 1000, and" in said(result) and "has 10; give --weights" in said(result)
@@ -417,7 +417,7 @@ def test_a_run_of_a_table_is_exported_in_its_own_family(run: Path, supernet: Pat
     assert config["family"] == "timm/efficientnet_lite0"
     result = call(run, "--to", "timm", "--weights", supernet)
     assert result.exit_code == 2
-    assert f"{run} is of the family timm/efficientnet_lite0, and the weights of" in said(result)
+    assert f"{run} is of the family timm/efficientnet_lite0, but the weights of" in said(result)
 
 
 def test_a_family_is_not_overruled_in_silence(
@@ -431,7 +431,7 @@ def test_a_family_is_not_overruled_in_silence(
     def of(what: object, family: str, *options: object) -> str:
         return message(what, "--family", family, *options)
 
-    ours = f"the weights of {supernet} are of ofa-mobilenetv3"
+    ours = f"the weights of {supernet} are for ofa-mobilenetv3"
     assert ours in of(ARCH, "timm/efficientnet_lite0", "--weights", supernet)
     assert f"{ours}-w0.25; leave --family out" in of(
         ARCH, "ofa-mobilenetv3-w1.2", "--weights", supernet
@@ -440,7 +440,7 @@ def test_a_family_is_not_overruled_in_silence(
     about = {"family": "timm/efficientnet_lite0@64,96", "num_classes": 10}
     save_file({"a": torch.zeros(1)}, lite, {"pnag": json.dumps(about)})
     refused = of(ARCH, "ofa-mobilenetv3", "--weights", lite)
-    assert "--family is ofa-mobilenetv3, and the weights of" in refused
+    assert "--family is ofa-mobilenetv3, but the weights of" in refused
     asked = exporting.Asked("timm", weights=str(lite), family="timm/efficientnet_lite0")
     assert asked.of.name == about["family"]
 
@@ -455,7 +455,7 @@ def test_a_family_is_not_overruled_in_silence(
         own = f"--family is timm/efficientnet_lite0, but {run} has its own; leave it out"
         assert own in of(run, "timm/efficientnet_lite0")
     refused = message(run, "--weights", lite)
-    assert f"{run} is of the family ofa-mobilenetv3, and the weights of {lite}" in refused
+    assert f"{run} is of the family ofa-mobilenetv3, but the weights of {lite}" in refused
 
 
 def test_what_a_network_is_made_of_is_not_replaced(supernet: Path, tmp_path: Path) -> None:
