@@ -319,7 +319,7 @@ def test_a_run_of_imagenet_takes_weights_of_its_own_size_only(run: Path, superne
     assert f"{run} has width-mult 1, but the supernet of {supernet} has 0.25" in said(result)
     save_weights(Supernet(1.0, 10), supernet, "x")
     result = call(run, "--weights", supernet, "--to", "timm")
-    assert "has num-classes 1000, and" in said(result) and "has 10; give --weights" in said(result)
+    assert "has num-classes 1000, but" in said(result) and "has 10; give --weights" in said(result)
 
 
 def test_a_run_is_read_without_permission_to_write(
@@ -522,7 +522,7 @@ def test_mistakes_exit_with_2(
     assert "--budget chooses among the answers of a run" in message(ARCH, "--budget", 3)
     assert "a file of onnx ends in .onnx" in message(ARCH, "--out", tmp_path / "a.pt")
     assert "--images measures batch norms of --weights" in message(ARCH, "--images", "digits")
-    assert "--resolution is 64, and" in message(run, "--resolution", 64)
+    assert "--resolution is 64, but" in message(run, "--resolution", 64)
     assert "--weights is" in message(run, "--weights", supernet)
     (run / "models" / "pnag-2ms.safetensors").unlink()
     assert "cannot read" in message(run)
