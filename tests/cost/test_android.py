@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 from pnag.commands.main import app
-from pnag.cost.runtimes import make_runtime
+from pnag.cost.runtimes import make_runtime, phone_program
 from pnag.cost.runtimes.adb import find_phone
 from pnag.errors import PnagError
 from pnag.run.display import Display
@@ -37,14 +37,15 @@ if arguments == ["devices"]:
     sys.exit()
 assert arguments[0] == "-s", arguments
 serial, command = arguments[1], arguments[2:]
-calls = (folder / "calls.jsonl").read_text().count("executor_runner --model")
+programs = ("executor_runner --model", "benchncnn 3")
+calls = sum((folder / "calls.jsonl").read_text().count(name) for name in programs)
 if serial not in phone["devices"] or calls > phone["unplugged_after"]:
     sys.exit(f"error: device '{{serial}}' not found")
 if command == ["get-state"]:
     print("device")
 elif command[0] == "shell" and command[1].startswith("getprop "):
     print(phone["properties"].get(command[1].split()[1], ""))
-elif command[0] == "shell" and "executor_runner --model" in command[1]:
+elif command[0] == "shell" and any(name in command[1] for name in programs):
     print(phone["said"])
     sys.exit(phone["exit"])
 elif command[0] == "push":
@@ -56,6 +57,14 @@ I 00:00:00.1 executorch:executor_runner.cpp:500] Iteration 2 of 3: 4.250000 ms
 I 00:00:00.1 executorch:executor_runner.cpp:500] Iteration 3 of 3: 4.000000 ms
 I 00:00:00.2 executorch:executor_runner.cpp:510] Model executed successfully 3 time(s) in 13.75 ms.
 OutputX 0: tensor(sizes=[1, 10], [1., 2.])"""
+# As benchmark/benchncnn.cpp of ncnn prints it, to its standard error.
+BENCHNCNN = """loop_count = 3
+num_threads = 2
+powersave = 2
+gpu_device = -1
+cooling_down = 0
+/data/local/tmp/pnag/0.param  min =    4.21  max =    5.10  avg =    4.52
+"""
 
 
 class StandIn:
@@ -96,7 +105,8 @@ def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     runner.write_bytes(b"ELF")
     monkeypatch.setenv("PATH", str(adb.parent))
     monkeypatch.delenv("ANDROID_SERIAL", raising=False)
-    monkeypatch.setenv("PNAG_EXECUTOR_RUNNER", str(runner))
+    for variable in ("PNAG_EXECUTOR_RUNNER", "PNAG_BENCHNCNN"):
+        monkeypatch.setenv(variable, str(runner))
     # Where phones' locks lie: the tests of other processes have phones of the same names.
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -137,12 +147,60 @@ def test_the_exact_commands_of_a_measurement(
     assert removal == ["-s", "R58N", "shell", f"rm -f {file} 2>&1"]
 
 
+def test_the_exact_commands_of_ncnn(
+    phone: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ncnn_android = pytest.importorskip("pnag.cost.runtimes.ncnn_android")
+    model = ncnn_android.export_ncnn(torch.nn.Conv2d(3, 4, 3), (1, 3, 32, 48))
+    assert b"Convolution" in model.param
+    phone.set(said=BENCHNCNN)
+    runtime, folder = make_runtime("ncnn-adb", 2), "/data/local/tmp/pnag"
+    ready = runtime.prepare(torch.nn.Conv2d(3, 4, 3), (1, 3, 32, 48))
+    assert phone.calls()[-2:] == [
+        ["-s", "R58N", "push", str(tmp_path / "executor_runner"), f"{folder}/benchncnn"],
+        ["-s", "R58N", "shell", f"chmod 755 {folder}/benchncnn 2>&1"],
+    ]
+    identity = runtime.identity()
+    assert (identity["runtime"], identity["device"]) == ("ncnn-adb", "SM-N970F")
+    phone.calls()
+    assert ready()(3) == [4.52] * 3
+    del ready
+    push, run, removal = phone.calls()
+    file = push[4]  # the graph alone
+    assert push[:3] == ["-s", "R58N", "push"] and file.endswith(".param")
+    command = f"{folder}/benchncnn 3 2 2 -1 0 param={file} 'shape=[48,32,3]' 2>&1"
+    assert run == ["-s", "R58N", "shell", command]
+    assert removal == ["-s", "R58N", "shell", f"rm -f {file} 2>&1"]
+    # Nothing was run, and a program that knows no networks but its own.
+    call = runtime.prepare(torch.nn.Conv2d(3, 4, 3), (1, 3, 32, 32))()
+    phone.set(said=BENCHNCNN.replace("4.52", "0.00"))
+    with pytest.raises(PnagError, match=r"no times of 3 run\(s\).*build ncnn's benchncnn"):
+        call(3)
+    phone.set(said="layer Foo not exists or registered", exit=255)
+    with pytest.raises(PnagError, match="layer Foo not exists"):
+        call(3)
+
+
+def test_programs_of_two_runtimes_share_a_phone(
+    phone: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    android = pytest.importorskip("pnag.cost.runtimes.android")
+    pytest.importorskip("pnag.cost.runtimes.ncnn_android")
+    monkeypatch.setattr(android, "export_pte", lambda network, shape: b"pte")
+    for name in ("executorch-adb", "ncnn-adb", "executorch-adb"):
+        make_runtime(name).prepare(torch.nn.Conv2d(3, 4, 3), (1, 3, 32, 32))
+    commands = [call[2:] for call in phone.calls() if call != ["devices"]]
+    assert [c[1].split()[0] for c in commands if c[0] == "shell"].count("rm") == 1
+    pushed = [c[2].rpartition("/")[2] for c in commands if c[0] == "push"]
+    assert pushed == ["executor_runner", "benchncnn"]
+
+
 HOLD = """
 import os, time
 from pathlib import Path
-from pnag.cost.runtimes import android
 from pnag.cost.runtimes.adb import find_phone
-android.install(find_phone("192.168.0.7:5555"), Path(os.environ["PNAG_EXECUTOR_RUNNER"]))
+from pnag.cost.runtimes.phone_program import install
+install(find_phone("192.168.0.7:5555"), Path(os.environ["PNAG_EXECUTOR_RUNNER"]), "runner")
 print("held", flush=True)
 time.sleep(600)
 """
@@ -195,7 +253,7 @@ def test_unplugged_midway(phone: StandIn, monkeypatch: pytest.MonkeyPatch) -> No
     phone.set(unplugged_after=1)
     with pytest.raises(PnagError, match=r"R58N is gone .*plug it in again"):
         call(3)
-    android._remove(serial, "/data/local/tmp/pnag/0.pte")  # no error
+    phone_program.remove(serial, "/data/local/tmp/pnag/0.pte")  # no error
 
 
 def test_a_phone_that_hangs_is_waited_for_once(
@@ -277,8 +335,12 @@ def test_a_missing_runner_says_where_to_get_it(
     with pytest.raises(PnagError, match=r"none, which is not a file: build .*executor_runner"):
         make_runtime("executorch-adb")
     monkeypatch.delenv("PNAG_EXECUTOR_RUNNER")
+    monkeypatch.delenv("PNAG_BENCHNCNN")
     with pytest.raises(PnagError, match="name it with the environment variable PNAG_EXECUTOR"):
         make_runtime("executorch-adb")
+    pytest.importorskip("ncnn")
+    with pytest.raises(PnagError, match="name it with the environment variable PNAG_BENCHNCNN"):
+        make_runtime("ncnn-adb")
 
 
 def test_a_run_and_the_zoo_use_the_phone_that_is_named(

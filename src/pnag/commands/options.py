@@ -252,7 +252,8 @@ Adb = Annotated[
     str | None,
     typer.Option(
         metavar="SERIAL",
-        help="Phone of --runtime executorch-adb, by `adb devices`. [default: the only one]",
+        help="Phone of --runtime executorch-adb or ncnn-adb, by `adb devices`. [default: the only "
+        "one]",
     ),
 ]
 Images = Annotated[

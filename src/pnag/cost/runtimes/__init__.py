@@ -99,9 +99,16 @@ RUNTIMES: dict[str, Entry] = {
     ),
     "mnn": Entry("pnag.cost.runtimes.mnn", "Mnn", "MNN on the CPU", "mnn"),
     "ncnn": Entry("pnag.cost.runtimes.ncnn", "Ncnn", "ncnn on the CPU", "ncnn"),
+    "ncnn-adb": Entry(
+        "pnag.cost.runtimes.ncnn_android", "connect", "ncnn on an Android phone", "ncnn", phone=True
+    ),
 }
 DEFAULT = "onnxruntime"
-ELSEWHERE = ("cuda", "cuda-batch1")  # run networks on no CPU, as those with another device do
+ELSEWHERE = (
+    "cuda",
+    "cuda-batch1",
+    "onnxruntime-cuda",
+)  # run networks on no CPU, as those with another device do
 
 
 def make_runtime(name: str, threads: int = 1, adb: str | None = None) -> Runtime:
