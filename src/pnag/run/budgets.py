@@ -79,7 +79,7 @@ def device_name(runtime: str) -> str:
     name, _, device = runtime.partition(":")
     if name in RUNTIMES and RUNTIMES[name].phone:
         return "phone"
-    if name.startswith("cuda"):
+    if "cuda" in name:
         return "gpu"
     word = re.match("[A-Za-z]+", device)  # of OpenVINO's GPU.1 and so on
     return word[0].lower() if word else "cpu"

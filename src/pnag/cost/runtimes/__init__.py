@@ -70,6 +70,11 @@ RUNTIMES: dict[str, Entry] = {
     "cuda-batch1": Entry(
         "pnag.cost.runtimes.torch_cuda", "CudaBatch1", "the same, one image a call"
     ),
+    "onnxruntime-cuda": Entry(
+        "pnag.cost.runtimes.onnx_cuda",
+        "OnnxCuda",
+        "ONNX Runtime on an NVIDIA GPU; needs onnxruntime-gpu instead of onnxruntime",
+    ),
     "openvino": Entry(
         "pnag.cost.runtimes.openvino",
         "OpenVino",
