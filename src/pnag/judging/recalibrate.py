@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pnag.images.batches import eval_batches
 from pnag.images.images import ImageData
@@ -16,6 +17,7 @@ from pnag.kept_memory import kept_memory
 
 IMAGES = 512
 TILE = 16  # images that are worked on at a time; the maps between blocks are kept of all
+PASSED = 64  # at a time where no maps can be kept
 
 
 @torch.no_grad()
@@ -35,17 +37,31 @@ def recalibrate(
     but a batch at 224 pixels would need 5 GB. The images are those that `SubnetEvaluator` measures
     on by default, so that the network has the accuracy that a table of collected accuracies says.
 
+    A network that is not made of blocks one after the other, such as most of timm's, gets the mean
+    of what training mode would take from batches of `PASSED` images instead.
+
     Args:
         network: in eval mode afterwards; on `device`.
         images: how many, centre-cropped, each class with its share.
         pixels: resolution that they are scaled to; 0 for that of `data`.
     """
     network.eval()
-    maps = [
+    blocks = _blocks(network)
+    batch_size = TILE if blocks else PASSED
+    maps = (
         at_resolution(batch, pixels)
-        for batch, _ in eval_batches(data, "train", TILE, limit=images, seed=seed, device=device)
-    ]
-    for block in _blocks(network):
+        for batch, _ in eval_batches(
+            data, "train", batch_size, limit=images, seed=seed, device=device
+        )
+    )
+    if blocks:
+        _measure_by_blocks(blocks, list(maps))
+    else:
+        _measure_in_one_pass(network, maps)
+
+
+def _measure_by_blocks(blocks: Sequence[nn.Module], maps: list[Tensor]) -> None:
+    for block in blocks:
         norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
         counts = [_measure(block, norm, maps) for norm in norms]
         for number, batch in enumerate(maps):
@@ -57,15 +73,41 @@ def recalibrate(
             norm.running_var.mul_(count / max(1, count - 1))
 
 
+def _measure_in_one_pass(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Give all norms the mean of their batches' statistics."""
+    norms = _norms(network)
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all
+        norm.train()
+    for batch in batches:
+        if len(batch) > 1:  # of one image some norms have no variance
+            network(batch)
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
+    network.eval()
+
+
 def _blocks(network: Any) -> list[nn.Module]:
-    """Parts that follow each other and hold all batch norms, each with few of them."""
+    """Parts that follow each other and hold all batch norms, each with few of them.
+
+    None of a network that has other parts.
+    """
+    if not all(hasattr(network, name) for name in ("conv_stem", "bn1", "blocks", "conv_head")):
+        return []
     stem = nn.Sequential(network.conv_stem, network.bn1)
     parts = [stem, *(block for stage in network.blocks.children() for block in stage.children())]
     if isinstance(getattr(network, "bn2", None), nn.BatchNorm2d):
         parts.append(nn.Sequential(network.conv_head, network.bn2))
     elif isinstance(getattr(network, "norm_head", None), nn.BatchNorm2d):
         parts.append(nn.Sequential(network.global_pool, network.conv_head, network.norm_head))
-    return parts
+    held = {norm for part in parts for norm in _norms(part) if isinstance(norm, nn.BatchNorm2d)}
+    return parts if held == set(_norms(network)) else []
+
+
+def _norms(module: nn.Module) -> list[_BatchNorm]:
+    return [each for each in module.modules() if isinstance(each, _BatchNorm)]
 
 
 class _Arrived(Exception):

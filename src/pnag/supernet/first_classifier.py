@@ -61,21 +61,43 @@ def _solved(
 ) -> tuple[Tensor, Tensor]:
     """The (classes, features) weight and (classes,) bias, on the CPU."""
     network: Any = largest_network(supernet, data, accelerator.device, pixels)
+    return solved_layer(network, network.classifier, data, pixels, label_smoothing, accelerator)
+
+
+@torch.no_grad()
+def solved_layer(
+    network: nn.Module,
+    layer: nn.Module,
+    data: ImageData,
+    pixels: int,
+    label_smoothing: float,
+    accelerator: Accelerator,
+) -> tuple[Tensor, Tensor]:
+    """A classifying layer's (classes, features) weight and (classes,) bias, on the CPU.
+
+    Args:
+        network: in eval mode, on the accelerator's device. layer: of it; takes (B, features).
+        pixels: as of `solve_classifier`.
+    """
     taken: list[Tensor] = []
-    network.classifier.register_forward_pre_hook(
+    handle = layer.register_forward_pre_hook(
         lambda module, given: taken.append(given[0].float().cpu())
     )
     labels: list[Tensor] = []
-    for images, those in eval_batches(
-        data, "train", EVAL_BATCH, limit=IMAGES, device=accelerator.device
-    ):
-        with accelerator.autocast():
-            network(at_resolution(images, pixels))
-        labels.append(those.cpu())
-    weight, bias = discriminants(torch.cat(taken), torch.cat(labels), len(data.classes))
-    logits = torch.cat(taken) @ weight.T + bias
+    try:
+        for images, those in eval_batches(
+            data, "train", EVAL_BATCH, limit=IMAGES, device=accelerator.device
+        ):
+            with accelerator.autocast():
+                network(at_resolution(images, pixels))
+            labels.append(those.cpu())
+    finally:
+        handle.remove()
+    features, classes = torch.cat(taken), torch.cat(labels)
+    weight, bias = discriminants(features, classes, len(data.classes))
+    logits = features @ weight.T + bias
     losses = [
-        float(F.cross_entropy(f * logits, torch.cat(labels), label_smoothing=label_smoothing))
+        float(F.cross_entropy(f * logits, classes, label_smoothing=label_smoothing))
         for f in FACTORS
     ]
     factor = FACTORS[int(np.argmin(losses))]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from torch import Tensor
+from torch import Tensor, nn
 
 from pnag.families.base import Family
 from pnag.families.depthwise import with_fast_depthwise
@@ -116,7 +116,6 @@ def steps_of_largest(
     return seconds
 
 
-@kept_memory()
 def finetune_step(
     data: ImageData,
     settings: FinetuneSettings,
@@ -125,18 +124,33 @@ def finetune_step(
     accelerator: Accelerator,
 ) -> float:
     """Seconds of a step with the network of `arch`, at the resolutions that are drawn for steps."""
-    supernet = _fresh(family, len(data.classes), accelerator)
-    network = supernet.subnet(arch).train()
+    network = _fresh(family, len(data.classes), accelerator).subnet(arch)
+    return network_step(network, data, settings.fit, accelerator, family.space.resolutions)
+
+
+@kept_memory()
+def network_step(
+    network: nn.Module,
+    data: ImageData,
+    fit: FitSettings,
+    accelerator: Accelerator,
+    drawn: Sequence[int] = (),
+) -> float:
+    """Seconds of a step of fine-tuning a network, which is of no use afterwards.
+
+    Args:
+        drawn: resolutions that are drawn for steps; none for that of the images.
+    """
+    to_device(network.train(), accelerator.device)
     with_fast_depthwise(network)
     pixels = Pixels(data.train, accelerator.device)
-    images, labels = _batch(data, settings.fit, pixels, accelerator)
-    drawn = family.space.resolutions
+    images, labels = _batch(data, fit, pixels, accelerator)
 
     def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
         images = at_resolution(images, resolution_of_step(drawn, 0, step))
         yield torch.nn.functional.cross_entropy(network(images), labels)
 
-    return _step_seconds(losses, images, labels, settings.fit, accelerator, drawn)
+    return _step_seconds(losses, images, labels, fit, accelerator, drawn)
 
 
 def _step_seconds(
