@@ -65,6 +65,7 @@ class Options(TypedDict, total=False):
     epochs: int
     train_method: str
     finetune_epochs: int
+    also_finetune: int
     architectures: int
     rounds: int
     train_in_rounds: bool

@@ -69,6 +69,16 @@ Choices = Annotated[
 FinetuneEpochs = Annotated[
     int | None, typer.Option(min=1, help="Epochs to fine-tune each answer. [default: by --minutes]")
 ]
+AlsoFinetune = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="For each of --budgets, also fine-tune the N of timm's networks that are expected to "
+        "be the best within it, each as long as an answer, and judge them alike. This comes on top "
+        "of --minutes; their weights are fetched first. [default: 0]",
+    ),
+]
 Architectures = Annotated[
     int | None,
     typer.Option(
@@ -128,6 +138,7 @@ def run(
     epochs: Epochs = None,
     train_method: TrainMethod = None,
     finetune_epochs: FinetuneEpochs = None,
+    also_finetune: AlsoFinetune = None,
     architectures: Architectures = None,
     rounds: Rounds = None,
     train_in_rounds: TrainInRounds = None,

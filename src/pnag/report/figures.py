@@ -127,11 +127,17 @@ def accuracy_over_cost(metrics: dict[str, Any], table: pd.DataFrame, front: pd.D
         steps = [(row["measured_ms"], row["top1"] * scale) for row in published["front"]]
         axes.step(*zip(*steps, strict=True), where="post", color=OTHER, linestyle="--",
                   label="published front (measured)")  # fmt: skip
+    tuned = metrics.get("tuned_published", [])
+    if tuned:
+        axes.scatter(
+            [row["measured_ms"] for row in tuned], [row["test_top1"] * scale for row in tuned],
+            color=OTHER, s=18, marker="^", label="published networks, fine-tuned (test images)",
+        )  # fmt: skip
     if metrics.get("known"):
         axes.scatter([], [], color=KNOWN, s=24, label="known networks (published, measured)")
     if timed:
         axes.set_xscale("log")
-        others = metrics["known"] + metrics.get("published", [])
+        others = metrics["known"] + metrics.get("published", []) + tuned
         shown = [*costs, *(other["measured_ms"] for other in others), *front["cost"]]
         ticks = latency_ticks(min(shown) * 0.9, max(shown) * 1.1)
         axes.set_xticks(ticks, [f"{t:g}" for t in ticks])

@@ -15,6 +15,7 @@ from pnag.report.drawing import drawing, drawings, legend
 from pnag.report.markup import asset, escape, page, section, table
 from pnag.report.results import Results
 from pnag.report.series import curve, short
+from pnag.report.tuned_published import tuned_sections
 
 FOUND_BY = (
     "Found by: the table, whose architectures were known before the search; f, the generator, "
@@ -41,7 +42,9 @@ def write_report(results: Results) -> str:
         further=_further(results),
         answers=_answers(metrics),
         architectures=asset("architectures.html") if results.family else "",
-        known=best_of_all_sections(metrics) + (_known(metrics) if metrics.get("known") else ""),
+        known=best_of_all_sections(metrics)
+        + tuned_sections(metrics)
+        + (_known(metrics) if metrics.get("known") else ""),
         latency=_latency(metrics) if "latency" in metrics else "",
         supernet=_supernet() if metrics["source"] == "images" else "",
         path=escape(shlex.quote(str(path))),  # read from anywhere
@@ -151,6 +154,13 @@ def _data(results: Results) -> dict[str, Any]:
             for network in metrics.get("known", [])
         ],
         "published": published_data(metrics),
+        "tuned": [
+            {
+                name: network[name]
+                for name in ("name", "test_top1", "measured_ms", "measured_spread")
+            }
+            for network in metrics.get("tuned_published", [])
+        ],
         "margin": metrics.get("margin", 0.0),
         "evaluator": curve(results.log("evaluator")["ranking_loss"]),
         "generator": curve(results.log("generator")["accuracy_within_budget"]),

@@ -135,10 +135,13 @@ class ImageRun:
         pixels = BaseArchitecture.parse(arch).resolution
         if pixels in (0, self.data.preprocessing.resolution):
             return self.data
-        data = load_images(
+        return self.start.normalise(self.decoded_at(pixels))
+
+    def decoded_at(self, pixels: int) -> ImageData:
+        """The images at any resolution, normalised by themselves."""
+        return load_images(
             self.images.source, resolution=pixels, **_how(self.run, self.recipe, self.images)
         )
-        return self.start.normalise(data)
 
     def supernet_settings(self, plan: SupernetPlan) -> SupernetSettings:
         """The recipe's, with what was planned."""

@@ -17,6 +17,7 @@ from pnag.run.size import Size
 from pnag.run.tables import read_table
 from pnag.run.timing import steadiness_of_ladder, steadiness_of_proof, steadiness_of_table
 from pnag.run.trained import Answer, uncorrected_cost
+from pnag.run.tuned_rows import best_tuned, tuned_rows
 
 
 def collect_metrics(
@@ -63,6 +64,10 @@ def collect_metrics(
     if proof is not None:
         metrics |= _of_device(run, recipe, proof)
         metrics |= _others(proof["networks"], rows)
+        if tuned := tuned_rows(run, proof):
+            metrics["tuned_published"] = tuned
+            for row in rows:
+                row["best"] = best_tuned(row["budget"], rows, tuned)
     return metrics
 
 

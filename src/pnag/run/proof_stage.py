@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol
 
 from rich.markup import escape
 from torch import nn
@@ -24,6 +25,19 @@ from pnag.run.size import Size
 from pnag.run.timing import steadiness_of_proof, time_in_turns
 from pnag.run.trained import Answer
 
+
+class Beside(Protocol):
+    """A network in eval mode on the CPU, and the height and width of its images."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The network."""
+
+    @property
+    def pixels(self) -> int:
+        """Of its images."""
+
+
 OWN_INPUT = ".preprocessing.json"  # of an answer that has a resolution of its own
 
 
@@ -34,13 +48,16 @@ def proof_stage(
     answers: list[Answer],
     tuned: Mapping[str, nn.Module] | None,
     display: Display,
+    beside: Mapping[str, Beside] | None = None,
 ) -> None:
     """Export and time the answers, on ImageNet together with the networks people know.
 
     Args:
         tuned: the answers' networks by architecture; None for ImageNet's, whose weights are
             published.
+        beside: published networks that were fine-tuned, too, by name.
     """
+    beside = beside or {}
     # Their published accuracies say nothing about other images.
     known = () if tuned else KNOWN_NETWORKS
     todays = [] if tuned else published_to_time(run, [a.budget for a in answers], recipe.compare)
@@ -53,15 +70,20 @@ def proof_stage(
         "version": 2,  # 2: the proof says which files and weights there are
         "seed": recipe.seed,
     }
+    if beside:
+        inputs["beside"] = file_fingerprint(run.published_judged)
     stems = {model_name(a): file_stem(model_name(a), weights) for a in answers}
     models = {name: run.models / f"{stem}.onnx" for name, stem in stems.items()}
+    models |= {name: run.models / f"{name}.onnx" for name in beside}
 
     def work() -> None:
         archs = dict.fromkeys(a.arch for a in answers)
         made = tuned or imagenet_networks(archs, size, weights, recipe.seed)
         networks = {model_name(a): made[a.arch] for a in answers}
         pixels = {model_name(a): size.pixels(a.arch) for a in answers}
-        _remove_former(run, stems.values())
+        networks |= {name: one.network for name, one in beside.items()}
+        pixels |= {name: one.pixels for name, one in beside.items()}
+        _remove_former(run, [*stems.values(), *beside])
         differences = _export(networks, models, pixels, display)
         others = {n.name: n for n in known} | {n.key: n for n in todays}
         proof = time_in_turns(

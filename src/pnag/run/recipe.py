@@ -109,6 +109,8 @@ class ImagesRecipe(_Strict):
     # from trained weights: whether each round trains the supernet before it judges
     train_in_rounds: bool = False
     finetune_epochs: Annotated[int | float, Interval(gt=0, le=1_000_000)] | None = None
+    # published networks that are fine-tuned beside each answer
+    also_finetune: Annotated[int, Interval(ge=0, le=50)] = 0
 
 
 class Recipe(_Strict):
@@ -202,6 +204,11 @@ class Recipe(_Strict):
                 raise ValueError(
                     f"source is {self.source!r}, but {name} {'is' if part else 'is not'} given"
                 )
+        if self.images and self.images.also_finetune and not self.budgets:
+            raise ValueError(
+                f"--also-finetune is {self.images.also_finetune}: published networks are chosen "
+                "for budgets before anything is trained; give --budgets"
+            )
         if self.rounds and self.source == "imagenet":
             raise ValueError("rounds ask a table or the supernet of images; neither is given")
         return self

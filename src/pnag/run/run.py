@@ -122,13 +122,16 @@ def _from_images(
     from pnag.run.collect_stage import collect_stage
     from pnag.run.finetune_stage import finetune_stage, write_weights
     from pnag.run.image_run import open_images
+    from pnag.run.published_choice import choose_published
     from pnag.run.supernet_stage import supernet_stage
+    from pnag.run.tuned_published import tune_published, write_tuned
 
     job = open_images(run, recipe, display, ray_address)
     supernet = plans.plan_supernet_stage(job)
     job, rounds = plans.plan_rounds_stage(job, supernet)
     collecting = plans.plan_collecting_stage(job, supernet)
     tuning = plans.plan_finetuning_stage(job, supernet)
+    published = choose_published(job, supernet, tuning)
     size = Size(job.data.preprocessing.resolution, supernet.family, len(job.data.classes))
     recipe = with_images(job.recipe, decided_family(supernet.family))
     supernet_stage(job, supernet)
@@ -136,8 +139,10 @@ def _from_images(
     collect_stage(job, collecting, size, rounds)
     answers = search_and_answer(run, recipe, size, display, judged_on=plans.doubtful_images(job))
     networks = finetune_stage(job, tuning, answers)
-    proof_stage(run, recipe, size, answers, networks, display)
+    beside = tune_published(job, published)
+    proof_stage(run, recipe, size, answers, networks, display, beside)
     write_weights(job, answers, networks)
+    write_tuned(run, beside)
     decided = {
         "resolution": None if size.of.elastic else size.resolution,
         "epochs": supernet.epochs,

@@ -116,10 +116,12 @@ class RunDirectory:
     largest = _InRun("supernet/largest.safetensors")
     supernet_phases = _InRun("supernet")
     tuning_order = _InRun("plan/tuning_order.json")
+    published_plan = _InRun("plan/published.json")  # what is known of networks beside the answers
     supernet_curve = _InRun("logs/supernet.json")
     collected = _InRun("collected")
     finetuned = _InRun("finetuned")
     judged = _InRun("judged.json")
+    published_judged = _InRun("judged_published.json")
 
     devices = _InRun("devices")
 

@@ -16,8 +16,8 @@ from pnag.run.recipe import load_recipe
 
 OF_IMAGES = (
     "classes", "on_corrupt", "max_megapixels", "cache", "minutes", "start", "weights", "family",
-    "resolution", "resolutions", "width_mult", "epochs", "finetune_epochs",
-    "train_in_rounds",
+    "resolution", "resolutions", "width_mult", "epochs", "finetune_epochs", "train_in_rounds",
+    "also_finetune",
 )  # fmt: skip
 OF_DEVICE = ("runtime", "threads", "adb")
 OF_RUN = ("rounds", "per_round", "seed", "margin")

@@ -19,6 +19,7 @@ from pnag.errors import PnagError
 from pnag.report.best_of_all import best_of_all_tables
 from pnag.report.cells import what_accuracy_means
 from pnag.report.terminal import answers_table, architecture_lines, known_table
+from pnag.report.tuned_published import tuned_tables
 from pnag.run.display import Display
 from pnag.run.recipe import Recipe, load_recipe, make_recipe
 from pnag.run.run import run_pipeline, train_only
@@ -76,6 +77,8 @@ def _print_metrics(metrics: dict[str, Any], recipe: Recipe, out: Path, console: 
         console.print(known_table(metrics))
         for part in best_of_all_tables(metrics):
             console.print(part)
+    for part in tuned_tables(metrics):
+        console.print(part)
     console.print(f"[dim]{what_accuracy_means(metrics)}[/dim]")
     console.print(f"answers [bold]{escape(str(out / 'architectures.json'))}[/bold]")
     console.print(f"report  [bold]{escape(str(out / 'report.html'))}[/bold]")

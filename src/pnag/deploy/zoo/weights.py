@@ -16,6 +16,16 @@ from pnag.families.checkpoints import read_weights
 def load_pretrained(network: Network) -> nn.Module:
     """The network as it runs with its published weights, in evaluation mode.
 
+    Raises:
+        PnagError: as `load_trainable`.
+    """
+    module, recipe = load_trainable(network), network.recipe
+    return (module if isinstance(recipe, Ours) else recipe.as_it_runs(module)).eval()
+
+
+def load_trainable(network: Network) -> nn.Module:
+    """The network as it is trained with its published weights.
+
     The file is fetched into the cache unless it is there, and verified either way: by its checksum
     where one is published, and by the name, shape and values of every weight. No code in it is run.
 
@@ -41,7 +51,7 @@ def load_pretrained(network: Network) -> nn.Module:
             f"{path}, for {network.key}: {error}; put the file of {network.weights.url} in its "
             "place, or move it elsewhere to have that fetched"
         ) from error
-    return (module if isinstance(recipe, Ours) else recipe.as_it_runs(module)).eval()
+    return module
 
 
 def in_order(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

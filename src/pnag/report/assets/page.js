@@ -146,6 +146,10 @@ function accuracyOverCost() {
         points: DATA.published.timed.map((p) => [p.measured_ms, p.top1 * SCALE]),
         spread: DATA.published.timed.map((p) => p.measured_spread),
         names: DATA.published.timed.map((p) => (p.on_front ? p.name : "")) },
+      { kind: "triangle", look: "c-other", label: "published networks, fine-tuned (measured on test images)",
+        points: DATA.tuned.map((p) => [p.measured_ms, p.test_top1 * SCALE]),
+        spread: DATA.tuned.map((p) => p.measured_spread),
+        names: DATA.tuned.map((p) => p.name) },
       { kind: "square", look: "c-known", label: "answers, fine-tuned (measured on test images)",
         points: tested, spread },
       { kind: "star", look: "c-answer hollow", label: DATA.timed
