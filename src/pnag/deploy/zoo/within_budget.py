@@ -13,7 +13,7 @@ from pnag.deploy.zoo.network import Network
 HALVING = 0.08
 # A network is not timed if it is guessed to take so many budgets, as far behind its published
 # latency as the least of those timed at its size, of which the fastest few come first.
-FAR_ABOVE, FIRST = 2.0, 2
+FAR_ABOVE, FIRST = 1.25, 2
 
 
 @dataclass(frozen=True)
