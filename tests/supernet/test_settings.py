@@ -17,7 +17,7 @@ from pnag.supernet.settings import (
     FitSettings,
     SupernetSettings,
     adapted,
-    varied,
+    suited_to,
 )
 
 
@@ -49,11 +49,21 @@ def test_only_progressive_shrinking_depends_on_distillation() -> None:
 
 
 def test_images_vary_more_where_epochs_are_many() -> None:
-    assert varied(ADAPTING, 19) == ADAPTING != varied(ADAPTING, 20)
-    assert varied(ADAPTING_ONE, 20) == replace(ADAPTING_ONE, augment=VARIED)
-    assert varied(replace(ADAPTING, batch_size=32), 20).augment == VARIED
+    assert suited_to(ADAPTING, 19, 1000) == ADAPTING != suited_to(ADAPTING, 20, 1000)
+    assert suited_to(ADAPTING_ONE, 20, 1000) == replace(ADAPTING_ONE, augment=VARIED)
+    assert suited_to(replace(ADAPTING, batch_size=32), 20, 1000).augment == VARIED
     own = replace(ADAPTING, learning_rate=1e-4)
-    assert varied(own, 50) == own and varied(FitSettings(), 50) == FitSettings()
+    for fit in (own, FitSettings()):
+        assert suited_to(fit, 50, 1000) == suited_to(fit, 5, 50_000) == fit
+
+
+def test_the_rate_falls_to_nothing_where_few_epochs_show_many_images() -> None:
+    annealed = {"last_rate": 0.0, "averaged": 0.0}
+    assert suited_to(ADAPTING, 1.28, 50_000) == replace(ADAPTING, **annealed)
+    assert suited_to(ADAPTING_ONE, 3, 50_000) == replace(ADAPTING_ONE, **annealed)
+    for epochs, images in ((1.27, 50_000), (8, 5000), (12.7, 5000)):
+        assert suited_to(ADAPTING, epochs, images) == ADAPTING
+    assert suited_to(ADAPTING, 20, 50_000) == replace(ADAPTING, augment=VARIED)
 
 
 def test_less_memory_does_not_change_how_trained_weights_are_adapted() -> None:

@@ -39,7 +39,7 @@ from pnag.supernet.settings import (
     Precision,
     SupernetSettings,
     adapted,
-    varied,
+    suited_to,
 )
 
 
@@ -146,13 +146,15 @@ class ImageRun:
     def supernet_settings(self, plan: SupernetPlan) -> SupernetSettings:
         """The recipe's, with what was planned."""
         settings = self.settings
-        fit = with_batch(varied(settings.fit, plan.epochs), plan.batch_size)
+        fit = with_batch(
+            suited_to(settings.fit, plan.epochs, len(self.data.train)), plan.batch_size
+        )
         return replace(settings, fit=replace(fit, epochs=plan.epochs))
 
     def finetune_settings(self, epochs: float) -> FinetuneSettings:
         """The recipe's, for these images, with so many epochs."""
         settings = self.tuning
-        fit = varied(settings.fit, epochs)
+        fit = suited_to(settings.fit, epochs, len(self.data.train))
         fit = suited_batch(fit, self.data, device=self.accelerator.device)
         return replace(settings, fit=replace(fit, epochs=epochs))
 

@@ -31,7 +31,7 @@ from pnag.supernet.plan import (
     rounded_epochs,
     suited_batch,
 )
-from pnag.supernet.settings import ADAPTING_ONE, FinetuneSettings, adapted, varied
+from pnag.supernet.settings import ADAPTING_ONE, FinetuneSettings, adapted, suited_to
 from pnag.supernet.step_times import if_memory_suffices, network_step
 
 # Of a budget that a network should take in a few calls here to be within it in the final timing.
@@ -215,6 +215,6 @@ def tuning_data(run: ImageRun, sized: Sized) -> ImageData:
 def tuning_settings(run: ImageRun, data: ImageData, epochs: float) -> FinetuneSettings:
     """Those of answers that start from trained weights; none of ours is its teacher."""
     settings = run.recipe.finetune
-    fit = varied(adapted(settings.fit, ADAPTING_ONE), epochs)
+    fit = suited_to(adapted(settings.fit, ADAPTING_ONE), epochs, len(data.train))
     fit = suited_batch(fit, data, device=run.accelerator.device)
     return replace(settings, distillation=0.0, fit=replace(fit, epochs=epochs))

@@ -123,6 +123,8 @@ ADAPTING_ONE = FinetuneFit(**_ADAPTING)
 # In fewer epochs networks learn more from images that are shifted and mirrored only.
 VARIED_FROM = 20
 VARIED = Augmentation(colour=0.3, erase=0.3)
+# Where few epochs show so many images, a rate that falls to 0 leads further than an average.
+MANY_IMAGES = 64_000
 
 
 def adapted(fit: Fit, adapting: Fit) -> Fit:
@@ -134,13 +136,18 @@ def adapted(fit: Fit, adapting: Fit) -> Fit:
     return _as_long_as(fit, adapting) if fit == default else fit
 
 
-def varied(fit: Fit, epochs: float) -> Fit:
-    """What adapts trained weights in so many epochs: many are of images that vary more.
+def suited_to(fit: Fit, epochs: float, images: int) -> Fit:
+    """What adapts trained weights in so many epochs of so many images.
 
-    A recipe's own settings stay as they are.
+    Many epochs are of images that vary more. A recipe's own settings stay as they are.
     """
-    adapting = fit in (_as_long_as(fit, ADAPTING), _as_long_as(fit, ADAPTING_ONE))
-    return replace(fit, augment=VARIED) if adapting and epochs >= VARIED_FROM else fit
+    if fit not in (_as_long_as(fit, ADAPTING), _as_long_as(fit, ADAPTING_ONE)):
+        return fit
+    if epochs >= VARIED_FROM:
+        return replace(fit, augment=VARIED)
+    if epochs * images >= MANY_IMAGES:
+        return replace(fit, last_rate=0.0, averaged=0.0)
+    return fit
 
 
 def _as_long_as(fit: FitSettings, other: Fit) -> Fit:
