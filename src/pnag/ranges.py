@@ -11,8 +11,18 @@ import math
 from typing import Any, get_args, get_type_hints
 
 from annotated_types import Interval
+from pydantic import AfterValidator
 
-__all__ = ["Interval", "check_ranges"]
+__all__ = ["AS_WRITTEN", "Interval", "check_ranges"]
+
+
+def _as_written(number: float) -> float:
+    return int(number) if number.is_integer() else number
+
+
+# For a `float` of a recipe that may have parts: pydantic would make 3 to 3.0, which is another
+# setting for what compares texts.
+AS_WRITTEN = AfterValidator(_as_written)
 
 
 def check_ranges(settings: object) -> None:

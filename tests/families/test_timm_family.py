@@ -162,7 +162,7 @@ def test_weights_come_from_timms_names_from_ours_and_from_any_names_in_order(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: w.pop("conv_stem.weight"), "'conv_stem.weight' lacks"),
+        (lambda w: w.pop("conv_stem.weight"), "the weight 'conv_stem.weight' is missing"),
         (lambda w: w.update(extra=torch.zeros(1)), "has no weight 'extra'"),
         (lambda w: w.update({"bn1.weight": torch.zeros(9)}), r"'bn1.weight' has shape \(9,\)"),
     ],

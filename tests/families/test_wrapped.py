@@ -157,7 +157,7 @@ def test_an_object_beside_the_weights_runs_no_code(supernet: pnag.Supernet, tmp_
     [
         (nn.Linear(2, 2).state_dict(), "found 'weight', 'bias', expected names such as 'first"),
         ({"epoch": 3, "model": {"layer1.weight": torch.zeros(1)}}, "found 'epoch' (int), 'model'"),
-        ({"args": argparse.Namespace(a=1)}, "but objects of argparse.Namespace, which are not"),
+        ({"args": argparse.Namespace(a=1)}, "argparse.Namespace, which pnag does not load"),
         ({}, "found nothing, expected names such as"),
     ],
 )  # fmt: skip

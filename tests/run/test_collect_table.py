@@ -196,8 +196,8 @@ def test_mistakes(options: dict[str, Any], says: str, tmp_path: Path) -> None:
 def test_another_table_beside_the_rows_is_not_overwritten(tmp_path: Path) -> None:
     other = tmp_path / "t.parquet"
     tables: tuple[tuple[dict[str, list[Any]], str], ...] = (
-        ({"user": [1], "sold": [2]}, "no column arch, accuracy, images"),
-        ({"arch": ["x"], "accuracy": [0.5], "ms": [3.0]}, "no column images"),
+        ({"user": [1], "sold": [2]}, "without the column arch, accuracy, images"),
+        ({"arch": ["x"], "accuracy": [0.5], "ms": [3.0]}, "without the column images"),
     )
     for columns, says in tables:
         pd.DataFrame(columns).to_parquet(other, index=False)

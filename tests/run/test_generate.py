@@ -314,7 +314,7 @@ def test_the_width_of_a_table_runs_networks_is_heeded_or_refused(tmp_path: Path)
         assert size(family, width_mult=1.2, num_classes=10) == Size(224, OF.name, 10)
         assert size(family, resolution=64) == Size(64)
     assert size("ofa-mobilenetv3@128,160") == Size(224, "ofa-mobilenetv3@128,160")
-    with pytest.raises(PnagError, match=r"--width-mult is 1\.2, and ofa-mobilenetv3@128,160 has"):
+    with pytest.raises(PnagError, match=r"--width-mult is 1\.2, but ofa-mobilenetv3@128,160 has"):
         size("ofa-mobilenetv3@128,160", width_mult=1.2)
 
 

@@ -103,7 +103,7 @@ def test_what_starts_afresh_though_it_was_not_asked_to_says_so(
     ("given", "message"),
     [
         ({"start": "published"}, "PNAG_OFFLINE.*ofa_mbv3"),
-        ({"start": "published", "width_mult": 0.5}, "weights are published of 1 and 1.2"),
+        ({"start": "published", "width_mult": 0.5}, "weights are published only for 1 and 1.2"),
         ({"start": "published", "family": f"timm/{MODEL}"}, f"--family is timm/{MODEL}; leave"),
         ({"start": "timm/efficientnet_lite0"}, r"huggingface.co/timm/efficientnet_lite0.ra_in1k"),
         ({"start": "timm/efficientnet_lite2"}, "timm publishes no weights of efficientnet_lite2"),

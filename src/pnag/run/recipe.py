@@ -20,7 +20,7 @@ from pnag.cost.runtimes import DEFAULT
 from pnag.errors import PnagError
 from pnag.files import write_text
 from pnag.images.decode import MEGAPIXELS
-from pnag.ranges import Interval
+from pnag.ranges import AS_WRITTEN, Interval
 from pnag.run.budgets import check_units, read_budget
 from pnag.run.earlier_versions import without_dropped
 from pnag.run.run_directory import answer_name
@@ -102,13 +102,13 @@ class ImagesRecipe(_Strict):
     family: str | None = None  # by the name that `pnag families` lists
     resolutions: tuple[Annotated[int, Interval(ge=32, le=4096)], ...] | None = None
     width_mult: Annotated[float, Interval(ge=0.1, le=4)] | None = None
-    epochs: Annotated[int | float, Interval(gt=0, le=1_000_000)] | None = None
+    epochs: Annotated[float, Interval(gt=0, le=1_000_000), AS_WRITTEN] | None = None
     architectures: Annotated[int, Interval(ge=20, le=1_000_000)] | None = None
     # drawn in groups of so many that begin alike (`sample_shared`); 1 draws each by itself
     shared: Annotated[int, Interval(ge=1, le=1_000_000)] = SHARED
     # from trained weights: whether each round trains the supernet before it judges
     train_in_rounds: bool = False
-    finetune_epochs: Annotated[int | float, Interval(gt=0, le=1_000_000)] | None = None
+    finetune_epochs: Annotated[float, Interval(gt=0, le=1_000_000), AS_WRITTEN] | None = None
     # published networks that are fine-tuned beside each answer
     also_finetune: Annotated[int, Interval(ge=0, le=50)] = 0
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar
 
-from pnag.ranges import Interval, check_ranges
+from pnag.ranges import AS_WRITTEN, Interval, check_ranges
 
 Method = Literal["progressive", "sandwich", "transfer"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -70,7 +70,7 @@ class FitSettings:
             that a rate of 0 leads to (`benchmarks/README.md`).
     """
 
-    epochs: Annotated[int | float, Interval(ge=0, le=1_000_000)] = 0
+    epochs: Annotated[float, Interval(ge=0, le=1_000_000), AS_WRITTEN] = 0
     batch_size: Annotated[int, Interval(ge=0, le=1_000_000)] = 0
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Positive = 0.05
