@@ -3,11 +3,18 @@
 Its networks are as wide as those, so it is the resolution that makes them fast or slow. Each budget
 gets the one at which the largest network is just within it, and the greatest budget one at which
 that network reaches it: there smaller networks compete.
+
+One resolution's time is off by up to a fifth where a machine's speed moves, which is more than a
+step of the ladder. So all that were timed decide together: a line through all times, over the
+network's multiply-adds, is closer to the truth than each of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.optimize import nnls
 
 from pnag.errors import PnagError
 from pnag.families.base import Family
@@ -15,7 +22,7 @@ from pnag.run.amounts import amount
 from pnag.run.suited_size import Milliseconds
 
 LADDER = (32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 256, 288, 320)
-# Of a budget: a few calls measure a latency to about a tenth.
+# Of a budget: all times together are good to about a twentieth.
 WITHIN, REACHED = 1.05, 0.9
 MOST = 6  # resolutions; each trains a share of the steps
 # That the largest network could take at the greatest resolution in all of a run's minutes: with
@@ -48,14 +55,21 @@ def suited_resolutions(
     """
     least, greatest = min(budgets), max(budgets)
     ladder = [pixels for pixels in LADDER if pixels <= max(trained_at, LADDER[0])]
-    top = next(
-        (p for p in ladder if milliseconds(of.largest, of, p) >= REACHED * greatest), ladder[-1]
+    reached = next(
+        (n for n, p in enumerate(ladder) if milliseconds(of.largest, of, p) >= REACHED * greatest),
+        len(ladder),
     )
-    below = [pixels for pixels in ladder if pixels <= top]
+    below = ladder[: reached + 2]  # one more, as the last may have been disturbed
+    line = line_through(
+        [of.count(of.largest, p).macs for p in below],
+        [milliseconds(of.largest, of, p) for p in below],
+    )
+    times = dict(zip(below, line, strict=True))
+    top = next((p for p in below if times[p] >= REACHED * greatest), below[-1])
 
     def largest_within(budget: float) -> int:
-        fits = (p for p in reversed(below) if milliseconds(of.largest, of, p) <= WITHIN * budget)
-        return next(fits, below[0])
+        fits = (p for p in below if p <= top and times[p] <= WITHIN * budget)
+        return max(fits, default=below[0])
 
     found = sorted({top, *map(largest_within, budgets)})
     bottom = found[0]
@@ -67,6 +81,14 @@ def suited_resolutions(
             "start from a smaller network (--start)"
         )
     return _thinned(found)
+
+
+def line_through(work: Sequence[int], times: Sequence[float]) -> list[float]:
+    """A constant and a share of each network's work that are, relatively, nearest to its time."""
+    amounts, measured = np.array(work, float), np.array(times)
+    ones = np.ones_like(amounts)
+    (constant, slope), _ = nnls(np.stack([ones, amounts], 1) / measured[:, None], ones)
+    return (constant + slope * amounts).tolist()  # type: ignore[no-any-return]
 
 
 def affordable(
