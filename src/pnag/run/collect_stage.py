@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 
 from pnag.cost.latency_model import LatencyModel
 from pnag.families.base import Family
+from pnag.families.elastic_network import ElasticNetwork
 from pnag.files import file_fingerprint, fingerprint, read_json, write_json
 from pnag.judging.collect import collect
+from pnag.judging.subnets import Settings
 from pnag.judging.workers import suited_workers
 from pnag.run.adapting_rounds import Show, adapt_in_rounds
 from pnag.run.image_plans import planned_per_round
@@ -62,6 +65,42 @@ def _keep_predictor(
     write_json(files.prediction_errors, as_json(errors))
 
 
+def _judged_with(run: ImageRun, weights: Path, settings: Settings) -> dict[str, Any]:
+    """What accuracies depend on; each file of weights has rows of its own."""
+    return {
+        "supernet": file_fingerprint(weights),
+        "data": run.data.identity,
+        "judged": asdict(settings),
+    }
+
+
+def _judge(
+    run: ImageRun,
+    supernet: ElasticNetwork,
+    settings: Settings,
+    weights: Path,
+    tokens: Tokens,
+    show: Show = lambda done, total: None,
+) -> NDArray[np.float64]:
+    """(N,) accuracies of (N, T) subnets.
+
+    Args:
+        weights: the file of what the supernet holds.
+    """
+    rows = collect(
+        supernet,
+        run.data,
+        tokens,
+        run.run.collected / f"{fingerprint(_judged_with(run, weights, settings))}.csv",
+        settings=settings,
+        workers=None if run.ray_address else suited_workers(supernet, run.data, settings),
+        ray_address=run.ray_address,
+        progress=show,
+    )
+    accuracy: NDArray[np.float64] = rows["accuracy"].to_numpy()
+    return accuracy
+
+
 def collect_stage(
     run: ImageRun, plan: CollectingPlan, size: Size, rounds: SupernetSettings | None = None
 ) -> None:
@@ -73,16 +112,7 @@ def collect_stage(
     recipe, files = run.recipe, run.run
     per_round = planned_per_round(run, plan)
     settings = evaluator_settings(run.accelerator.device, precision=plan.precision)
-
-    def judged_with(weights: Path) -> dict[str, Any]:
-        """What accuracies depend on; each file of weights has rows of its own."""
-        return {
-            "supernet": file_fingerprint(weights),
-            "data": run.data.identity,
-            "judged": asdict(settings),
-        }
-
-    inputs = judged_with(files.supernet) | {
+    inputs = _judged_with(run, files.supernet, settings) | {
         "latency": file_fingerprint(files.latency_model),
         "architectures": plan.architectures,
         "shared": run.images.shared,
@@ -100,23 +130,7 @@ def collect_stage(
         cost = LatencyModel.load(files.latency_model)
         space, wanted = size.of.space, plan.architectures - recipe.rounds * per_round
         tokens = first_asked(run, size.of, wanted)
-
-        def judge(
-            weights: Path, wanted: Tokens, show: Show = lambda done, total: None
-        ) -> NDArray[np.float64]:
-            rows = collect(
-                supernet,
-                run.data,
-                wanted,
-                files.collected / f"{fingerprint(judged_with(weights))}.csv",
-                settings=settings,
-                workers=None if run.ray_address else suited_workers(supernet, run.data, settings),
-                ray_address=run.ray_address,
-                progress=show,
-            )
-            accuracy: NDArray[np.float64] = rows["accuracy"].to_numpy()
-            return accuracy
-
+        judge = partial(_judge, run, supernet, settings)
         with run.display.bar("judging subnets") as bar:
             accuracy = judge(files.supernet, tokens, bar.update)
         costs = cost.predict(tokens)

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pnag.families.base import Family
 from pnag.run.run_directory import RunDirectory
 from pnag.run.trained import Answer, load_front_calibration, load_labels
-from pnag.run.tuning_order import resolution_of
+from pnag.run.tuning_order import resolution_of, trained_at
 from pnag.search.sources import SOURCES, TABLE
 from pnag.space.at_resolutions import at_each_resolution
-from pnag.supernet.phases import LARGEST_ALONE
 
 ERRORS = 2.0  # standard errors that leave no doubt
 # Accuracy that tuning adds at another resolution, beyond what it adds at the one trained at: of
@@ -90,5 +89,4 @@ def largest_of(run: RunDirectory, of: Family, images: int) -> Largest:
     calibration = load_front_calibration(run)
     if calibration:
         cost = calibration(cost)
-    (trained_at,) = LARGEST_ALONE.drawn_resolutions(space) or (0,)
-    return Largest(space.text(tokens), accuracy.tolist(), cost.tolist(), images, trained_at)
+    return Largest(space.text(tokens), accuracy.tolist(), cost.tolist(), images, trained_at(of))

@@ -153,10 +153,7 @@ class ImageRun:
 
     def finetune_settings(self, epochs: float) -> FinetuneSettings:
         """The recipe's, for these images, with so many epochs."""
-        settings = self.tuning
-        fit = suited_to(settings.fit, epochs, len(self.data.train))
-        fit = suited_batch(fit, self.data, device=self.accelerator.device)
-        return replace(settings, fit=replace(fit, epochs=epochs))
+        return tuning_for(self.tuning, epochs, self.data, self.accelerator.device)
 
 
 def make_accelerator(images: ImagesRecipe, kept: Precision | None = None) -> Accelerator:
@@ -225,3 +222,12 @@ def _how(run: RunDirectory, recipe: Recipe, images: ImagesRecipe) -> dict[str, A
         "on_corrupt": images.on_corrupt,
         "max_megapixels": images.max_megapixels,
     }
+
+
+def tuning_for(
+    settings: FinetuneSettings, epochs: float, data: ImageData, device: torch.device
+) -> FinetuneSettings:
+    """The same for so many epochs of these images, on a device."""
+    fit = suited_to(settings.fit, epochs, len(data.train))
+    fit = suited_batch(fit, data, device=device)
+    return replace(settings, fit=replace(fit, epochs=epochs))

@@ -20,7 +20,7 @@ from pnag.files import fingerprint, read_json, write_json
 from pnag.images.batches import steps_per_epoch
 from pnag.images.images import ImageData
 from pnag.images.joined import with_validation
-from pnag.run.image_run import ImageRun
+from pnag.run.image_run import ImageRun, tuning_for
 from pnag.run.preprocessing import normalised_by
 from pnag.run.timing import runtime_of
 from pnag.supernet.plain_network import for_classes
@@ -29,9 +29,8 @@ from pnag.supernet.plan import (
     FinetuningPlan,
     SupernetPlan,
     rounded_epochs,
-    suited_batch,
 )
-from pnag.supernet.settings import ADAPTING_ONE, FinetuneSettings, adapted, suited_to
+from pnag.supernet.settings import ADAPTING_ONE, FinetuneSettings, adapted
 from pnag.supernet.step_times import if_memory_suffices, network_step
 
 # Of a budget that a network should take in a few calls here to be within it in the final timing.
@@ -215,6 +214,5 @@ def tuning_data(run: ImageRun, sized: Sized) -> ImageData:
 def tuning_settings(run: ImageRun, data: ImageData, epochs: float) -> FinetuneSettings:
     """Those of answers that start from trained weights; none of ours is its teacher."""
     settings = run.recipe.finetune
-    fit = suited_to(adapted(settings.fit, ADAPTING_ONE), epochs, len(data.train))
-    fit = suited_batch(fit, data, device=run.accelerator.device)
-    return replace(settings, distillation=0.0, fit=replace(fit, epochs=epochs))
+    settings = replace(settings, distillation=0.0, fit=adapted(settings.fit, ADAPTING_ONE))
+    return tuning_for(settings, epochs, data, run.accelerator.device)

@@ -39,12 +39,14 @@ def what_each_begins_with(
     """
     begins = dict(known)
     largest = largest_at(of)
-    trained_at = max((0, *LARGEST_ALONE.drawn_resolutions(of.space)))
     placed = [arch for arch in begins if arch in largest]
 
     def nearest(arch: str) -> str | None:
         at = resolution_of(arch)
         return min(placed, key=lambda other: _apart(largest[other], at), default=None)
+
+    def from_trained(arch: str) -> float:
+        return _apart(largest[arch], trained_at(of))
 
     new = [arch for arch in archs if arch not in begins]
     smaller = [arch for arch in new if arch not in largest]
@@ -52,9 +54,8 @@ def what_each_begins_with(
     asked = [arch for arch in new if arch in largest]
     if from_largest and not (asked or placed):
         at = {resolution_of(arch) for arch in from_largest}
-        asked = [arch for arch, pixels in largest.items() if pixels in at]
-        asked = sorted(asked, key=lambda arch: _apart(largest[arch], trained_at))[:1]
-    for arch in sorted(asked, key=lambda arch: _apart(largest[arch], trained_at)):
+        asked = [min((arch for arch in largest if largest[arch] in at), key=from_trained)]
+    for arch in sorted(asked, key=from_trained):
         begins[arch] = nearest(arch)
         placed.append(arch)
     return begins | {arch: nearest(arch) if arch in from_largest else None for arch in smaller}
@@ -66,6 +67,11 @@ def share_of_largest(arch: str, of: Family) -> float:
     largest = next(text for text, at in largest_at(of).items() if at == pixels)
     macs, most = (of.count(text, pixels or 224).macs for text in (arch, largest))
     return macs / most
+
+
+def trained_at(of: Family) -> int:
+    """The resolution at which the largest network is trained alone; 0 if none is chosen."""
+    return max((0, *LARGEST_ALONE.drawn_resolutions(of.space)))
 
 
 def largest_at(of: Family) -> dict[str, int]:
