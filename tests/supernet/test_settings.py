@@ -57,13 +57,20 @@ def test_images_vary_more_where_epochs_are_many() -> None:
         assert suited_to(fit, 50, 1000) == suited_to(fit, 5, 50_000) == fit
 
 
-def test_the_rate_falls_to_nothing_where_few_epochs_show_many_images() -> None:
+def test_the_rate_falls_to_nothing_where_images_are_many() -> None:
     annealed = {"last_rate": 0.0, "averaged": 0.0}
-    assert suited_to(ADAPTING, 1.28, 50_000) == replace(ADAPTING, **annealed)
-    assert suited_to(ADAPTING_ONE, 3, 50_000) == replace(ADAPTING_ONE, **annealed)
-    for epochs, images in ((1.27, 50_000), (8, 5000), (12.7, 5000)):
-        assert suited_to(ADAPTING, epochs, images) == ADAPTING
-    assert suited_to(ADAPTING, 20, 50_000) == replace(ADAPTING, augment=VARIED)
+    for epochs in (0.5, 3, 19):
+        assert suited_to(ADAPTING, epochs, 20_000) == replace(ADAPTING, **annealed)
+        assert suited_to(ADAPTING_ONE, epochs, 50_000) == replace(ADAPTING_ONE, **annealed)
+    assert suited_to(ADAPTING, 19, 5000) == suited_to(ADAPTING, 19, 5000, tuned=True) == ADAPTING
+    assert suited_to(ADAPTING, 20, 50_000, tuned=True) == replace(ADAPTING, augment=VARIED)
+
+
+def test_what_was_tuned_at_another_resolution_goes_on_at_half_the_rate() -> None:
+    first, then = (suited_to(ADAPTING_ONE, 3, 50_000, tuned=tuned) for tuned in (False, True))
+    assert then == replace(first, learning_rate=first.learning_rate / 2)
+    own = replace(ADAPTING_ONE, learning_rate=1e-4)
+    assert suited_to(own, 3, 50_000, tuned=True) == own
 
 
 def test_less_memory_does_not_change_how_trained_weights_are_adapted() -> None:

@@ -135,7 +135,8 @@ def _as_planned(
         epochs = plan.epochs_at(
             images.preprocessing.resolution, of.space.resolutions, _is_first(arch, begins, of)
         )
-        settings = run.finetune_settings(epochs)
+        elsewhere = before is not None and arch in largest
+        settings = run.finetune_settings(epochs, tuned=elsewhere)
         identity = finetune_identity(
             origin, arch, images, settings, run.recipe.seed, run.accelerator
         )

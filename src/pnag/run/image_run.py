@@ -151,9 +151,14 @@ class ImageRun:
         )
         return replace(settings, fit=replace(fit, epochs=plan.epochs))
 
-    def finetune_settings(self, epochs: float) -> FinetuneSettings:
-        """The recipe's, for these images, with so many epochs."""
-        return tuning_for(self.tuning, epochs, self.data, self.accelerator.device)
+    def finetune_settings(self, epochs: float, *, tuned: bool = False) -> FinetuneSettings:
+        """The recipe's, for these images, with so many epochs.
+
+        Args:
+            tuned: whether the weights were tuned on these images at another resolution.
+        """
+        device = self.accelerator.device
+        return tuning_for(self.tuning, epochs, self.data, device, tuned=tuned)
 
 
 def make_accelerator(images: ImagesRecipe, kept: Precision | None = None) -> Accelerator:
@@ -225,9 +230,14 @@ def _how(run: RunDirectory, recipe: Recipe, images: ImagesRecipe) -> dict[str, A
 
 
 def tuning_for(
-    settings: FinetuneSettings, epochs: float, data: ImageData, device: torch.device
+    settings: FinetuneSettings,
+    epochs: float,
+    data: ImageData,
+    device: torch.device,
+    *,
+    tuned: bool = False,
 ) -> FinetuneSettings:
-    """The same for so many epochs of these images, on a device."""
-    fit = suited_to(settings.fit, epochs, len(data.train))
+    """The same for so many epochs of these images, on a device, of weights `tuned` before."""
+    fit = suited_to(settings.fit, epochs, len(data.train), tuned=tuned)
     fit = suited_batch(fit, data, device=device)
     return replace(settings, fit=replace(fit, epochs=epochs))

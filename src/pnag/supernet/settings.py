@@ -123,8 +123,10 @@ ADAPTING_ONE = FinetuneFit(**_ADAPTING)
 # In fewer epochs networks learn more from images that are shifted and mirrored only.
 VARIED_FROM = 20
 VARIED = Augmentation(colour=0.3, erase=0.3)
-# Where few epochs show so many images, a rate that falls to 0 leads further than an average.
-MANY_IMAGES = 64_000
+# Where there are so many images, a rate that falls to 0 leads further than an average. A network
+# that was tuned at another resolution then needs only this share of the rate.
+MANY_IMAGES = 20_000
+GOING_ON = 0.5
 
 
 def adapted(fit: Fit, adapting: Fit) -> Fit:
@@ -136,17 +138,21 @@ def adapted(fit: Fit, adapting: Fit) -> Fit:
     return _as_long_as(fit, adapting) if fit == default else fit
 
 
-def suited_to(fit: Fit, epochs: float, images: int) -> Fit:
+def suited_to(fit: Fit, epochs: float, images: int, *, tuned: bool = False) -> Fit:
     """What adapts trained weights in so many epochs of so many images.
 
     Many epochs are of images that vary more. A recipe's own settings stay as they are.
+
+    Args:
+        tuned: whether the weights were tuned on these images at another resolution.
     """
     if fit not in (_as_long_as(fit, ADAPTING), _as_long_as(fit, ADAPTING_ONE)):
         return fit
     if epochs >= VARIED_FROM:
         return replace(fit, augment=VARIED)
-    if epochs * images >= MANY_IMAGES:
-        return replace(fit, last_rate=0.0, averaged=0.0)
+    if images >= MANY_IMAGES:
+        rate = fit.learning_rate * (GOING_ON if tuned else 1.0)
+        return replace(fit, learning_rate=rate, last_rate=0.0, averaged=0.0)
     return fit
 
 
