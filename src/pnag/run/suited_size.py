@@ -23,7 +23,7 @@ from pnag.space import BaseArchitecture
 RESOLUTIONS = tuple(range(32, 225, 32))  # the networks halve their maps five times
 # Of a budget. A few calls measure a latency to about a tenth.
 MARGIN = 0.9
-CALLS = 30
+CALLS, WARM_UP = 30, 20  # the first calls take up to three times as long
 
 Milliseconds = Callable[[BaseArchitecture, Family, int], float]
 """What an architecture of a family takes at a resolution."""
@@ -170,7 +170,7 @@ class Timer:
         if asked not in self._known:
             shape = (self.runtime.batch, 3, resolution, resolution)
             network = of.build(arch, self.num_classes)
-            times = self.runtime.prepare(network, shape)()(CALLS + 1)[1:]  # the first one warms up
+            times = self.runtime.prepare(network, shape)()(WARM_UP + CALLS)[WARM_UP:]
             self.spreads.append(Drift(times).spread)
             self._known[asked] = sorted(times)[len(times) // 4]
         return self._known[asked]
