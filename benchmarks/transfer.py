@@ -182,7 +182,7 @@ def budget_of(results: dict[str, Any], resolution: str) -> float:
 def report(results: dict[str, Any]) -> str:
     """A row a budget."""
     console = Console(width=120, file=io.StringIO())
-    console.print(results["about"])
+    console.print(results.get("about", ""))
     together = results.get("together", {})
     table = Table()
     for name in (
