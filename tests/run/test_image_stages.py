@@ -28,7 +28,8 @@ from pnag.run.size import Size
 from pnag.run.start import SCRATCH, Start, find_start
 from pnag.space import Tokens
 from pnag.supernet.phases import PHASES
-from pnag.supernet.plan import CollectingPlan, FinetuningPlan, RoundsPlan, SupernetPlan
+from pnag.supernet.plan import CollectingPlan, FinetuningPlan, SupernetPlan
+from pnag.supernet.rounds_plan import RoundsPlan
 from pnag.supernet.settings import VARIED, Augmentation, FitSettings, SupernetSettings
 from pnag.supernet.supernet_training import Progress
 from pnag.supernet.weights import save_described

@@ -17,9 +17,10 @@ from pnag.families.ofa_mobilenetv3 import OfaMobileNetV3, ofa
 from pnag.families.registry import family
 from pnag.images.images import ImageData
 from pnag.run.named_family import WIDTHS
-from pnag.supernet import plan, step_times
+from pnag.supernet import plan, rounds_plan, step_times
 from pnag.supernet.loop import add_gradients, check_parts, make_scaler
 from pnag.supernet.phases import PHASES
+from pnag.supernet.rounds_plan import RoundsPlan, plan_rounds
 from pnag.supernet.settings import FinetuneSettings, FitSettings, SupernetSettings
 from pnag.supernet.supernet_training import phase_losses
 
@@ -171,19 +172,19 @@ def test_rounds_get_some_of_the_minutes_of_fine_tuning(monkeypatch: pytest.Monke
     given = [plan.minutes_of(stage, 60, True, in_rounds=True) for stage in stages]
     assert sum(given) == pytest.approx(55)
     assert given[:2] == [plan.minutes_of(stage, 60, True) for stage in stages[:2]]
-    monkeypatch.setattr(plan, "round_step", lambda *_: 0.1)
+    monkeypatch.setattr(rounds_plan, "round_step", lambda *_: 0.1)
     settings = SupernetSettings("transfer", fit=FitSettings(batch_size=64))
 
-    def found(minutes: float, rounds: int) -> plan.RoundsPlan:
-        return plan.plan_rounds(
+    def found(minutes: float, rounds: int) -> RoundsPlan:
+        return plan_rounds(
             data_of(6400), settings, ofa(0.1), minutes=minutes, rounds=rounds, accelerator=CPU
         )
 
     # An epoch takes 10 seconds; 5.5 minutes are 33 of them.
-    assert found(60, 10) == plan.RoundsPlan(10, 3.3, 5.5)
-    assert found(60, 2) == plan.RoundsPlan(2, 5, 1.67)
-    assert found(60, 100) == plan.RoundsPlan(66, 0.5, 5.5)
-    assert found(0.1, 100) == plan.RoundsPlan(1, 0.5, 0.08)
+    assert found(60, 10) == RoundsPlan(10, 3.3, 5.5)
+    assert found(60, 2) == RoundsPlan(2, 5, 1.67)
+    assert found(60, 100) == RoundsPlan(66, 0.5, 5.5)
+    assert found(0.1, 100) == RoundsPlan(1, 0.5, 0.08)
 
 
 def test_a_table_that_is_judged_anew_is_smaller(

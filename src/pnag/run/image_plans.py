@@ -20,18 +20,17 @@ from pnag.supernet.plan import (
     VALIDATION,
     CollectingPlan,
     FinetuningPlan,
-    RoundsPlan,
     SupernetPlan,
     evaluator_settings,
     minutes_of,
     plan_collecting,
     plan_finetuning,
-    plan_rounds,
     plan_supernet,
     suited_batch,
 )
 from pnag.supernet.processes import from_main
 from pnag.supernet.round_training import round_settings
+from pnag.supernet.rounds_plan import RoundsPlan, plan_rounds
 from pnag.supernet.settings import SupernetSettings
 
 

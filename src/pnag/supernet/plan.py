@@ -16,12 +16,8 @@ from pnag.families.base import Family
 from pnag.images.batches import steps_per_epoch
 from pnag.images.images import ImageData
 from pnag.judging.subnets import Settings, make_evaluator
-from pnag.supernet.loop import (
-    check_parts,
-    to_device,
-)
+from pnag.supernet.loop import check_parts, to_device
 from pnag.supernet.precision import MIXED, judging_precision
-from pnag.supernet.round_training import EPOCHS as ROUND_EPOCHS
 from pnag.supernet.settings import (
     FinetuneSettings,
     Fit,
@@ -34,7 +30,6 @@ from pnag.supernet.step_times import (
     finetune_step,
     if_memory_suffices,
     mean_seconds,
-    round_step,
     supernet_step,
 )
 
@@ -42,9 +37,8 @@ ENOUGH_EPOCHS = 40  # to prefer a wider supernet
 EPOCHS = (6, 200)  # least and most of the supernet
 ADAPTING_EPOCHS = (2, 60)  # from trained weights
 TUNING_EPOCHS = (1, 75)  # the paper's 75 (section E) at most
-WHOLE_EPOCHS = (
-    10  # from so many on: fewer are planned in parts, which rounding would halve or double
-)
+# From so many on: fewer are planned in parts, which rounding would halve or double.
+WHOLE_EPOCHS = 10
 # From trained weights: with fewer steps a network at 128 pixels is behind that at 96, and how many
 # times as long the network trains that all others begin with (`benchmarks/README.md`).
 LEAST_TUNING_STEPS = 150
@@ -98,19 +92,6 @@ class CollectingPlan:
 
     architectures: int
     precision: Precision
-    minutes: float
-
-
-@dataclass(frozen=True)
-class RoundsPlan:
-    """How many rounds train the supernet further, and how long.
-
-    Attributes:
-        epochs: of each round. minutes: that all should take, without the judging.
-    """
-
-    rounds: int
-    epochs: float
     minutes: float
 
 
@@ -327,30 +308,6 @@ def plan_collecting(
     collected = architectures or next((n for n in numbers if judgements(n) <= affordable), least)
     minutes = round(judgements(collected) * each / 60, 2)
     return CollectingPlan(collected, settings.precision, minutes)
-
-
-def plan_rounds(
-    data: ImageData,
-    settings: SupernetSettings,
-    family: Family,
-    *,
-    minutes: float,
-    rounds: int,
-    accelerator: Accelerator,
-) -> RoundsPlan:
-    """Time a few steps of a round.
-
-    Args:
-        settings: with a batch. minutes: for the whole run.
-        rounds: at most; fewer where the minutes do not suffice for half an epoch in each, and
-            one in any case.
-    """
-    step = round_step(data, settings, family, accelerator)
-    epoch = step * steps_per_epoch(data, settings.fit.batch_size)
-    seconds = minutes_of("rounds", minutes, adapting=True, in_rounds=True) * 60
-    rounds = int(np.clip(seconds / (epoch * ROUND_EPOCHS[0]), 1, rounds))
-    epochs = rounded_epochs(float(np.clip(seconds / (epoch * rounds), *ROUND_EPOCHS)))
-    return RoundsPlan(rounds, epochs, round(rounds * epochs * epoch / 60, 2))
 
 
 def plan_finetuning(
