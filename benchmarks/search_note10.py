@@ -51,7 +51,7 @@ from pnag.search.methods.nsga2 import nsga2
 from pnag.search.methods.pnag_method import pnag
 from pnag.search.methods.random_search import RandomSearch
 from pnag.search.pnag import PnagSettings, train_and_search
-from pnag.search.predictor import fit_predictor
+from pnag.search.predictor_fit import fit_predictor
 from pnag.search.rounds import ask_in_rounds
 from pnag.space import Tokens
 

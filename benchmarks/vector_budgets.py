@@ -33,7 +33,7 @@ from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.generator import Generator
 from pnag.search.labels import Labels
 from pnag.search.pnag import NoStore, PnagSettings, train_and_search, vectors_to_answer
-from pnag.search.predictor import fit_predictor
+from pnag.search.predictor_fit import fit_predictor
 from pnag.search.several_budgets import best_within
 from pnag.search.sources import SOURCES
 from pnag.search.vector_front import Known, VectorSettings, answer_vector, find_vector_front

@@ -29,7 +29,7 @@ from pnag.search.front import Floats, FrontSettings, improve, pareto_front
 from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.labels import Labels, Predicts
 from pnag.search.pnag import NoStore, PnagSettings, train_and_search, vectors_to_answer
-from pnag.search.predictor import fit_predictor
+from pnag.search.predictor_fit import fit_predictor
 from pnag.search.vector_front import find_vector_front
 from pnag.space import SearchSpace, Tokens
 from pnag.space.search_space import Token

@@ -21,7 +21,9 @@ from safetensors.torch import load_file
 from scipy.stats import kendalltau
 
 from pnag.families import count_batch, family
-from pnag.search.predictor import Floats, Predictor, fit_predictor, fit_sum
+from pnag.search.additive import Floats, additive_features
+from pnag.search.predictor import Predictor
+from pnag.search.predictor_fit import fit_predictor
 from pnag.space import SearchSpace, Tokens
 from pnag.space.architecture import KERNELS, WIDTHS
 
@@ -73,7 +75,7 @@ def fit(tokens: Tokens, top1: Floats, macs: Floats, teacher: Teacher) -> Predict
     rng = np.random.default_rng(0)
     uniform = SPACE.sample_unique(4000, rng)
     macs_scale = count_batch(family(), uniform).macs.astype(float)
-    sums = fit_sum(SPACE, uniform, macs_scale)[None]
+    sums = fit_sum(uniform, macs_scale)[None]
     teacher.link(tokens, top1)
     far = SPACE.sample_unique(TEACHER_ROWS, np.random.default_rng(9))
     predictor = fit_predictor(
@@ -86,6 +88,17 @@ def fit(tokens: Tokens, top1: Floats, macs: Floats, teacher: Teacher) -> Predict
     knots, values = below_staircase(macs, top1)
     predictor.set_ceiling(knots / macs_scale.mean(), values + HEADROOM, SLACK)
     return predictor
+
+
+def fit_sum(tokens: Tokens, values: Floats) -> NDArray[np.float32]:
+    """(F + P,) weights whose sum over `additive_features` gives `values`, scaled to mean 1.
+
+    Exact for quantities that add up over layers, such as multiply-adds.
+    """
+    features = additive_features(SPACE, tokens).astype(np.float64)
+    scaled = values / values.mean()
+    gram = features.T @ features + 1e-6 * np.eye(features.shape[1])
+    return np.linalg.solve(gram, features.T @ scaled).astype(np.float32)
 
 
 def below_staircase(macs: Floats, top1: Floats) -> tuple[Floats, Floats]:

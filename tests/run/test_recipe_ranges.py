@@ -24,7 +24,7 @@ from pnag.search.evaluator import EvaluatorSettings, train_evaluator
 from pnag.search.front import FrontSettings, find_front
 from pnag.search.labels import Labels
 from pnag.search.policy_gradient import GeneratorSettings, train_generator
-from pnag.search.predictor import PredictorSettings, fit_predictor
+from pnag.search.predictor_fit import PredictorSettings, fit_predictor
 from pnag.space import SearchSpace, Tokens
 
 Number = tuple[tuple[str | int, ...], type, Interval | None]

@@ -12,13 +12,9 @@ from scipy.stats import kendalltau
 
 import pnag
 from pnag.families import count_batch, family
-from pnag.search.predictor import (
-    Floats,
-    Predictor,
-    PredictorFileError,
-    PredictorSettings,
-    fit_predictor,
-)
+from pnag.search.additive import Floats
+from pnag.search.predictor import Predictor, PredictorFileError
+from pnag.search.predictor_fit import PredictorSettings, fit_predictor
 from pnag.space import SearchSpace, Tokens
 from pnag.space.search_space import Token
 

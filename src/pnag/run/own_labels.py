@@ -14,7 +14,8 @@ from pnag.errors import PnagError
 from pnag.run.display import Display
 from pnag.search.cross_validation import Floats, PredictionError, error_of_fit, error_of_process
 from pnag.search.gaussian_process import GaussianProcess, fit_gaussian_process, rows_used
-from pnag.search.predictor import Predictor, PredictorSettings, fit_predictor
+from pnag.search.predictor import Predictor
+from pnag.search.predictor_fit import PredictorSettings, fit_predictor
 from pnag.space import SearchSpace, Tokens
 
 LOW_TAU = 0.5  # below it there is a warning

@@ -28,7 +28,7 @@ from pnag.search.evaluator import EvaluatorSettings
 from pnag.search.front import FrontSettings
 from pnag.search.pnag import PnagSettings
 from pnag.search.policy_gradient import GeneratorSettings
-from pnag.search.predictor import PredictorSettings
+from pnag.search.predictor_fit import PredictorSettings
 from pnag.search.vector_front import VectorSettings
 from pnag.space.sharing import SHARED
 from pnag.supernet.settings import FinetuneSettings, Precision, SupernetSettings

@@ -25,7 +25,7 @@ from pnag.run.trained import (
     load_labels,
     save_gaussian_process,
 )
-from pnag.search.predictor import PredictorSettings
+from pnag.search.predictor_fit import PredictorSettings
 from pnag.search.rounds import propose_once
 from pnag.space.choices import ChoiceSpace
 
