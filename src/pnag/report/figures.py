@@ -26,6 +26,7 @@ from pnag.report.results import Results
 ANSWER, KNOWN, FRONT, CLOUD = "#d6336c", "#1c7ed6", "#2b8a3e", "#ced4da"
 OTHER = "#e8590c"
 KERNEL_COLOURS = {3: "#6cbcf2", 5: "#f2a94b", 7: "#e584c0"}  # those of the page
+OTHERS = ("known", "published", "tuned_published")  # networks that are timed beside the answers
 LINES = "lines: the middle half of the turns"  # through measured points
 
 
@@ -119,36 +120,44 @@ def accuracy_over_cost(metrics: dict[str, Any], table: pd.DataFrame, front: pd.D
             k["name"], (k["measured_ms"], k["top1"] * scale), xytext=(6, -3),
             textcoords="offset points", fontsize=8, color=KNOWN,
         )  # fmt: skip
-    published = published_data(metrics)
-    if published["front"]:
-        times = [row["measured_ms"] for row in published["timed"]]
-        axes.scatter(times, [row["top1"] * scale for row in published["timed"]], color=OTHER, s=18,
-                     marker="^", label="today's networks (published, measured)")  # fmt: skip
-        steps = [(row["measured_ms"], row["top1"] * scale) for row in published["front"]]
-        axes.step(*zip(*steps, strict=True), where="post", color=OTHER, linestyle="--",
-                  label="published front (measured)")  # fmt: skip
-    tuned = metrics.get("tuned_published", [])
-    if tuned:
-        axes.scatter(
-            [row["measured_ms"] for row in tuned], [row["test_top1"] * scale for row in tuned],
-            color=OTHER, s=18, marker="^", label="published networks, fine-tuned (test images)",
-        )  # fmt: skip
+    _draw_published(axes, metrics)
     if metrics.get("known"):
         axes.scatter([], [], color=KNOWN, s=24, label="known networks (published, measured)")
     if timed:
-        axes.set_xscale("log")
-        others = metrics["known"] + metrics.get("published", []) + tuned
-        shown = [*costs, *(other["measured_ms"] for other in others), *front["cost"]]
-        ticks = latency_ticks(min(shown) * 0.9, max(shown) * 1.1)
-        axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
-        axes.set_xlim(min(shown) * 0.9, max(shown) * 1.35)  # room for the last one's name
-        axes.minorticks_off()
+        others = [row for kind in OTHERS for row in metrics.get(kind, [])]
+        _show_latencies(axes, [*costs, *(row["measured_ms"] for row in others), *front["cost"]])
     axes.set_xlabel("latency (ms)" if timed else f"cost ({metrics['unit']})")
     axes.set_ylabel(("top-1 (%)" if own else "ImageNet top-1 (%)") if timed else "accuracy")
     axes.set_title("\n".join(metrics.get("busy", [])), fontsize=7)
     axes.grid(alpha=0.3)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=2, fontsize=8, frameon=False)
     return figure
+
+
+def _draw_published(axes: Axes, metrics: dict[str, Any]) -> None:
+    """Published networks, as they are and fine-tuned, if the run has some."""
+    published, tuned = published_data(metrics), metrics.get("tuned_published", [])
+    if published["front"]:
+        times = [row["measured_ms"] for row in published["timed"]]
+        axes.scatter(times, [row["top1"] * 100 for row in published["timed"]], color=OTHER, s=18,
+                     marker="^", label="today's networks (published, measured)")  # fmt: skip
+        steps = [(row["measured_ms"], row["top1"] * 100) for row in published["front"]]
+        axes.step(*zip(*steps, strict=True), where="post", color=OTHER, linestyle="--",
+                  label="published front (measured)")  # fmt: skip
+    if tuned:
+        axes.scatter(
+            [row["measured_ms"] for row in tuned], [row["test_top1"] * 100 for row in tuned],
+            color=OTHER, s=18, marker="^", label="published networks, fine-tuned (test images)",
+        )  # fmt: skip
+
+
+def _show_latencies(axes: Axes, shown: list[float]) -> None:
+    """A logarithmic axis over all that is shown."""
+    axes.set_xscale("log")
+    ticks = latency_ticks(min(shown) * 0.9, max(shown) * 1.1)
+    axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axes.set_xlim(min(shown) * 0.9, max(shown) * 1.35)  # room for the last one's name
+    axes.minorticks_off()
 
 
 def spreads_of(timed: Sequence[dict[str, Any]]) -> list[float]:

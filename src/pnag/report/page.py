@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,6 +23,11 @@ FOUND_BY = (
     "which draws architectures for a budget; or a local search, which changes a few choices."
 )
 CLOUD = 2000  # points of the table that are drawn
+TIMED = ("name", "measured_ms", "measured_spread")  # of a network that was timed
+ANSWER = (
+    "budget", "arch", "accuracy", "cost", "measured_ms", "measured_spread", "test_top1", "params",
+    "macs",
+)  # fmt: skip
 
 
 def write_report(results: Results) -> str:
@@ -125,10 +131,6 @@ def _data(results: Results) -> dict[str, Any]:
     metrics, family = results.metrics, results.family
     cloud = results.sampled.sample(min(CLOUD, len(results.sampled)), random_state=0)
     own = metrics["source"] == "images"
-    kept = (
-        "budget", "arch", "accuracy", "cost", "measured_ms", "measured_spread", "test_top1",
-        "params", "macs",
-    )  # fmt: skip
     data: dict[str, Any] = {
         "unit": metrics["unit"],
         "timed": "proof" in metrics,
@@ -145,44 +147,48 @@ def _data(results: Results) -> dict[str, Any]:
         "front": front_columns(results.front, family),
         "table": {name: short(cloud[name].tolist()) for name in ("accuracy", "cost")},
         "answers": [
-            {name: answer[name] for name in kept if name in answer}
+            _only(answer, ANSWER)
             | ({"drawing": drawing(family, answer["arch"]).as_json()} if family else {})
             for answer in metrics["answers"]
         ],
-        "known": [
-            {name: network[name] for name in ("name", "top1", "measured_ms", "measured_spread")}
-            for network in metrics.get("known", [])
-        ],
+        "known": [_only(network, ("top1", *TIMED)) for network in metrics.get("known", [])],
         "published": published_data(metrics),
         "tuned": [
-            {
-                name: network[name]
-                for name in ("name", "test_top1", "measured_ms", "measured_spread")
-            }
-            for network in metrics.get("tuned_published", [])
+            _only(network, ("test_top1", *TIMED)) for network in metrics.get("tuned_published", [])
         ],
         "margin": metrics.get("margin", 0.0),
         "evaluator": curve(results.log("evaluator")["ranking_loss"]),
         "generator": curve(results.log("generator")["accuracy_within_budget"]),
     }
     if "latency" in metrics:
-        error = metrics["latency"]
-        data["latency"] = {
-            "measured": short(error["measured_ms"]),
-            "predicted": short(error["predicted_ms"]),
-        }
-        if error.get("measured_spread"):  # earlier runs did not keep it
-            data["latency"]["spread"] = short(error["measured_spread"])
+        data["latency"] = _latency_data(metrics["latency"])
     if results.vectors is not None:
-        best_first = results.vectors.sort_values("accuracy", ascending=False, kind="stable")
-        columns = {
-            name: [values[row] for row in best_first.index]
-            for name, values in results.further.items()
-        }
-        data["vectors"] = front_columns(best_first, family) | {"further": columns}
+        data["vectors"] = _vectors_data(results, results.vectors)
     if own:
         data["supernet"] = results.log("supernet")["rows"]
     return data
+
+
+def _only(row: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Those of a row's values that have one of the names."""
+    return {name: row[name] for name in names if name in row}
+
+
+def _latency_data(error: dict[str, Any]) -> dict[str, list[float]]:
+    """What the latency model was checked on."""
+    data = {kind: short(error[f"{kind}_ms"]) for kind in ("measured", "predicted")}
+    if error.get("measured_spread"):  # earlier runs did not keep it
+        data["spread"] = short(error["measured_spread"])
+    return data
+
+
+def _vectors_data(results: Results, vectors: pd.DataFrame) -> dict[str, Any]:
+    """The front of several costs, the most accurate first."""
+    best_first = vectors.sort_values("accuracy", ascending=False, kind="stable")
+    columns = {
+        name: [values[row] for row in best_first.index] for name, values in results.further.items()
+    }
+    return front_columns(best_first, results.family) | {"further": columns}
 
 
 def _meaning(results: Results) -> str:
