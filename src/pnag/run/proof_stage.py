@@ -11,6 +11,7 @@ from typing import Protocol
 from rich.markup import escape
 from torch import nn
 
+from pnag.cost.proof import Proof
 from pnag.deploy.export import export_checked
 from pnag.deploy.zoo import KNOWN_NETWORKS
 from pnag.errors import PnagError
@@ -69,12 +70,11 @@ def proof_stage(
         "weights": file_fingerprint(run.judged) if tuned else weights,
         "version": 2,  # 2: the proof says which files and weights there are
         "seed": recipe.seed,
+        **({"beside": file_fingerprint(run.published_judged)} if beside else {}),
     }
-    if beside:
-        inputs["beside"] = file_fingerprint(run.published_judged)
     stems = {model_name(a): file_stem(model_name(a), weights) for a in answers}
+    stems |= {name: name for name in beside}
     models = {name: run.models / f"{stem}.onnx" for name, stem in stems.items()}
-    models |= {name: run.models / f"{name}.onnx" for name in beside}
 
     def work() -> None:
         archs = dict.fromkeys(a.arch for a in answers)
@@ -83,7 +83,7 @@ def proof_stage(
         pixels = {model_name(a): size.pixels(a.arch) for a in answers}
         networks |= {name: one.network for name, one in beside.items()}
         pixels |= {name: one.pixels for name, one in beside.items()}
-        _remove_former(run, [*stems.values(), *beside])
+        _remove_former(run, stems.values())
         differences = _export(networks, models, pixels, display)
         others = {n.name: n for n in known} | {n.key: n for n in todays}
         proof = time_in_turns(
@@ -97,16 +97,19 @@ def proof_stage(
         )
         for name, why in proof.left_out.items():
             display.note(f"  {name} does not run on this runtime and is not timed: {escape(why)}")
-        about = {
-            "onnx_difference": differences,
-            "weights": weights,
-            "files": {name: path.name for name, path in models.items()},
-            "measured_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        }
-        write_json(run.proof, asdict(proof) | about)
+        _write_proof(run, proof, models, {"onnx_difference": differences, "weights": weights})
 
     run.stage("proof", inputs, [run.proof, *models.values()], work, display.reused)
     steadiness_of_proof(run).tell(display)
+
+
+def _write_proof(
+    run: RunDirectory, proof: Proof, models: Mapping[str, Path], about: dict[str, object]
+) -> None:
+    """Keep what was timed, and when, beside what is known about the files."""
+    files = {name: path.name for name, path in models.items()}
+    measured_at = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    write_json(run.proof, asdict(proof) | about | {"files": files, "measured_at": measured_at})
 
 
 def _remove_former(run: RunDirectory, stems: Collection[str]) -> None:
