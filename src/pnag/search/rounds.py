@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pnag.search.front import Floats, Front, FrontSettings, Label, improve, pareto_front
+from pnag.search.front import Floats, Front, FrontSettings, improve, pareto_front
 from pnag.search.gaussian_process import GaussianProcess, fit_gaussian_process
 from pnag.search.listed_rounds import FEW, LISTED, can_list, propose_of_all
 from pnag.space import SearchSpace, Tokens, not_among
@@ -116,9 +116,7 @@ def promising(
         return propose_of_all(space, tokens, accuracy, cost, cost_predictor, n, seed)
     process = fit_gaussian_process(space, tokens, accuracy, seed=seed)
     start = pareto_front(tokens, accuracy, cost).tokens
-    costs = (float(cost.min()), float(cost.max()))
-    front = improve(space, start, _label(process, cost_predictor), costs, SEARCH, seed=seed)
-    return propose(space, process, tokens, front, cost_predictor, n, seed)
+    return _propose_from(start, space, process, tokens, cost, cost_predictor, n, seed)[0]
 
 
 def ask_in_rounds(
@@ -163,12 +161,9 @@ def ask_in_rounds(
             if process is None:
                 process = fit_gaussian_process(space, tokens, accuracy, seed=seed)
                 start = pareto_front(tokens, accuracy, cost).tokens
-            costs = (float(cost.min()), float(cost.max()))
-            front = improve(
-                space, start, _label(process, cost_predictor), costs, SEARCH, seed=seed + done
+            asked, start = _propose_from(
+                start, space, process, tokens, cost, cost_predictor, per_round, seed + done
             )
-            asked = propose(space, process, tokens, front, cost_predictor, per_round, seed + done)
-            start = front.tokens
         if not len(asked):  # all of a small space is known
             break
         true_accuracy, true_cost = _checked(ask(asked), len(asked), cost.shape[1:])
@@ -183,9 +178,24 @@ def ask_in_rounds(
     return tokens, accuracy, cost
 
 
-def _label(process: GaussianProcess, cost: Callable[[Tokens], Floats]) -> Label:
-    """Predicted accuracy and cost."""
-    return lambda tokens: (process.predict(tokens), cost(tokens))
+def _propose_from(
+    start: Tokens,
+    space: SearchSpace,
+    process: GaussianProcess,
+    tokens: Tokens,
+    cost: Floats,
+    cost_predictor: Callable[[Tokens], Floats],
+    n: int,
+    seed: int,
+) -> tuple[Tokens, Tokens]:
+    """What `propose` says, and the predicted front that it was given: a search from `start`."""
+
+    def label(some: Tokens) -> tuple[Floats, Floats]:
+        return process.predict(some), cost_predictor(some)
+
+    costs = (float(cost.min()), float(cost.max()))
+    front = improve(space, start, label, costs, SEARCH, seed=seed)
+    return propose(space, process, tokens, front, cost_predictor, n, seed), front.tokens
 
 
 def _checked(
