@@ -15,6 +15,7 @@ from pnag.cost.latency_model import LatencyModel, check_latency_model, fit_laten
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.measure import measure_device
 from pnag.cost.proof import time_together
+from pnag.cost.runtimes.adb import PhoneGoneError
 from pnag.cost.runtimes.onnx_cpu import OnnxCpu
 from pnag.cost.timing import Call, Drift, Open, explain, measure_interleaved, stopwatch
 from pnag.errors import PnagError
@@ -186,6 +187,13 @@ def test_networks_are_timed_at_their_own_size_and_against_the_same_runtime() -> 
     assert shapes == [(2, 3, 200, 200), (2, 3, 300, 300), (2, 3, 200, 200)]
     assert proof.networks["usual"].milliseconds == pytest.approx(3)
     assert proof.networks["large"].milliseconds == pytest.approx(4.5)
+
+    class Gone(Still):
+        def prepare(self, network: nn.Module, input_shape: tuple[int, ...]) -> Open:
+            raise PhoneGoneError("the phone is gone")
+
+    with pytest.raises(PhoneGoneError):  # which is no network that does not run
+        time_together(Gone(), networks, table, may_leave_out=networks)
 
     table.identity |= {"version": "0", "threads": 4}
     with pytest.raises(PnagError, match=r"another version \(0, not 1\), threads \(4, not 1\)"):

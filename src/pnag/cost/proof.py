@@ -10,6 +10,7 @@ from torch import nn
 
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.runtimes import Runtime
+from pnag.cost.runtimes.adb import PhoneGoneError
 from pnag.cost.timing import Open, measure_interleaved
 from pnag.families.registry import family_of
 
@@ -71,25 +72,20 @@ def time_together(
     identity = table.identity
     table.check_runtime(runtime.identity())
 
-    def shape(resolution: int) -> tuple[int, ...]:
-        return (runtime.batch, 3, resolution, resolution)
-
     own, usual = resolutions or {}, identity["resolution"]
     ready: dict[str, Open] = {}
     left_out: dict[str, str] = {}
     for name, network in networks.items():
-        try:
-            ready[name] = runtime.prepare(network, shape(own.get(name, usual)))
-            if name in may_leave_out:
-                ready[name]()(1)  # some runtimes refuse a network only when it runs
-        except Exception as error:  # each runtime's converter has its own
-            if name not in may_leave_out:
-                raise
-            ready.pop(name, None)
-            left_out[name] = " ".join(str(error).split())[:200]
+        pixels = own.get(name, usual)
+        if name not in may_leave_out:
+            ready[name] = prepare(runtime, network, pixels)
+        elif isinstance(tried := try_to_prepare(runtime, network, pixels), Exception):
+            left_out[name] = reason(tried)
+        else:
+            ready[name] = tried
     family = family_of(identity)
     network = family.build(family.middling, identity["num_classes"])
-    reference = runtime.prepare(network, shape(family.middling.resolution or usual))
+    reference = prepare(runtime, network, family.middling.resolution or usual)
     samples, drift = measure_interleaved(ready, reference, rounds=rounds, advance=advance)
     return Proof(
         {name: timed(times, table.reference_ms) for name, times in samples.items()},
@@ -99,6 +95,32 @@ def time_together(
         drift.unsteady,
         left_out,
     )
+
+
+def prepare(runtime: Runtime, network: nn.Module, pixels: int) -> Open:
+    """What opens a network for images of a height and width."""
+    return runtime.prepare(network, (runtime.batch, 3, pixels, pixels))
+
+
+def try_to_prepare(runtime: Runtime, network: nn.Module, pixels: int) -> Open | Exception:
+    """The same, run once: some runtimes refuse a network only then. What they say, if they do.
+
+    Raises:
+        PhoneGoneError: nor would any other network run.
+    """
+    try:
+        opens = prepare(runtime, network, pixels)
+        opens()(1)
+    except PhoneGoneError:
+        raise
+    except Exception as error:  # each runtime's converter has its own
+        return error
+    return opens
+
+
+def reason(error: Exception) -> str:
+    """Why a network does not run, in one line."""
+    return " ".join(str(error).split())[:200] or repr(error)
 
 
 def timed(times: Sequence[float], reference_ms: float) -> Timed:

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from pnag.cost.proof import Timed, timed
+from pnag.cost.proof import Timed, prepare, reason, timed, try_to_prepare
 from pnag.cost.runtimes import Runtime
-from pnag.cost.runtimes.adb import PhoneGoneError
 from pnag.cost.timing import Drift, Open, measure_interleaved
 from pnag.deploy.zoo.network import Network
 from pnag.errors import PnagError
@@ -57,7 +56,7 @@ def measure_zoo(
     torch.manual_seed(seed)  # fresh weights; their values do not change a time
     ready, left_out = _prepare_all(runtime, networks, may_leave_out, progress)
     usual = family()
-    reference = runtime.prepare(usual.build(usual.middling), (runtime.batch, 3, 224, 224))
+    reference = prepare(runtime, usual.build(usual.middling), 224)
     turns = 0
 
     def advance(taken: int) -> None:
@@ -83,24 +82,18 @@ def _prepare_all(
     ready: dict[str, Open] = {}
     left_out: dict[str, str] = {}
     for done, network in enumerate(networks):
-        key, pixels = network.key, network.resolution
+        key = network.key
         progress(f"preparing {key}", done, len(networks))
-        built = network.build()
-        try:
-            opens = runtime.prepare(built, (runtime.batch, 3, pixels, pixels))
-            opens()(1)  # some runtimes refuse a network only when it runs
-        except PhoneGoneError:  # nor would any of the others run
-            raise
-        except Exception as error:  # each runtime's converter has its own
-            why = " ".join(str(error).split())[:200] or repr(error)
-            if key not in may_leave_out:
-                raise PnagError(
-                    f"{key} does not run on this runtime ({why}); leave it out, or take another "
-                    "with --runtime"
-                ) from error
-            left_out[key] = why
+        tried = try_to_prepare(runtime, network.build(), network.resolution)
+        if not isinstance(tried, Exception):
+            ready[key] = tried
+        elif key in may_leave_out:
+            left_out[key] = reason(tried)
         else:
-            ready[key] = opens
+            raise PnagError(
+                f"{key} does not run on this runtime ({reason(tried)}); leave it out, or take "
+                "another with --runtime"
+            ) from tried
     if left_out and not ready:
         key, why = next(iter(left_out.items()))
         raise PnagError(
