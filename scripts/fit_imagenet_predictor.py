@@ -86,7 +86,9 @@ def fit(tokens: Tokens, top1: Floats, macs: Floats, teacher: Teacher) -> Predict
         row_weights=np.concatenate([np.ones(len(tokens)), np.full(len(far), TEACHER_TRUST)]),
     )
     knots, values = below_staircase(macs, top1)
-    predictor.set_ceiling(knots / macs_scale.mean(), values + HEADROOM, SLACK)
+    # What no search has found is more likely the predictor's error than a discovery.
+    ceiling = np.stack([knots / macs_scale.mean(), values + HEADROOM], axis=1)
+    predictor.ceiling, predictor.slack = torch.from_numpy(ceiling).float(), torch.tensor(SLACK)
     return predictor
 
 

@@ -162,18 +162,6 @@ class Predictor(nn.Module):
         # Smooth, so that of two networks of equal cost the better one stays the better one.
         return torch.where(mean > top, top + slack * (1 - torch.exp(-excess / slack)), mean)
 
-    def set_ceiling(self, totals: Floats, targets: Floats, slack: float) -> None:
-        """Never predict more than the piecewise linear curve through the knots, plus `slack`.
-
-        For a target that others have searched well: what no search has found is more likely the
-        predictor's error than a discovery, and a search would pick just those errors.
-
-        Args:
-            totals: (G,) increasing values of the first sum; targets: (G,) the curve there.
-        """
-        self.ceiling = torch.from_numpy(np.stack([totals, targets], axis=1)).float()
-        self.slack = torch.tensor(slack)
-
     def predict(self, tokens: Tokens) -> Floats:
         """(N,) predicted values, in the unit of the targets."""
         return self.both(tokens)[0]
