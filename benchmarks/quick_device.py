@@ -124,7 +124,7 @@ def main() -> None:
                 guess["scaled"] = known[test, off.argmin()] * scale[off.argmin()]
                 for which, values in guess.items():
                     errors[which].append(float(np.abs(values / of[test] - 1).mean()))
-                errors["promised"].append(fit.mean_error)
+                errors["promised"].append(float(np.abs(fit.errors).mean()))
             means = {which: float(np.mean(values)) for which, values in errors.items()}
             rows.append({"device": name, "networks": size, **means})
             print(rows[-1], flush=True)

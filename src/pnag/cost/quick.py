@@ -45,11 +45,6 @@ class QuickFit:
         """(M,) ms, of (M, D) predictions on known devices and (M, F) ms of parts."""
         return np.asarray(known @ self.devices + parts @ self.parts + self.fixed)
 
-    @property
-    def mean_error(self) -> float:
-        """What it is honestly expected to be off by: the mean of the absolute `errors`."""
-        return float(np.abs(self.errors).mean())
-
 
 def fit_quick(known: Floats, parts: Floats, times: Floats) -> QuickFit:
     """Fit to N networks of a new device.

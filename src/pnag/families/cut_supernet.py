@@ -46,14 +46,6 @@ class CutSupernet(ElasticNetwork):
         """See `ElasticNetwork.layer_parts`."""
         return tuple(_parts(self.network, layer) for layer in self.family.table)
 
-    def plain_weights(self) -> dict[str, Tensor]:
-        """The largest architecture's weights under the network's own names."""
-        return {
-            name: value
-            for name, value in self.network.state_dict().items()
-            if not name.endswith("_matrix")
-        }
-
 
 def _parts(network: Any, layer: Layer) -> LayerParts:
     if layer.kind == "pool":

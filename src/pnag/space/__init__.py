@@ -1,11 +1,6 @@
 """What an architecture is: its choices, text form, sampling, mutation, features."""
 
-from pnag.space.architecture import (
-    AnyArchitecture,
-    Architecture,
-    BaseArchitecture,
-    as_architecture,
-)
+from pnag.space.architecture import AnyArchitecture, Architecture, BaseArchitecture
 from pnag.space.search_space import (
     ABSENT,
     SearchSpace,
@@ -26,7 +21,6 @@ __all__ = [
     "Token",
     "Tokens",
     "Unit",
-    "as_architecture",
     "not_among",
     "sample_shared",
     "tokens_of",

@@ -157,19 +157,6 @@ AnyArchitecture = BaseArchitecture | str | Mapping[str, Any]
 """An architecture, or anything that its `parse` reads."""
 
 
-def as_architecture(value: AnyArchitecture) -> Architecture:
-    """The architecture of the MobileNetV3 space itself.
-
-    Raises:
-        BadValueError: (a ValueError) as `Architecture.parse`.
-    """
-    if isinstance(value, BaseArchitecture):
-        if isinstance(value, Architecture):
-            return value
-        raise BadValueError(f"architecture {value} is of another family than MobileNetV3's")
-    return Architecture.parse(value)
-
-
 def _check_length(name: str, values: tuple[int, ...], length: int) -> None:
     if len(values) != length:
         raise BadValueError(f"{len(values)} {name} given, needs {length}")
