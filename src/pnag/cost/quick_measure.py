@@ -42,12 +42,12 @@ def measure_quickly(
     family: Family,
     known: Sequence[LatencyModel],
     *,
-    networks: int = 20,
-    resolution: int = 224,
-    num_classes: int = 1000,
-    rounds: int = 24,
-    seed: int = 0,
-    advance: Callable[[int], None] = lambda turns: None,
+    networks: int,
+    resolution: int,
+    num_classes: int,
+    rounds: int,
+    seed: int,
+    advance: Callable[[int], None],
 ) -> QuickMeasured:
     """Time `networks` of a family, in turns, and fit a latency model to them and to known devices.
 

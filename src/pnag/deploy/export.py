@@ -71,8 +71,8 @@ def export_int8(
     resolution: int,
     calibration: Images,
     batches: Iterable[Images],
-    batch: int = 1,
-    keep: Collection[Path] = (),
+    batch: int,
+    keep: Collection[Path],
 ) -> float:
     """Write OpenVINO's files in 8 bits; return how often they agree with the network in floats.
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from pnag.files import fingerprint, one_at_a_time, writing
 from pnag.images.contents import contents
-from pnag.images.decode import MEGAPIXELS
 from pnag.images.decoding import OTHER_FOLDER, Choices, own_resolution
 from pnag.images.rows import Source
 from pnag.images.sources import find_source
@@ -42,9 +41,9 @@ def split_of(
     source: str,
     *,
     cache: Path,
-    classes: int | None = None,
-    seed: int = 0,
-    reading: Callable[[int, int], None] = lambda done, total: None,
+    classes: int | None,
+    seed: int,
+    reading: Callable[[int, int], None],
 ) -> str:
     """`ImageData.split` of images that need not be decoded; arguments as of `load_images`.
 
@@ -58,9 +57,9 @@ def own_size(
     source: str,
     *,
     cache: Path,
-    classes: int | None = None,
-    seed: int = 0,
-    max_megapixels: float = MEGAPIXELS,
+    classes: int | None,
+    seed: int,
+    max_megapixels: float,
 ) -> tuple[int, int]:
     """The resolution that `load_images` takes if it is given none, and the number of classes.
 

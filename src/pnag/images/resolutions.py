@@ -38,10 +38,10 @@ def resolution_of_step(resolutions: Sequence[int], seed: int, step: int) -> int:
     return int(np.random.default_rng([seed, step, len(resolutions)]).choice(resolutions, p=share))
 
 
-def first_step_at(resolution: int, resolutions: Sequence[int], seed: int = 0) -> int:
-    """The number of the first step that `resolution_of_step` draws a resolution for."""
+def first_step_at(resolution: int, resolutions: Sequence[int]) -> int:
+    """The number of the first step that `resolution_of_step` draws a resolution for, of seed 0."""
     steps = itertools.count()
-    return next(s for s in steps if resolution_of_step(resolutions, seed, s) == resolution)
+    return next(s for s in steps if resolution_of_step(resolutions, 0, s) == resolution)
 
 
 def step_shares(resolutions: Sequence[int]) -> NDArray[np.float64]:

@@ -10,11 +10,7 @@ from pnag.judging.subnets import MAPS_BYTES, Maps, Settings, chosen_rows
 
 
 def evaluator_bytes(
-    supernet: ElasticNetwork,
-    resolution: int,
-    images: int,
-    settings: Settings,
-    memory: int = MAPS_BYTES,
+    supernet: ElasticNetwork, resolution: int, images: int, settings: Settings
 ) -> int:
     """What an evaluator takes at its peak, besides the supernet's weights.
 
@@ -22,7 +18,6 @@ def evaluator_bytes(
         supernet: of any device, "meta" too.
         resolution: of the images, in pixels, where architectures do not choose theirs.
         images: of the validation part that are judged on.
-        memory: as the evaluator's.
     """
     dtype = getattr(torch, settings.precision)
     family, kept, widest = supernet.family, 0, 0
@@ -33,7 +28,7 @@ def evaluator_bytes(
         size, channels = rows[start].input_size, rows[start].in_channels
         first = torch.empty((1, size, size, channels), dtype=dtype, device="meta")
         maps = Maps(family, first).bytes_per_image
-        validation = min(images, max(1, memory // len(each) // maps))
+        validation = min(images, max(1, MAPS_BYTES // len(each) // maps))
         kept += (settings.calibration + validation) * maps
         # The wide map of a layer is kept while its batch norms are measured, at one resolution.
         widest = max(

@@ -17,13 +17,7 @@ from pnag.images.images import ImageData
 from pnag.judging.evaluator_memory import evaluator_bytes
 from pnag.judging.pool import Pool
 from pnag.judging.ray_cluster import ray_actors
-from pnag.judging.subnets import (
-    MAPS_BYTES,
-    ElasticEvaluator,
-    Settings,
-    SubnetEvaluator,
-    make_evaluator,
-)
+from pnag.judging.subnets import ElasticEvaluator, Settings, SubnetEvaluator, make_evaluator
 from pnag.kept_memory import kept_memory
 from pnag.memory import available_memory
 from pnag.space import Tokens
@@ -78,12 +72,10 @@ class Job:
         )
 
 
-def worker_bytes(
-    supernet: ElasticNetwork, data: ImageData, settings: Settings, memory: int = MAPS_BYTES
-) -> int:
+def worker_bytes(supernet: ElasticNetwork, data: ImageData, settings: Settings) -> int:
     """Memory that one worker on a CPU takes at its peak."""
     images = settings.validation_images(data)
-    maps: int = evaluator_bytes(supernet, data.preprocessing.resolution, images, settings, memory)
+    maps: int = evaluator_bytes(supernet, data.preprocessing.resolution, images, settings)
     weights: int = sum(
         value.numel() * value.element_size() for value in supernet.state_dict().values()
     )

@@ -34,7 +34,7 @@ def answer_stage(
     margin: float,
     size: Size | None,
     display: Display,
-    largest: Largest | None = None,
+    largest: Largest | None,
 ) -> list[Answer]:
     """Answer each budget and write `architectures.json`.
 

@@ -195,7 +195,7 @@ def add_rounds(
     accuracy: str,
     cost: str,
     space: SearchSpace,
-    further: Sequence[str] = (),
+    further: Sequence[str],
 ) -> tuple[pd.DataFrame, int]:
     """The table with the rows of all rounds that are filled in, and how many rounds that are.
 

@@ -176,7 +176,7 @@ class GaussianProcess:
 
 
 @cache
-def kernel_table(tokens: int, reach: float = REACH) -> Tensor:
+def kernel_table(tokens: int, reach: float) -> Tensor:
     """(T + 1, T + 1, T + 1) float32 kernel by n_a, n_b and s, scaled to k(a, a) = 1 at n_a = T.
 
     Made once for each T and reach, as every prediction reads it: do not change it.
