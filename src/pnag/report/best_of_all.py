@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from html import escape
 from typing import Any
 
 from rich.table import Table
 
 from pnag.report.cells import measured_cell
-from pnag.report.markup import escape, section, table
+from pnag.report.markup import section, table
 
 TITLE = "Best of all that was timed, ours or published"
 TODAYS = "Today's published networks, timed in the same run"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 from pnag.errors import PnagError
 from pnag.families import Family
 from pnag.report.drawing import legend
-from pnag.report.markup import escape, page, table
+from pnag.report.markup import page, table
 from pnag.report.page import front_columns
 
 PLACES = (0.2, 0.4, 0.6, 0.8, 1.0)  # parts of each range, where ranges do not meet

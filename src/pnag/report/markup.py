@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
+from html import escape
 from importlib import resources
 from string import Template
 from typing import Any
@@ -39,11 +39,6 @@ def page(template: str, script: str, data: dict[str, Any], title: str, **texts: 
 def embedded(data: Any) -> str:
     """JSON that may stand in a script element: nothing in it can end one."""
     return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def escape(text: str) -> str:
-    """A text that may hold anything, for HTML and its attributes."""
-    return html.escape(text, quote=True)
 
 
 def marked(name: str) -> str:

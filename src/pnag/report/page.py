@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ from pnag.families.registry import family_of
 from pnag.report.best_of_all import best_of_all_sections, margin_text, published_data
 from pnag.report.cells import answer_cells, answer_header, measured_cell, what_accuracy_means
 from pnag.report.drawing import drawing, drawings, legend
-from pnag.report.markup import asset, escape, page, section, table
+from pnag.report.markup import asset, page, section, table
 from pnag.report.results import Results
 from pnag.report.series import curve, short
 from pnag.report.tuned_published import tuned_sections

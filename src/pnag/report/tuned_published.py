@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from rich.table import Table
 
 from pnag.report.best_of_all import STAR, marked_name
 from pnag.report.cells import measured_cell
-from pnag.report.markup import escape, section, table
+from pnag.report.markup import section, table
 
 TITLE = "Best of all that was fine-tuned, ours or published"
 TUNED = "Published networks, fine-tuned and judged as the answers"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from pnag.families.registry import DEFAULT
 from pnag.files import read_json
 from pnag.report.cells import what_accuracy_means
 from pnag.report.compare import Compared, Comparison, compare
-from pnag.report.markup import escape
 from pnag.report.page import about, is_percent
 from pnag.run.size import Size
 from pnag.run.tables import architecture_table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from pnag.families import family
 from pnag.families.registry import family_of
 from pnag.report.drawing import drawing, legend
-from pnag.report.markup import escape, inline_svg, page
+from pnag.report.markup import inline_svg, page
 from pnag.report.page import size_options, unsure_times
 from pnag.report.series import curve, short
 from pnag.studies.paper.figures import METHOD_NAMES, TABLE_BINS, Floats, draw_edges

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from rich.table import Table
 
-from pnag.report.markup import escape, table
+from pnag.report.markup import table
 
 COLUMNS = (
     "architecture",
