@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from small_runs import call
+from small_runs import QUICK, call
+
+from pnag.run.recipe import make_recipe, search_settings
+from pnag.search.methods import METHODS
+from pnag.search.methods.pnag_method import pnag as pnag_method
 
 ACTS = ("relu", "gelu", "swish")
 
@@ -94,9 +99,54 @@ def test_answers_are_rows_of_choices(tmp_path: Path, recipe: Path) -> None:
 )
 def test_mistakes_are_told(tmp_path: Path, recipe: Path, choices: str, says: str) -> None:
     table(80).assign(one=1).to_csv(tmp_path / "t.csv", index=False)
-    done = call("run", "--table", tmp_path / "t.csv", "--accuracy", "score", "--cost", "watts",
-                "--choices", choices, "--out", tmp_path / "run", "--recipe", recipe)  # fmt: skip
+    table_of = ("--table", tmp_path / "t.csv", "--accuracy", "score", "--cost", "watts",
+                "--choices", choices)  # fmt: skip
+    done = call("run", *table_of, "--out", tmp_path / "run", "--recipe", recipe)
     assert done.exit_code == 2 and says in " ".join(done.stderr.split())
+    searched = call("search", *table_of, "--budgets", 4)
+    assert searched.exit_code == 2 and searched.stderr.split()[1:] == done.stderr.split()[1:]
+
+
+@pytest.mark.parametrize("method", ["random", "evo", "pnag", "nas-mo", "ofa-mo", "nsga2"])
+def test_methods_search_rows_of_choices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    if method == "nsga2":
+        pytest.importorskip("pymoo")
+    quick = make_recipe({name: QUICK[name] for name in ("evaluator", "generator", "front")})
+    settings = search_settings(quick)
+    monkeypatch.setitem(METHODS, "pnag", partial(pnag_method, settings=settings))
+    frame = table(300).replace({"act": {"swish": "[red]"}})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    command = ("search", "--table", tmp_path / "t.csv", "--accuracy", "score", "--cost", "watts",
+               "--choices", COLUMNS, "--budgets", "4,5", "--method", method)  # fmt: skip
+    done = call(*command, "--json")
+    assert done.exit_code == 0, done.stderr
+    answers = json.loads(done.stdout)
+    assert [answer["budget"] for answer in answers] == [4, 5]
+    for answer in answers:
+        row = answer["choices"]
+        assert list(row) == COLUMNS.split(",") and "arch" not in answer
+        assert row["act"] in ("relu", "gelu", "[red]") and row["first"] in (16, 32, 64)
+        assert (row["second"] is None) == (row["layers"] < 2)
+        assert (row["third"] is None) == (row["layers"] < 3)
+        assert answer["cost"] <= answer["budget"] or "more than the budget" in answer["note"]
+
+
+def test_what_search_prints_of_rows_of_choices(tmp_path: Path) -> None:
+    """A name that looks like markup is shown, and `pnag compare` says what it cannot draw."""
+    frame = table(300)
+    frame.assign(act="[red]" + frame["act"]).to_csv(tmp_path / "t.csv", index=False)
+    command = ("search", "--table", tmp_path / "t.csv", "--accuracy", "score", "--cost", "watts",
+               "--choices", COLUMNS, "--budgets", 5, "--method", "random")  # fmt: skip
+    printed = call(*command)
+    assert printed.exit_code == 0 and '"act": "[red]' in " ".join(printed.stdout.split())
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_text(call(*command, "--json").stdout)
+    compared = call("compare", tmp_path / "a.json", tmp_path / "b.json")
+    assert compared.exit_code == 2 and "own choices" in " ".join(compared.stderr.split())
+    family = call(*command, "--family", "ofa-mobilenetv3")
+    assert family.exit_code == 2 and "of no family" in " ".join(family.stderr.split())
 
 
 @pytest.mark.parametrize("width", [4, 13])

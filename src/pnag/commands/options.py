@@ -256,6 +256,14 @@ Adb = Annotated[
         "one]",
     ),
 ]
+Choices = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN[,COLUMN...]",
+        help="Columns of --table to search, in place of `arch`: numbers or names, empty where a "
+        "choice does not exist.",
+    ),
+]
 Images = Annotated[
     str | None,
     typer.Option(

@@ -11,6 +11,7 @@ from pnag.commands.options import (
     Adb,
     Budgets,
     Cache,
+    Choices,
     Classes,
     Compare,
     Epochs,
@@ -56,14 +57,6 @@ Costs = Annotated[
         help="Cost column of --table; several separated by commas or with the option repeated. "
         "--budgets apply to the first; `pnag generate` takes budgets for all of them at "
         "once, by column.",
-    ),
-]
-Choices = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="COLUMN[,COLUMN...]",
-        help="Columns of --table to search, in place of `arch`: numbers or names, empty where a "
-        "choice does not exist.",
     ),
 ]
 FinetuneEpochs = Annotated[

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from pnag.commands.options import (
     Cache,
+    Choices,
     Classes,
     FamilyName,
     ImageResolution,
@@ -22,6 +23,7 @@ from pnag.commands.options import (
     Seed,
     look_for,
     parse_budgets,
+    parse_columns,
     parse_one_cost,
 )
 from pnag.consoles import make_console
@@ -128,26 +130,24 @@ def search(
     method: Annotated[
         str, typer.Option(help="pnag, evo, nas-mo, ofa-mo, nsga2 or random.")
     ] = "pnag",
+    choices: Choices = None,
     family: FamilyName = None,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
     """Compare search methods: fit two predictors to a table, let one method answer budgets."""
-    from pnag.commands.bodies.search import search_table
-    from pnag.families.registry import DEFAULT
+    from pnag.commands.bodies.search import asked_table, search_table
     from pnag.run.display import Display
 
     display = Display(make_console(stderr=as_json))
     column = parse_one_cost(cost)
-    answers = search_table(
-        table, accuracy, column, method, parse_budgets(budgets, column), seed or 0, display,
-        family or DEFAULT,
-    )  # fmt: skip
+    asked = asked_table(table, accuracy, column, family, parse_columns(choices))
+    answers = search_table(asked, method, parse_budgets(budgets, column), seed or 0, display)
     if as_json:
         named = {"family": family} if family else {}  # `pnag compare` reads it
         typer.echo(json.dumps([a.as_json() | named for a in answers], indent=1))
         return
     for a in answers:
-        display.note(f"[bold]{a.budget:g}[/bold]  {a.accuracy:.4f}  {a.cost:.4g}  {a.arch}")
+        display.note(f"[bold]{a.budget:g}[/bold]  {a.accuracy:.4f}  {a.cost:.4g}  {escape(a.arch)}")
         if a.note:
             display.note(f"  [yellow]note:[/yellow] {escape(a.note)}")

@@ -72,6 +72,11 @@ def _run(path: Path, name: str) -> Compared:
 def _answers_file(path: Path, name: str) -> Compared:
     """The answers of `pnag search --json`: a front of as many points as it was asked budgets."""
     raw = read_json(path)
+    if isinstance(raw, list) and any(isinstance(a, dict) and "choices" in a for a in raw):
+        raise PnagError(
+            f"{path} has answers of a table's own choices; `pnag compare` draws networks side by "
+            "side"
+        )
     try:
         budgets = [float(a["budget"]) for a in raw]
         size = Size(family=raw[0].get("family", DEFAULT)) if raw else Size()

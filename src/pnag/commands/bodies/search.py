@@ -6,44 +6,52 @@ from pathlib import Path
 
 import pandas as pd
 
-from pnag.families.registry import DEFAULT, family
 from pnag.run.display import Display
 from pnag.run.own_labels import as_json, fit_labels, refuse_unknown_cost, tell_errors
-from pnag.run.recipe import make_recipe
+from pnag.run.own_space import space_of_table
+from pnag.run.recipe import TableRecipe, make_recipe
 from pnag.run.tables import user_table
 from pnag.run.trained import Answer
 from pnag.search.labels import Labels
 from pnag.search.methods import Problem, get_method
 
 
-def search_table(
-    table: Path,
-    accuracy: str,
-    cost: str,
-    method: str,
-    budgets: list[float],
-    seed: int,
-    display: Display,
-    name: str = DEFAULT,
-) -> list[Answer]:
-    """Fit the predictors that all methods share, then answer each budget by the method.
+def asked_table(
+    path: Path, accuracy: str, cost: str, family: str | None, choices: list[str]
+) -> TableRecipe:
+    """The table of the options, checked as `pnag run` checks it.
 
     Args:
-        name: of the family that the table's architectures are of.
+        family: of the table's architectures; the default one if None.
+        choices: columns that are the architectures, of no family; none if empty.
+
+    Raises:
+        PnagError: for a column that is named twice, or choices of a family.
+    """
+    table = {"path": path, "accuracy": accuracy, "cost": cost, "family": family, "choices": choices}
+    found = make_recipe({"source": "table", "table": table}).table
+    assert found is not None
+    return found
+
+
+def search_table(
+    table: TableRecipe, method: str, budgets: list[float], seed: int, display: Display
+) -> list[Answer]:
+    """Fit the predictors that all methods share, then answer each budget by the method.
 
     Raises:
         PnagError: for a bad table, one whose cost cannot be predicted, an unknown method or an
             infeasible budget.
     """
     train = get_method(method)
-    space = family(name).space
-    frame, notes = user_table(table, accuracy, cost, space)
+    space = space_of_table(table)
+    frame, notes = user_table(table.path, table.accuracy, table.cost, space)
     for note in notes:
         display.warn(note)
     fitted = fit_labels(space, frame, make_recipe({}).predictor, seed, display)
     errors = as_json(fitted.errors)
-    tell_errors(errors, {"accuracy": accuracy, "cost": cost}, display)
-    refuse_unknown_cost(errors, cost, str(table))
+    tell_errors(errors, {"accuracy": table.accuracy, "cost": table.cost}, display)
+    refuse_unknown_cost(errors, table.cost, str(table.path))
     labels = Labels(space, fitted.accuracy, fitted.cost)
     problem = problem_of(frame, labels)
     with display.bar(method) as bar:
