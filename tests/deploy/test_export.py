@@ -367,6 +367,15 @@ def test_the_fine_tuned_answers_of_a_run(run: Path) -> None:
         assert how["mean"] == [0.3] * 3  # the run's own, not ImageNet's
 
 
+@pytest.mark.parametrize("to", ["timm", "onnx"])
+def test_the_models_of_a_run_are_not_replaced(run: Path, to: str) -> None:
+    (run / "stages.json").write_text("{}")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    result = call(run, "--to", to, "--out", run / "models")
+    assert result.exit_code == 2 and "belongs to the run" in said(result)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
 def test_the_command_that_loads_it_can_be_given(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "my exports"
     result = call(run, "--budget", 1.6, "--out", out, "--to", "timm")

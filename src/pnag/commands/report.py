@@ -50,7 +50,9 @@ def compare(
     from pnag.files import write_text
     from pnag.report.compare import compare_page, warnings
     from pnag.report.terminal import compare_table
+    from pnag.run.own_files import refuse_own_files
 
+    refuse_own_files(out)
     comparison = compare_paths(runs)
     write_text(out, compare_page(comparison))
     if as_json:

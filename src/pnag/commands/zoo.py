@@ -152,8 +152,10 @@ def measure(
     from pnag.deploy.zoo.measure import measure_zoo
     from pnag.files import check_writable, write_json
     from pnag.run.display import Display
+    from pnag.run.own_files import refuse_own_files
 
     if out:
+        refuse_own_files(out)
         check_writable(out)
     display = Display(make_console(stderr=as_json))
     networks, named = _networks_to_time(only, display)
@@ -239,11 +241,13 @@ def export(
     from pnag.deploy.export import export_checked
     from pnag.deploy.zoo import find
     from pnag.deploy.zoo.weights import load_pretrained
+    from pnag.run.own_files import refuse_own_files
 
+    path = out or Path(f"{key}.onnx")
+    refuse_own_files(path)
     network = find(key)
     torch.manual_seed(seed or 0)
     module = load_pretrained(network) if pretrained else network.build()
-    path = out or Path(f"{key}.onnx")
     images = asked_batch("onnx", batch, dynamic=dynamic_batch)
     difference = export_checked(module, path, network.resolution, batch=images)
     whose = f"weights by {network.weights_by}" if pretrained else "fresh weights"

@@ -115,7 +115,7 @@ def _write_proof(
 def _remove_former(run: RunDirectory, stems: Collection[str]) -> None:
     """Remove what the run wrote for the answers of its last proof that are none of these.
 
-    All else in the folder is not the run's own, such as what `pnag export` puts there.
+    All else in the folder is not the run's own, such as what a user puts there.
     """
     for stem in {*_former_stems(run), *stems}:
         # An answer whose network is another now may have no resolution of its own any more.

@@ -96,8 +96,8 @@ class RunDirectory:
     answers = _InRun("architectures.json")
     front_calibration = _InRun("cost/front_calibration.json")
     proof = _InRun("cost/proof.json")
+    choices = _InRun("choices.json")  # of a table's own columns
     # by name, the files of what predicts costs besides the run's own; none in a run of one cost
-    choices = property(lambda self: self.path / "choices.json")  # of a table's own columns
     further_costs = _InRun("cost/further.json")
     vector_front = _InRun("vector_front.parquet")
     models = _InRun("models")
@@ -210,6 +210,12 @@ class RunDirectory:
     def _record(self, inputs: Any, outputs: list[Path]) -> dict[str, Any]:
         files = [file_fingerprint(path) for path in outputs]
         return {"inputs": fingerprint(inputs), "outputs": files}
+
+
+def own_places() -> set[str]:
+    """The names of all files and folders at the top of a run directory that `pnag run` writes."""
+    places = [item.place for item in vars(RunDirectory).values() if isinstance(item, _InRun)]
+    return {Path(place).parts[0] for place in places}
 
 
 @contextlib.contextmanager

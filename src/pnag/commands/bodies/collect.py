@@ -25,6 +25,7 @@ from pnag.images.images import ImageData
 from pnag.judging.collect import COLUMNS, collect, collected_precision
 from pnag.run.decoded_images import decode_images, tell_images
 from pnag.run.display import Display
+from pnag.run.own_files import refuse_own_files
 from pnag.run.preprocessing import expected_input, normalised_by, supernet_preprocessing
 from pnag.run.size import Size
 from pnag.run.tables import counted_columns, read_table, write_table
@@ -236,6 +237,7 @@ def _check(asked: Asked) -> None:
             f"--out is {asked.out}; rows are added to a .csv, and a .parquet is written beside it: "
             f"choose {asked.out.with_suffix('.csv')}"
         )
+    refuse_own_files(asked.out, asked.out.with_suffix(".parquet"))
     _refuse_another_table(asked.out.with_suffix(".parquet"))
 
 

@@ -40,6 +40,7 @@ from pnag.images.parts import PartName
 from pnag.judging.recalibrate import recalibrate
 from pnag.run.budgets import Budget
 from pnag.run.named_family import named_family
+from pnag.run.own_files import refuse_own_files
 from pnag.run.preprocessing import imagenet_classes, normalised_by, preprocessing_of
 from pnag.run.size import Size
 
@@ -140,6 +141,9 @@ def export_all(
     folder = (asked.out or path / "exports") if run else (asked.out or Path()).parent
     if not run and asked.out and asked.out.suffix != suffix:
         raise PnagError(f"--out is {asked.out}; a file of {asked.to} ends in {suffix}")
+    names = [f"{one.name}{'-int8' if asked.int8 else ''}{suffix}" for one in networks]
+    targets = [asked.out if asked.out and not run else folder / name for name in names]
+    refuse_own_files(*targets)
     with ExitStack() as stack:
         data, notes = _images(run, asked, networks[0], stack)
         for note in notes:
@@ -149,7 +153,7 @@ def export_all(
             networks = [replace(one, preprocessing=how, guessed=False) for one in networks]
         elif data is not None:
             data = normalised_by(data, networks[0].preprocessing)
-        for one in networks:
+        for one, target in zip(networks, targets, strict=True):
             if data is not None and one.resolution != data.preprocessing.resolution:
                 data, _ = _images(run, asked, one, stack)  # an answer has its own resolution
                 assert data is not None
@@ -158,8 +162,6 @@ def export_all(
                 recalibrate(one.network, data, seed=asked.seed)
                 said = f"weights of the supernet {asked.weights}, batch norms measured on images"
                 one = replace(one, weights=said)
-            stem = one.name + ("-int8" if asked.int8 else "")
-            target = asked.out if asked.out and not run else folder / f"{stem}{suffix}"
             yield _weights_line(one)
             yield _write(one, target, data, asked, keep)
             beside = write_preprocessing(target, one.preprocessing | _batch_of(asked))

@@ -18,6 +18,7 @@ from pnag.cost.steadiness import why_unsure
 from pnag.errors import PnagError
 from pnag.report.terminal import latency_errors_table
 from pnag.run.display import Display
+from pnag.run.own_files import refuse_own_files
 from pnag.run.size import Size
 from pnag.run.timing import Steadiness
 
@@ -52,6 +53,7 @@ def measure_asked(asked: Asked, as_json: bool) -> None:
     runtimes = make_runtimes(asked.runtime, asked.threads, asked.adb)
     display.warn(too_many_threads(asked.runtime, asked.threads))
     paths = table_paths(asked.out, list(runtimes))
+    refuse_own_files(*paths.values())
     results = [_measure(asked, made, paths[name], name, display) for name, made in runtimes.items()]
     if as_json:
         typer.echo(json.dumps(results if len(runtimes) > 1 else results[0]))

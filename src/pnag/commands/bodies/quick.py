@@ -21,6 +21,7 @@ from pnag.cost.steadiness import why_unsure
 from pnag.errors import PnagError
 from pnag.files import check_writable
 from pnag.run.display import Display, adding_up
+from pnag.run.own_files import refuse_own_files
 from pnag.run.size import Size
 
 
@@ -49,6 +50,7 @@ def _measure_to_csv(asked: Asked, known: str | None, display: Display) -> dict[s
             f"--runtime is {asked.runtime}, needs one with --quick; give the command for each"
         )
     _refuse_measured(asked.out)
+    refuse_own_files(asked.out)
     runtime = make_runtime(asked.runtime, asked.threads, asked.adb)
     check_writable(asked.out)
     models = _known_devices(known, asked.size)

@@ -14,6 +14,7 @@ from pnag.files import read_json, write_text
 from pnag.report.page import write_report
 from pnag.report.results import Results
 from pnag.run.further_costs import further_costs
+from pnag.run.own_files import refuse_own_files
 from pnag.run.own_space import of_choices, space_of_run
 from pnag.run.recipe import load_recipe, make_recipe
 from pnag.run.run_directory import RunDirectory, finished_run
@@ -99,7 +100,14 @@ def size_measured(metrics: dict[str, Any], of: Family) -> Size:
 
 
 def save_report(results: Results, out: Path | None = None) -> Path:
-    """Write the page to `out` or as `report.html` into the run directory; return where it is."""
-    path: Path = out or RunDirectory(results.path, reading=True).report
+    """Write the page to `out` or as `report.html` into the run directory; return where it is.
+
+    Raises:
+        PnagError: if `out` is another file that `pnag run` wrote.
+    """
+    own: Path = RunDirectory(results.path, reading=True).report
+    path = out or own
+    if path.absolute().resolve() != own.absolute().resolve():
+        refuse_own_files(path)
     write_text(path, write_report(results))
     return path
