@@ -1,4 +1,8 @@
-"""Processes of this machine that work on tasks side by side; one that is killed is made up for."""
+"""Processes of this machine that work on tasks side by side; one that is killed is made up for.
+
+A process whose start fails tells so at its first task: the executor itself would say only that the
+process is gone, which is what lack of memory looks like, too.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 from typing import Any, Generic, TypeVar
+
+import torch
 
 from pnag.errors import PnagError
 
@@ -21,17 +28,19 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 IDLE_SECONDS = 0.3
 
+_failed: Exception | None = None  # of this process' start
+
 
 class Pool(Generic[Job]):
     """Processes that each begin with `start(job, number)`; numbers count from 0.
 
     They are started when the first task comes, and again, half as many, when one of them is
-    killed: most likely the memory did not suffice, and fewer need less.
+    killed or gets no memory: fewer need less.
 
     Args:
         start: a module's function. job: pickles.
         purpose: of a process, for messages: "judges subnets".
-        remedy: what a user may do if even one process alone is killed.
+        remedy: what a user may do if the memory does not even suffice for one process.
     """
 
     def __init__(
@@ -47,6 +56,7 @@ class Pool(Generic[Job]):
         self._purpose, self._remedy = purpose, remedy
         self._executor: ProcessPoolExecutor | None = None
         self._holds_open: Connection | None = None
+        self._processes: list[BaseProcess] = []
 
     def map(
         self,
@@ -60,15 +70,20 @@ class Pool(Generic[Job]):
             work: a module's function. idle: called every now and then while tasks are worked on.
 
         Raises:
-            PnagError: if a process is killed that worked alone.
+            PnagError: if a process is killed, or gets no memory, that worked alone.
+            Exception: what the start of a process, or `work`, raised.
         """
         left = dict(enumerate(tasks))
         while left:
             try:
                 # Apart: opening may start multiprocessing's tracker, which unblocks Ctrl-C.
                 executor = self._opened()
+                others = set(multiprocessing.active_children())
                 with _deaf_children():
-                    futures = {executor.submit(work, task): number for number, task in left.items()}
+                    futures = {
+                        executor.submit(_do, work, task): number for number, task in left.items()
+                    }
+                self._processes += set(multiprocessing.active_children()) - others
                 waiting = set(futures)
                 while waiting:
                     done, waiting = wait(waiting, IDLE_SECONDS, FIRST_COMPLETED)
@@ -77,14 +92,29 @@ class Pool(Generic[Job]):
                         result = future.result()
                         del left[futures[future]]
                         yield futures[future], result
-            except BrokenProcessPool as error:
+            except (BrokenProcessPool, MemoryError) as error:
+                processes = self._processes
                 self.close()
                 if self._workers == 1:
-                    raise PnagError(
-                        f"a process that {self._purpose} ended early, perhaps for lack of memory, "
-                        f"and so did one that ran alone; {self._remedy}"
-                    ) from error
+                    raise PnagError(self._why_ended(error, processes)) from error
                 self._workers //= 2
+
+    def _why_ended(self, error: Exception, processes: list[BaseProcess]) -> str:
+        if isinstance(error, MemoryError):
+            said = str(error).partition("\n")[0]
+            return f"there is too little memory for a process that {self._purpose}" + (
+                f" ({said}); {self._remedy}" if said else f"; {self._remedy}"
+            )
+        how = _told(_exit_code(processes))
+        if how == "SIGKILL":
+            return (
+                f"a process that {self._purpose} was killed, most likely for lack of memory, and "
+                f"so was one that ran alone; {self._remedy}"
+            )
+        return (
+            f"a process that {self._purpose} ended early ({how}), and so did one that ran "
+            "alone; what it printed says why"
+        )
 
     def close(self) -> None:
         """End the processes."""
@@ -93,6 +123,7 @@ class Pool(Generic[Job]):
         if self._executor is not None:
             self._executor.shutdown(cancel_futures=True)
         self._executor = self._holds_open = None
+        self._processes = []
 
     def _opened(self) -> ProcessPoolExecutor:
         if self._executor is None:
@@ -110,8 +141,46 @@ class Pool(Generic[Job]):
 def _enter(
     start: Callable[[Any, int], None], job: Any, pool_open: Connection, numbers: SimpleQueue[int]
 ) -> None:
+    global _failed
     threading.Thread(target=_leave_after, args=(pool_open,), daemon=True).start()
-    start(job, numbers.get())
+    try:
+        start(job, numbers.get())
+    except Exception as error:
+        _failed = error
+
+
+def _do(work: Callable[[Any], Any], task: Any) -> Any:
+    if _failed is None:
+        return work(task)
+    if _lacks_memory(_failed):
+        raise MemoryError(str(_failed)) from _failed
+    raise _failed
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether an error says so; torch raises a plain RuntimeError of the CPU's memory."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = str(error)
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in said or "not enough memory" in said
+    )
+
+
+def _exit_code(processes: list[BaseProcess]) -> int | None:
+    """Of the process that ended first: the executor ends all others by SIGTERM."""
+    codes = [code for process in processes if (code := process.exitcode) not in (None, 0)]
+    own = [code for code in codes if code != -signal.SIGTERM]
+    return min(own or codes, default=None)  # a signal before another code
+
+
+def _told(code: int | None) -> str:
+    if code is None or code >= 0:
+        return "exit code unknown" if code is None else f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
 
 
 def _leave_after(pool_open: Connection) -> None:

@@ -107,14 +107,16 @@ def _map(
                     raise error.cause from None
                 raise PnagError(f"a Ray worker failed: {error.cause}") from None
             except ray.exceptions.RayError as error:  # the actor or its machine is gone
+                if getattr(error, "actor_init_failed", False):
+                    raise PnagError(f"a Ray worker could not start: {_last_line(error)}") from None
                 left.appendleft((number, task))
                 losses[number] += 1
                 if losses[number] >= MOST_LOSSES:
                     raise PnagError(
                         f"{MOST_LOSSES} Ray workers were lost one after the other at the same "
-                        f"task, perhaps for lack of memory ({_first_line(error)}); take fewer "
-                        "--workers, a smaller resolution or width, and give the same command "
-                        "again: what is done is kept"
+                        f"task ({_first_line(error)}); give the same command again: what is done "
+                        "is kept. If they lack memory, take fewer --workers, a smaller resolution "
+                        "or width"
                     ) from None
                 if ray.available_resources().get("CPU", 0) >= 1:
                     idle.append(another())
@@ -127,6 +129,11 @@ def _map(
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _last_line(error: Exception) -> str:
+    """What the traceback of a start says in the end: the error's type and text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
 
 
 def gpu_share(machines: Sequence[dict[str, float]], workers: int) -> float:
