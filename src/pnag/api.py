@@ -76,6 +76,7 @@ class Options(TypedDict, total=False):
     adb: str
     margin: float
     compare: int | str
+    time_again: bool
     ray_address: str
     seed: int
     recipe: Path | str
@@ -207,7 +208,10 @@ def find(out: Path | str, *, show: bool = True, **options: Unpack[Options]) -> R
     given = {name: _as_given(name, value) for name, value in options.items() if value is not None}
     recipe = make_recipe(asked_values(given))
     look_for(given.get("images"))
-    run_pipeline(recipe, Path(out), _display(show=show), given.get("ray_address"))
+    run_pipeline(
+        recipe, Path(out), _display(show=show), given.get("ray_address"),
+        time_again=given.get("time_again", False),
+    )  # fmt: skip
     return Run(Path(out))
 
 

@@ -30,6 +30,7 @@ from pnag.cost.proof import Proof, Timed
 from pnag.cost.steadiness import why_unsure
 from pnag.cost.timing import Drift
 from pnag.deploy.zoo import measure as zoo_measure
+from pnag.files import read_json, write_json
 from pnag.report.figures import accuracy_over_cost
 from pnag.run import latency_stages, proof_stage
 from pnag.run.display import Display
@@ -37,7 +38,7 @@ from pnag.run.metrics import collect_metrics
 from pnag.run.recipe import make_recipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.size import Size
-from pnag.run.timing import steadiness_of_ladder
+from pnag.run.timing import forget_unsure_times, steadiness_of_ladder, steadiness_of_table
 from pnag.run.trained import Answer
 from pnag.studies.paper.figures import Point, accuracy_over_latency
 from pnag.studies.paper.times import time_networks
@@ -139,11 +140,8 @@ def test_the_stages_of_a_run_tell_it(
         latency_stages.front_calibration_stage(run, recipe.latency, Size(), 0, printed)
     assert steadiness_of_ladder(run).unsteady == 463
     said = text_of(printed)
-    file = tmp_path / "cost" / "front_calibration.json"
     assert said.count(f"The times of the front's networks are unsure: {BUSY}.") == 2
-    assert f"close other programs, delete {file} and give the same" in said.replace(
-        "Close", "close"
-    )
+    assert said.count("Close other programs and give the same command again with --time-again") == 2
 
     def export(network: Any, path: Path, resolution: int) -> float:
         path.parent.mkdir(exist_ok=True)
@@ -156,6 +154,51 @@ def test_the_stages_of_a_run_tell_it(
     answers = [Answer(30.0, arch, 0.7, 29.0)]
     proof_stage.proof_stage(run, recipe, Size(), answers, None, printed)
     assert f"The times of the answers are unsure: {BUSY}." in text_of(printed)
+
+
+def test_what_was_disturbed_is_timed_again_and_nothing_else(
+    tmp_path: Path, printed: Display, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(tmp_path, "imagenet")
+    run, latency = RunDirectory(tmp_path), make_recipe({"resolutions": [224]}).latency
+    times = [0.31, 0.02, 0.02]  # the last one is never asked for
+
+    def time_in_turns(
+        _run: RunDirectory, _latency: Any, networks: Any, *_: Any, **__: Any
+    ) -> Proof:
+        return replace(shaken(networks), drift=times.pop(0), unsteady=0)
+
+    monkeypatch.setattr(latency_stages, "time_in_turns", time_in_turns)
+    monkeypatch.setattr(latency_stages, "LADDER", 3)
+    table = run.latency_table.read_bytes()
+    for _ in range(3):
+        latency_stages.front_calibration_stage(run, latency, Size(), 0, printed)
+        forget_unsure_times(run, printed)
+    said = text_of(printed)
+    assert said.count("--time-again: the front's networks are timed again") == 1
+    assert said.count("nothing to time again; all times are sure") == 2
+    assert times == [0.02] and steadiness_of_ladder(run).warning == ""
+    assert run.latency_table.read_bytes() == table
+
+
+def test_times_that_networks_were_trained_by_stay(tmp_path: Path, printed: Display) -> None:
+    """Of the latency table and the proof, which are unsure, only the proof is taken again."""
+    make_run(tmp_path, "imagenet", unsteady=463)
+    run = RunDirectory(tmp_path)
+    run.supernet_of_rounds.touch()
+    run.unfinished_by_work = True
+    write_json(run.proof, read_json(run.proof) | {"files": {"pnag-5ms": "pnag-5ms.onnx"}})
+    steadiness_of_table(run).tell(printed)
+    assert "in another directory with --out" in text_of(printed)
+    forget_unsure_times(run, printed)
+    assert "the answers are timed again" in text_of(printed)
+    assert run.latency_table.exists() and not run.metrics.exists()
+    assert read_json(run.proof) == {"files": {"pnag-5ms": "pnag-5ms.onnx"}}
+    forget_unsure_times(run, printed)
+    assert "this run's networks were trained by the unsure times" in text_of(printed)
+    run.supernet_of_rounds.unlink()
+    forget_unsure_times(run, printed)
+    assert not run.latency_table.exists()
 
 
 def test_the_experiment_says_it_everywhere(
@@ -209,7 +252,7 @@ def test_measuring_commands_tell_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     done = CliRunner().invoke(app, ["measure", "--out", str(path)])
     said = " ".join(done.output.split())
     assert done.exit_code == 0 and "463 disturbed turns had to be kept" in said
-    assert f"delete{path}" in said.replace(" ", "")
+    assert "measure again, to another --out" in said
     told = json.loads(CliRunner().invoke(app, ["measure", "--out", str(path), "--json"]).stdout)
     assert told["unsteady"] == 463 and told["busy"].startswith("the machine was busy")
     assert told["measured_spread"] == [0.2, 0.3]

@@ -156,18 +156,25 @@ def test_paths_and_single_numbers_are_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Recipe] = []
-    monkeypatch.setattr(api, "run_pipeline", lambda recipe, *_: asked.append(recipe))
+    again: list[bool] = []
+
+    def run_pipeline(recipe: Recipe, *_: object, time_again: bool) -> None:
+        asked.append(recipe)
+        again.append(time_again)
+
+    monkeypatch.setattr(api, "run_pipeline", run_pipeline)
     pnag.find(
         tmp_path / "run", images=tmp_path, start=tmp_path / "s.safetensors", budgets=7.5,
         resolutions=64,
     )  # fmt: skip
-    pnag.find(tmp_path / "run", budgets=np.array([2, 3.5]), compare=np.int64(5))
+    pnag.find(tmp_path / "run", budgets=np.array([2, 3.5]), compare=np.int64(5), time_again=True)
     of_images, of_imagenet = asked
     assert of_images.images is not None
     assert of_images.images.source == str(tmp_path)
     assert of_images.images.start == str(tmp_path / "s.safetensors")
     assert (of_images.budgets, of_images.images.resolutions) == ((7.5,), (64,))
     assert (of_imagenet.budgets, of_imagenet.compare) == ((2, 3.5), 5)
+    assert again == [False, True]
 
 
 def test_the_options_are_those_of_the_command() -> None:

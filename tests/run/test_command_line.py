@@ -88,6 +88,13 @@ def test_a_changed_option_redoes_only_what_depends_on_it(table_run: Path, recipe
     assert pd.read_parquet(table_run / "front.parquet").equals(front)
 
 
+def test_a_table_has_no_times_to_take_again(table_run: Path, recipe: Path) -> None:
+    table = table_run.parent / "t.csv"
+    done = call(*table_arguments(table, table_run, recipe), "--time-again")
+    assert done.exit_code == 0, done.stderr
+    assert "--time-again: nothing to time again" in " ".join(done.stdout.split())
+
+
 def test_a_rerun_that_is_stopped_is_no_finished_run(
     tmp_path: Path, table_run: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,7 +310,7 @@ def test_runs_whose_directory_is_not_given_do_not_replace_each_other(
 ) -> None:
     ran: list[Path] = []
 
-    def run_pipeline(recipe: Recipe, out: Path, *_: object) -> None:
+    def run_pipeline(recipe: Recipe, out: Path, *_: object, **__: object) -> None:
         ran.append(out)
         save_recipe(recipe, out / "recipe.yaml")
         raise PnagError("enough")
@@ -335,7 +342,7 @@ def test_a_recipe_names_the_directory_as_the_options_do(
 ) -> None:
     ran: list[Path] = []
 
-    def run_pipeline(recipe: Recipe, out: Path, *_: object) -> None:
+    def run_pipeline(recipe: Recipe, out: Path, *_: object, **__: object) -> None:
         ran.append(out)
         raise PnagError("enough")
 

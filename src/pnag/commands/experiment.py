@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from pnag.commands.options import Json, parse_budgets
+from pnag.commands.options import Json, TimeAgain, parse_budgets
 from pnag.consoles import make_console
 
 
@@ -27,6 +27,7 @@ def experiment(
             help="Comma list in ms; five stand for the paper's. [default: the paper's, scaled]"
         ),
     ] = None,
+    time_again: TimeAgain = None,
     as_json: Json = False,
 ) -> None:
     """The paper's tables and figures: its numbers, and what was computed and measured here.
@@ -39,9 +40,12 @@ def experiment(
     from pnag.run.display import Display
     from pnag.studies.paper.experiment import held_study, run_experiment
     from pnag.studies.paper.table import terminal_table
+    from pnag.studies.paper.times import forget_unsure_times
 
     display = Display(make_console(stderr=as_json))
     with held_study(run_directory, device, parse_budgets(budgets)) as study:
+        if time_again:
+            forget_unsure_times(study)
         found = run_experiment(study, display)
     if as_json:
         typer.echo(json.dumps(found))

@@ -248,6 +248,9 @@ Compare = Annotated[
         "ImageNet, chosen along their front within the range of the budgets. [default: 12]",
     ),
 ]
+TimeAgain = Annotated[
+    bool | None, typer.Option("--time-again", help="Time anew what other programs disturbed.")
+]
 Adb = Annotated[
     str | None,
     typer.Option(

@@ -56,8 +56,7 @@ def finished_plan(path: Path, asked: Asked) -> SupernetPlan | None:
     if differences:
         raise PnagError(
             f"the trained supernet {path} was made with other settings: {'; '.join(differences)}; "
-            "ask for the same, choose another directory with --out, or delete the file to train "
-            "it again"
+            "ask for the same, or choose another directory with --out"
         )
     return plan
 
@@ -88,8 +87,8 @@ def refuse_another_training(begun: Path, plan: Path, asked: Asked) -> None:
     if differences:
         raise PnagError(
             f"the supernet whose training has begun in {begun} was asked for differently: "
-            f"{'; '.join(differences)}; ask for the same to continue, choose another directory "
-            "with --out, or delete that folder to start over"
+            f"{'; '.join(differences)}; ask for the same to continue, or choose another "
+            "directory with --out"
         )
 
 

@@ -90,8 +90,8 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
     if plan.batch_size % (2 * processes) and not finished:
         raise PnagError(
             f"the supernet was planned with batches of {plan.batch_size}, which {processes} "
-            "processes cannot share in pairs; start a different number, or delete "
-            f"{run.run.supernet_plan} to plan anew"
+            "processes cannot share in pairs; start a different number, or choose "
+            "another directory with --out"
         )
     run.display.note(
         f"supernet of {family(plan.family).label}, {plan.epochs:g} epochs in batches of "

@@ -37,17 +37,23 @@ from pnag.run.run_directory import RunDirectory, held_run
 from pnag.run.search_stages import first_front_stage, search_stages
 from pnag.run.size import Size, family_of_recipe
 from pnag.run.table_stages import ask_stage, imagenet_table_stage, user_table_stage
-from pnag.run.timing import runtime_of
+from pnag.run.timing import forget_unsure_times, runtime_of
 from pnag.run.trained import Answer
 from pnag.threads import torch_threads
 
 
 def run_pipeline(
-    recipe: Recipe, out: Path, display: Display, ray_address: str | None = None
+    recipe: Recipe,
+    out: Path,
+    display: Display,
+    ray_address: str | None = None,
+    *,
+    time_again: bool = False,
 ) -> dict[str, Any]:
     """Do or reuse every stage; return the metrics.
 
     Args:
+        time_again: whether to time anew what was timed while something disturbed the machine.
         ray_address: of a Ray cluster that judges subnets and fine-tunes answers of own images.
 
     Raises:
@@ -63,6 +69,8 @@ def run_pipeline(
         threads = threads_of(run, recipe, display)
         recipe = recipe.model_copy(update={"torch_threads": threads})
         with torch_threads(threads):
+            if time_again:
+                forget_unsure_times(run, display)
             if not run.recipe.exists():  # a finished run's stays until this one has finished
                 save_recipe(recipe, run.recipe)
             if recipe.table is not None:

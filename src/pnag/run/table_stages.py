@@ -74,7 +74,7 @@ def user_table_stage(
     if files and read_json(run.rounds_table) != _asked_for(table):
         raise PnagError(
             f"the rounds in {run.rounds_table.parent} belong to another table or other columns; "
-            "move that folder away or choose another directory with --out"
+            "choose another directory with --out"
         )
     rows = len(frame)
     frame, done = add_rounds(frame, files, table.accuracy, table.cost, space, further)

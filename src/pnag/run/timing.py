@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,13 @@ from pnag.cost.latency_table import LatencyTable
 from pnag.cost.proof import Proof, time_together
 from pnag.cost.runtimes import Runtime, make_runtime
 from pnag.cost.steadiness import why_unsure
-from pnag.files import read_json
+from pnag.errors import PnagError
+from pnag.files import read_json, write_json
 from pnag.run.display import Display, adding_up
 from pnag.run.recipe import LatencyRecipe
 from pnag.run.run_directory import RunDirectory
+
+TIME_AGAIN = "give the same command again with --time-again"  # what to do, for people
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,14 @@ class Steadiness:
     Attributes:
         what: was timed, for people. file: which holds the times; without it they are taken anew.
         unsteady, spread: as `Drift` has them.
+        fix: what to do to have them taken anew, for people.
     """
 
     what: str
     file: Path
     unsteady: int
     spread: float
+    fix: str
 
     @property
     def warning(self) -> str:
@@ -44,8 +50,7 @@ class Steadiness:
         """Print the warning, if there is one, and what to do."""
         if self.warning:
             display.note(
-                f"  [yellow]{self.warning} Close other programs, delete {escape(str(self.file))} "
-                "and give the same command again.[/yellow]"
+                f"  [yellow]{self.warning} Close other programs and {escape(self.fix)}.[/yellow]"
             )
 
 
@@ -88,19 +93,65 @@ def steadiness_of_table(run: RunDirectory) -> Steadiness:
     """While the blocks and networks of the latency model were timed."""
     drift = read_json(run.latency_error)["drift"]
     what = "the latency model's blocks and networks"
-    return Steadiness(what, run.latency_table, drift["unsteady"], drift["spread"])
+    file = run.latency_table
+    return Steadiness(what, file, drift["unsteady"], drift["spread"], _fix(run, file))
 
 
 def steadiness_of_ladder(run: RunDirectory) -> Steadiness:
     """While the ladder of the front was timed; steady where the run has none."""
     what, file = "the front's networks", run.front_calibration
     if not file.exists():
-        return Steadiness(what, file, 0, 0.0)
-    calibration = FrontCalibration.load(file)
-    return Steadiness(what, file, calibration.unsteady, calibration.spread)
+        return Steadiness(what, file, 0, 0.0, "")
+    found = FrontCalibration.load(file)
+    return Steadiness(what, file, found.unsteady, found.spread, _fix(run, file))
 
 
 def steadiness_of_proof(run: RunDirectory) -> Steadiness:
     """While the answers and the networks people know were timed."""
     proof = read_json(run.proof)
-    return Steadiness("the answers", run.proof, proof["unsteady"], proof["drift"])
+    fix = _fix(run, run.proof)
+    return Steadiness("the answers", run.proof, proof["unsteady"], proof["drift"], fix)
+
+
+def _stays(run: RunDirectory, file: Path) -> bool:
+    """Whether networks were trained by the times in a file, which other times would train anew."""
+    if file == run.proof:
+        return False
+    return run.finetuned.exists() or (file == run.latency_table and run.supernet_of_rounds.exists())
+
+
+def _fix(run: RunDirectory, file: Path) -> str:
+    if _stays(run, file):
+        return (
+            "start anew in another directory with --out: this run's networks were trained by them"
+        )
+    return TIME_AGAIN
+
+
+def forget_unsure_times(run: RunDirectory, display: Display) -> None:
+    """Remove what was timed while something disturbed the machine: its stages time it anew.
+
+    Times that networks were trained by stay.
+    """
+    unsure = []
+    for read in (steadiness_of_table, steadiness_of_ladder, steadiness_of_proof):
+        with contextlib.suppress(PnagError, KeyError):  # not timed yet, or not to the end
+            unsure += [found] if (found := read(run)).warning else []
+    again = [times for times in unsure if not _stays(run, times.file)]
+    if again:
+        run.begin_stage()
+    for times in again:
+        if times.file == run.proof:  # the next proof removes the files that this one names
+            write_json(run.proof, {"files": read_json(run.proof).get("files", {})})
+        else:
+            times.file.unlink(missing_ok=True)
+        display.note(f"--time-again: {times.what} are timed again")
+    if not again:
+        display.note(
+            "--time-again: nothing to time again; "
+            + (
+                "this run's networks were trained by the unsure times"
+                if unsure
+                else "all times are sure"
+            )
+        )

@@ -119,8 +119,8 @@ def _check_processes(path: Path, wrote: int, now: int) -> None:
     if wrote != now:
         raise PnagError(
             f"the checkpoint {path} was written by {wrote} process(es) and would be continued by "
-            f"{now}, whose batch norms see other shares of a batch; start {wrote}, or remove it to "
-            "start this part anew"
+            f"{now}, whose batch norms see other shares of a batch; start {wrote}, or choose "
+            "another directory with --out"
         )
 
 

@@ -81,7 +81,8 @@ def _measure(
     error = check_latency_model(fit_latency_model(table), table)
     display.note(_steadiness(table))
     drift = table.drift
-    Steadiness("blocks and networks", path, drift.unsteady, drift.spread).tell(display)
+    fix = "measure again, to another --out"
+    Steadiness("blocks and networks", path, drift.unsteady, drift.spread, fix).tell(display)
     return _result(table, error)
 
 

@@ -43,7 +43,10 @@ def run_asked(given: Mapping[str, Any], as_json: bool) -> None:
         out = default_out(_path_of(recipe))
         _check_source(out, recipe)
     console = make_console(stderr=as_json)
-    metrics = run_pipeline(recipe, out, Display(console), given.get("ray_address"))
+    metrics = run_pipeline(
+        recipe, out, Display(console), given.get("ray_address"),
+        time_again=given.get("time_again", False),
+    )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(metrics, indent=1))
     else:

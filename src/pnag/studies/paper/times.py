@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from pnag.deploy.zoo import Network
-from pnag.files import file_fingerprint, write_json
+from pnag.files import file_fingerprint, read_json, write_json
 from pnag.run.display import Display
-from pnag.run.timing import Steadiness, time_in_turns
+from pnag.run.timing import TIME_AGAIN, Steadiness, time_in_turns
 from pnag.studies.paper.study import Study
 
 
@@ -53,7 +53,14 @@ def time_networks(
 
 def steadiness(study: Study, times: dict[str, Any]) -> Steadiness:
     """Of the machine while the networks were timed."""
-    return Steadiness("all networks", _file(study), times["unsteady"], times["drift"])
+    return Steadiness("all networks", _file(study), times["unsteady"], times["drift"], TIME_AGAIN)
+
+
+def forget_unsure_times(study: Study) -> None:
+    """Remove the times if something disturbed the machine meanwhile: they are taken anew."""
+    file = _file(study)
+    if file.exists() and steadiness(study, read_json(file)).warning:
+        file.unlink()
 
 
 def _file(study: Study) -> Path:
