@@ -87,11 +87,11 @@ def test_a_resolution_that_no_predictor_knows_is_named(resolution: int) -> None:
 
 @pytest.mark.parametrize("resolution", [160, 224])
 def test_what_is_no_architecture_is_refused(resolution: int) -> None:
-    with pytest.raises(PnagError, match="depth of unit 1 is 5"):
+    with pytest.raises(PnagError, match="depth of unit 1 must be one of 2, 3, 4, not 5"):
         imagenet_top1(["5" + SMALLEST[1:]], resolution)
-    with pytest.raises(PnagError, match=r"need \(N, 45\)"):
+    with pytest.raises(PnagError, match=r"must have the shape \(N, 45\)"):
         imagenet_top1(np.zeros((2, 44), np.int8), resolution)
-    with pytest.raises(PnagError, match=r"row 0: token unit1\.depth is 3"):
+    with pytest.raises(PnagError, match=r"row 0: token unit1\.depth must be .*, not 3"):
         imagenet_top1(np.full((1, 45), 3), resolution)
     with pytest.raises(PnagError, match="leave @ out"):
         imagenet_top1([f"{SMALLEST}@160"], resolution)

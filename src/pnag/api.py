@@ -172,7 +172,7 @@ class Run:
                 the budget, and for weights or images that do not fit.
         """
         if not isinstance(batch, int) or batch < 1:
-            raise PnagError(f"batch is {batch!r}, needs a whole number from 1")
+            raise PnagError(f"batch must be a whole number from 1, not {batch!r}")
         asked = Asked(
             to,
             None if out is None else Path(out),
@@ -232,7 +232,7 @@ def _as_given(name: str, value: Any) -> Any:
     """
     if name in ("table", "cache", "recipe", "images", "start", "weights"):
         if not isinstance(value, str | os.PathLike):
-            raise PnagError(f"{name} is of type {type(value).__name__}, needs a path or a name")
+            raise PnagError(f"{name} must be a path or a name, not of type {type(value).__name__}")
         return Path(value) if name in ("table", "cache", "recipe") else str(value)
     if name in ("cost", "choices", "budgets", "resolutions", "compare"):
         several = isinstance(value, Iterable) and not isinstance(value, str)

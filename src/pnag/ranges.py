@@ -45,7 +45,7 @@ def check_ranges(settings: object) -> None:
 def _check(name: str, value: Any, hint: Any) -> None:
     for interval in getattr(hint, "__metadata__", ()):
         if isinstance(interval, Interval) and not _holds(interval, value):
-            raise ValueError(f"{name} is {value}, needs {_text(interval)}")
+            raise ValueError(f"{name} must be {_text(interval)}, not {value}")
 
 
 def _holds(interval: Interval, value: Any) -> bool:

@@ -159,12 +159,12 @@ def test_a_csv_says_what_the_model_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        ("nan", "ms of '.*' is 'nan', needs a positive number"),
-        ("-1", "is '-1'"),
-        ("0", "is '0'"),
-        ("inf", "is 'inf'"),
-        ("", "is ''"),
-        ("fast", "is 'fast'"),
+        ("nan", "ms of '.*' must be a positive number, not 'nan'"),
+        ("-1", "not '-1'"),
+        ("0", "not '0'"),
+        ("inf", "not 'inf'"),
+        ("", "not ''"),
+        ("fast", "not 'fast'"),
         (None, "no operator"),
     ],
 )

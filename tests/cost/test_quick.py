@@ -128,7 +128,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         (["--quick", "--check", 5], "--check goes without --quick"),
         (["--quick", "--known", "macs"], "--known has macs, which is counted"),
         (["--quick", "--known", "none.json"], "there is no cost 'none.json'"),
-        (["--quick", "--runtime", "onnxruntime,torch"], "needs one with --quick"),
+        (["--quick", "--runtime", "onnxruntime,torch"], "must be one with --quick"),
     ):
         done = call(*arguments, "--out", out)
         assert done.exit_code == 2 and words in done.output.replace("\n", " "), done.output

@@ -254,4 +254,4 @@ def test_runtimes_are_listed_with_what_they_lack(monkeypatch: pytest.MonkeyPatch
     shown = CliRunner().invoke(app, ["measure", "--list"]).stdout
     assert "yes torch" in shown and "no  cuda" in shown
     none = CliRunner().invoke(app, ["measure"])
-    assert none.exit_code == 2 and "needs --out" in none.output
+    assert none.exit_code == 2 and "give --out" in none.output

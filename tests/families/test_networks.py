@@ -84,5 +84,5 @@ def test_published_architectures_run() -> None:
 
 def test_bad_sizes_are_refused() -> None:
     for arguments in ({"width_mult": 0.0}, {"num_classes": 0}):
-        with pytest.raises(ValueError, match="needs"):
+        with pytest.raises(ValueError, match="must be"):
             pnag.build(PNAG_CPU_30, **arguments)  # type: ignore[arg-type]

@@ -335,9 +335,9 @@ def test_fresh_weights() -> None:
 
 def test_bad_sizes_and_architectures_are_refused() -> None:
     for arguments in ({"width_mult": 0.0}, {"num_classes": 0}):
-        with pytest.raises(ValueError, match="needs"):
+        with pytest.raises(ValueError, match="must be"):
             pnag.Supernet(**arguments)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="needs 3"):
+    with pytest.raises(ValueError, match="must have 3 parts"):
         pnag.Supernet(0.1, 2)(torch.zeros(1, 3, 32, 32), "2,2")
 
 

@@ -171,7 +171,7 @@ def test_weights_come_from_timms_names_from_ours_and_from_any_names_in_order(
     [
         (lambda w: w.pop("conv_stem.weight"), "the weight 'conv_stem.weight' is missing"),
         (lambda w: w.update(extra=torch.zeros(1)), "has no weight 'extra'"),
-        (lambda w: w.update({"bn1.weight": torch.zeros(9)}), r"'bn1.weight' has shape \(9,\)"),
+        (lambda w: w.update({"bn1.weight": torch.zeros(9)}), r"'bn1.weight' must .*not \(9,\)"),
     ],
 )
 def test_weights_of_another_network_are_refused(change: Any, message: str, tmp_path: Path) -> None:
@@ -209,8 +209,8 @@ def test_texts_are_checked() -> None:
     for text, message in (
         (str(family.largest).replace("100", "60", 1), "width is 60, and this search space has"),
         (str(family.largest).replace("100", "9" * 20, 1), "no architecture has a 9{20} in it"),
-        ("2,2,2:3:100", "3 depths given, this search space needs 6"),
-        ("nonsense", "needs 3: depths:kernels:widths"),
+        ("2,2,2:3:100", "this search space takes 6 depths, not 3"),
+        ("nonsense", "must have 3 parts"),
     ):
         with pytest.raises(ValueError, match=message):
             family.parse(text)

@@ -213,9 +213,9 @@ def test_evaluation_is_always_the_same_and_in_order() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"size": 51}, "the batch size is 51, needs to be between 1 and the 50 images"),
-        ({"size": 0}, "the batch size is 0"),
-        ({"world_size": 3}, "the batch size is 8, needs to be a multiple of the 3 processes"),
+        ({"size": 51}, "the batch size must be between 1 and the 50 images to train on, not 51"),
+        ({"size": 0}, "the batch size must be between 1 and the 50 .*, not 0"),
+        ({"world_size": 3}, "the batch size must be a multiple of the 3 processes, not 8"),
         ({"size": 5, "augment": Augmentation(mixup=0.2)}, "batch of 5 must be even"),
     ],
 )
@@ -225,9 +225,9 @@ def test_batch_sizes_that_do_not_fit(settings: dict[str, Any], message: str) -> 
 
 
 def test_limits_that_do_not_fit() -> None:
-    with pytest.raises(PnagError, match="the limit is 0, needs at least 1"):
+    with pytest.raises(PnagError, match="the limit must be at least 1 image, not 0"):
         eval_batches(made(), "test", 8, limit=0)
-    with pytest.raises(PnagError, match="the batch size is 0, needs at least 1"):
+    with pytest.raises(PnagError, match="the batch size must be at least 1 image, not 0"):
         eval_batches(made(), "test", 0)
 
 

@@ -202,7 +202,7 @@ def test_two_processes(
 
 
 def test_wrong_numbers(supernet: Supernet, digits: ImageData, tmp_path: Path) -> None:
-    with pytest.raises(PnagError, match="workers is"):
+    with pytest.raises(PnagError, match="workers must be"):
         collect(supernet, digits, TOKENS, tmp_path / "a.csv", settings=SETTINGS, workers=0)
 
 

@@ -141,8 +141,8 @@ def test_order_shares_most() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (Settings(calibration=1), "calibration is 1"),
-        (Settings(validation=1), "validation is 1"),
+        (Settings(calibration=1), "calibration must be at least .*, not 1"),
+        (Settings(validation=1), "validation must be at least .*, not 1 of"),
     ],
 )
 def test_too_few_images(

@@ -116,10 +116,10 @@ def test_the_fronts_costs_are_corrected_as_those_of_answers(of_imagenet: pnag.Ru
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"to": "tflite"}, "--to is 'tflite', allowed: onnx"),
-        ({"budget": "params=6M"}, "needs a number of the run's own cost, without ="),
-        ({"batch": 0}, "batch is 0, needs a whole number from 1"),
-        ({"batch": "2"}, "batch is '2', needs"),
+        ({"to": "tflite"}, "--to must be one of onnx"),
+        ({"budget": "params=6M"}, "must be a number of the run's own cost, without ="),
+        ({"batch": 0}, "batch must be a whole number from 1, not 0"),
+        ({"batch": "2"}, "from 1, not '2'"),
         ({"images": "../nowhere"}, "there is no folder or file ../nowhere"),
         ({"images": "digits"}, "--images measures batch norms of --weights"),
         ({"weights": Path("nowhere.safetensors")}, "cannot read"),
@@ -139,9 +139,9 @@ def test_an_export_that_cannot_be_is_refused(
         ({"as_json": True}, "there is no option 'as_json' of find; `pnag run --help` lists all"),
         ({"ray_address": "local"}, "--ray-address is for --images"),
         ({"images": Path("../nowhere")}, "there is no folder or file ../nowhere"),
-        ({"table": pd.DataFrame()}, "table is of type DataFrame, needs a path"),
+        ({"table": pd.DataFrame()}, "table must be a path or a name, not of type DataFrame"),
         ({"cost": 5, "choices": 3}, "--accuracy, --cost and --choices name columns of --table"),
-        ({"budgets": "7.5,x"}, "--budgets has 'x'"),
+        ({"budgets": "7.5,x"}, "6ms,8ms, not 'x'"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused_before_it_begins(

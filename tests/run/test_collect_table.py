@@ -180,12 +180,12 @@ def test_architectures_are_drawn_alike_or_each_by_itself(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"costs": ["phone.json"]}, "--cost is 'phone.json', needs NAME=FILE"),
+        ({"costs": ["phone.json"]}, "--cost must be NAME=FILE"),
         ({"costs": ["macs=a.csv"]}, "has a column macs already"),
         ({"costs": ["a=a.csv", "a=b.csv"]}, "--cost a=... is given twice"),
-        ({"part": "train"}, "--part is 'train', needs to be validation or test"),
-        ({"precision": "half"}, "--precision is 'half', needs to be float32 or bfloat16"),
-        ({"on_corrupt": "ignore"}, "--on-corrupt is 'ignore', needs to be refuse or skip"),
+        ({"part": "train"}, "--part must be validation or test, not 'train'"),
+        ({"precision": "half"}, "--precision must be float32 or bfloat16, not 'half'"),
+        ({"on_corrupt": "ignore"}, "--on-corrupt must be refuse or skip, not 'ignore'"),
     ],
 )
 def test_mistakes(options: dict[str, Any], says: str, tmp_path: Path) -> None:

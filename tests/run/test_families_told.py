@@ -32,7 +32,7 @@ def test_an_architecture_is_counted_by_its_family() -> None:
     done = call("count", text, "--family", of.name, "--resolution", 96, "--json")
     assert json.loads(done.stdout)["macs"] == of.count(text, 96).macs
     for options, message in (
-        ([], "depths given, needs 5"),
+        ([], "there must be 5 depths"),
         (["--family", of.name, "--width-mult", 0.5], "has one width; leave it out"),
         (["--family", "timm/mobilenetv3_smal_100"], "there is timm/mobilenetv3_small_100"),
     ):

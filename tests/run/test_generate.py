@@ -328,7 +328,7 @@ def test_what_cannot_be_done_is_refused_before_a_generator_is_trained(
     with pytest.raises(PnagError, match="two ways to answer"):
         options = {"greedy": True, "thorough": True}
         generate_for(cpu_run, {"": Budget(30)}, [], {}, **options, display=Display())
-    with pytest.raises(PnagError, match="budget 30 of memory has the unit ms, needs B"):
+    with pytest.raises(PnagError, match="budget 30 of memory has the unit ms; give it in B"):
         ask(cpu_run, "30ms", device="memory")
 
 
@@ -351,10 +351,10 @@ def test_bytes_are_a_unit_where_the_device_is_memory(cpu_run: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "column", "says"),
     [
-        ("params=6ms", None, "the budget 6 of params has the unit ms, needs none"),
-        ("cpu=6MB", None, "of cpu has the unit B, needs ms"),
-        ("mJ=5ms", "mJ", "of mJ has the unit ms, needs none: a number alone"),
-        ("latency_ms=5B", "latency_ms", "has the unit B, needs ms"),
+        ("params=6ms", None, "the budget 6 of params has the unit ms; give the number alone"),
+        ("cpu=6MB", None, "of cpu has the unit B; give it in ms"),
+        ("mJ=5ms", "mJ", "of mJ has the unit ms; give the number alone"),
+        ("latency_ms=5B", "latency_ms", "has the unit B; give it in ms"),
         ("latency_ms=5ms", "latency_ms", ""),
         ("mJ=5", "mJ", ""),
         ("memory=5MB", "memory", ""),
@@ -451,7 +451,7 @@ def test_the_command_prints_what_a_person_and_what_a_script_reads(cpu_run: Path)
     assert result["budgets"]["params"] == 7.5e6 and result["costs"]["params"] <= 7.5e6
     assert result["arch"] in printed.output
     wrong = CliRunner().invoke(app, ["generate", str(cpu_run), "--budget", "30 s"])
-    assert wrong.exit_code == 2 and "needs a positive number" in wrong.output
+    assert wrong.exit_code == 2 and "must be a positive number" in wrong.output
 
 
 @pytest.mark.parametrize(
@@ -471,13 +471,13 @@ def test_budgets_as_they_are_written(texts: list[str], expected: dict[str, float
 @pytest.mark.parametrize(
     ("texts", "says"),
     [
-        (["x"], "'x', needs a positive number"),
-        (["-3"], "needs a positive number"),
-        (["0"], "needs a positive number"),
-        (["nan"], "needs a positive number"),
-        (["1e999"], "needs a positive number"),
-        (["params=6X"], "needs a positive number"),
-        (["=3"], "needs a positive number"),
+        (["x"], "not 'x'"),
+        (["-3"], "must be a positive number"),
+        (["0"], "must be a positive number"),
+        (["nan"], "must be a positive number"),
+        (["1e999"], "must be a positive number"),
+        (["params=6X"], "must be a positive number"),
+        (["=3"], "must be a positive number"),
         (["3", "4"], "twice"),
         (["params=3", "params=4"], "has params twice"),
     ],

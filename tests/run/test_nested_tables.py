@@ -65,7 +65,7 @@ def test_what_is_missing_in_a_row_is_told(tmp_path: Path) -> None:
     raw = json.loads(path.read_text())
     del raw[4]["w1.2"]["cpu_latency"]
     path.write_text(json.dumps(raw))
-    with pytest.raises(PnagError, match=r"row 5: w1\.2\.cpu_latency is nan"):
+    with pytest.raises(PnagError, match=r"row 5: w1\.2\.cpu_latency must be .*, not nan"):
         read_rows(path, "w1.2.top1_acc", "w1.2.cpu_latency", SPACE)
 
 

@@ -118,9 +118,9 @@ def test_what_is_outside_is_refused_by_name(
 
 
 def test_settings_made_in_python_have_the_same_ranges() -> None:
-    with pytest.raises(ValueError, match="steps is 0, needs at least 1 and at most 1,000,000"):
+    with pytest.raises(ValueError, match="steps must be at least 1 and at most 1,000,000, not 0"):
         EvaluatorSettings(steps=0)
-    with pytest.raises(ValueError, match="learning_rate is nan, needs more than 0"):
+    with pytest.raises(ValueError, match=r"learning_rate must be more than 0 .*not nan"):
         GeneratorSettings(learning_rate=math.nan)
     with pytest.raises(ValueError, match="both to 0"):
         GeneratorSettings(entropy=0)
@@ -134,7 +134,9 @@ def test_a_section_names_what_does_not_fit_together() -> None:
 
 @pytest.mark.parametrize("source", [{}, SOURCES["images"], SOURCES["table"]])
 def test_accuracies_of_another_resolution_are_refused(source: dict[str, Any]) -> None:
-    with pytest.raises(PnagError, match=r"resolutions is \(112,\): needs some of 128, 160, 192, "):
+    with pytest.raises(
+        PnagError, match=r"resolutions is \(112,\): it must be some of 128, 160, 192, "
+    ):
         make_recipe(source | {"resolution": 112})
     assert make_recipe(source | {"resolution": 224}).resolutions == (224,)
     assert make_recipe(source | {"resolutions": [224, 160]}).resolutions == (160, 224)

@@ -32,16 +32,16 @@ def test_text_form_round_trips() -> None:
     ("text", "names"),
     [
         ("", "part"),
-        ("1:2", "needs 3"),
-        (GOOD.replace("2,3,2,4,2:", "5,3,2,4,2:"), "depth of unit 1 is 5, allowed: 2, 3, 4"),
+        ("1:2", "must have 3 parts"),
+        (GOOD.replace("2,3,2,4,2:", "5,3,2,4,2:"), "depth of unit 1 must be one of 2, 3, 4, not 5"),
         (
             GOOD.replace(":3,5,0,0", ":3,4,0,0", 1),
-            "kernel of unit 1 layer 2 is 4, allowed: 3, 5, 7",
+            "kernel of unit 1 layer 2 must be one of 3, 5, 7, not 4",
         ),
         (GOOD.replace(":3,5,0,0", ":3,5,3,0", 1), "unit 1 layer 3 is 3, but the unit has depth 2"),
-        (GOOD.replace("2,3,2,4,2:", "2,3,2,4:"), "4 depths given, needs 5"),
+        (GOOD.replace("2,3,2,4,2:", "2,3,2,4:"), "there must be 5 depths, not 4"),
         (GOOD.replace(":3,5", ":3,x", 1), "number 2 of the kernels"),
-        (GOOD.replace(":3,5", ":3,-5", 1), "needs a whole number"),
+        (GOOD.replace(":3,5", ":3,-5", 1), "must be a whole"),
         (GOOD[:-1], "number 20 of the widths"),
     ],
 )

@@ -47,7 +47,9 @@ def test_batches_suit_images_and_processes() -> None:
     assert sizes == {1: 64, 2: 64, 3: 60, 8: 64}
     assert plan.suited_batch(fit, data_of(100)).batch_size == 12
     assert plan.suited_batch(fit, data_of(100), 8).batch_size == 16
-    with pytest.raises(PnagError, match=r"supernet\.fit\.batch_size is 8, needs at least 10"):
+    with pytest.raises(
+        PnagError, match=r"supernet\.fit\.batch_size must be at least 10, .*, not 8"
+    ):
         plan.suited_batch(replace(fit, batch_size=8), data_of(10_000), 5)
 
 

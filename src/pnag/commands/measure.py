@@ -93,7 +93,7 @@ def measure(
         _list_runtimes(as_json)
         return
     if out is None:
-        raise PnagError("measuring needs --out FILE for the latency table")
+        raise PnagError("give --out FILE for the latency table")
     if known is not None and not quick:
         raise PnagError("--known goes with --quick; add that, or leave --known out")
     if check is not None and quick:

@@ -40,8 +40,8 @@ def parse_budgets(text: str | None, column: str | None = None) -> list[float]:
         budget = read_budget(part)
         if budget is None:
             raise PnagError(
-                f"--budgets has {part.strip()!r}, needs positive numbers such as 25,27.5,33 or "
-                "6ms,8ms"
+                "--budgets must be positive numbers such as 25,27.5,33 or 6ms,8ms, not "
+                f"{part.strip()!r}"
             )
         check_units({column or "latency": budget}, column)
         budgets.append(budget.amount)
@@ -62,10 +62,10 @@ def parse_one_cost(texts: list[str]) -> str:
     names = parse_columns(texts)
     if len(names) != 1:
         raise PnagError(
-            f"--cost is {','.join(texts)!r}: `pnag search` compares methods at budgets of one "
-            "cost, and needs one column. For budgets of several costs at once give them to `pnag "
-            "run --table T.csv --cost ms,params`, then `pnag generate RUN --budget 30 --budget "
-            "params=6M`"
+            f"--cost must be one column, not {','.join(texts)!r}: `pnag search` compares "
+            "methods at budgets of one cost. For budgets of several costs at once give them to "
+            "`pnag run --table T.csv --cost ms,params`, then `pnag generate RUN --budget 30 "
+            "--budget params=6M`"
         )
     return names[0]
 
@@ -82,7 +82,8 @@ def parse_resolutions(text: str | None) -> tuple[int, ...] | None:
     pixels = tuple(int(part) for part in parts if part.isascii() and part.isdecimal())
     if len(pixels) != len(parts) or min(pixels) < 32 or list(pixels) != sorted(set(pixels)):
         raise PnagError(
-            f"--resolutions is {text!r}, needs whole numbers from 32 that ascend, such as 64,96,128"
+            "--resolutions must be whole numbers from 32 that ascend, such as 64,96,128, not "
+            f"{text!r}"
         )
     return pixels
 
@@ -102,7 +103,7 @@ def parse_compare(text: str, source: str) -> int:
             "leave it out"
         )
     if text != "all" and not (text.isascii() and text.isdecimal()):
-        raise PnagError(f"--compare is {text!r}, needs a number of networks, such as 12, or all")
+        raise PnagError(f"--compare must be a number of networks, such as 12, or all, not {text!r}")
     return ALL if text == "all" else int(text)
 
 
@@ -116,7 +117,7 @@ def parse_budget(text: str | None) -> Budget | None:
         return None
     budgets = parse_named_budgets([text])
     if "" not in budgets:
-        raise PnagError(f"--budget is {text!r}, needs a number of the run's own cost, without =")
+        raise PnagError(f"--budget must be a number of the run's own cost, without =, not {text!r}")
     return budgets[""]
 
 
@@ -137,8 +138,8 @@ def parse_named_budgets(texts: list[str]) -> dict[str, Budget]:
         name, budget = before.strip(), read_budget(after)
         if budget is None or (equals and not name) or "=" in name:
             raise PnagError(
-                f"--budget is {text!r}, needs a positive number, with the name of a cost if it is "
-                "not the run's own, such as 30, 30ms, params=6M or memory=2MB"
+                "--budget must be a positive number such as 30, 30ms, params=6M or memory=2MB, "
+                f"with the name of a cost if it is not the run's own, not {text!r}"
             )
         if name in budgets:
             raise PnagError(f"--budget has {name or 'a number without a name'} twice; give it once")

@@ -106,9 +106,9 @@ class Operators:
             return milliseconds
         if self.of_column:
             raise PnagError(
-                f"{path}: {self.of_column} of {name!r} is {value!r}, needs a positive number"
+                f"{path}: {self.of_column} of {name!r} must be a positive number, not {value!r}"
             )
-        raise PnagError(f"{path}: `mean` of {name!r} is not a positive number: {value!r}")
+        raise PnagError(f"{path}: `mean` of {name!r} must be a positive number, not {value!r}")
 
 
 def read_operators(path: Path) -> Operators:

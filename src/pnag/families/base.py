@@ -74,7 +74,7 @@ class Family(ABC):
         values = tuple(resolutions)
         if not values or values[0] < 32 or list(values) != sorted(set(values)):
             raise BadValueError(
-                f"the resolutions {', '.join(map(str, values))} need to ascend from 32 or more"
+                f"the resolutions must ascend from 32 or more, not be {', '.join(map(str, values))}"
             )
         made = object.__new__(type(self))
         for name, value in self.__dict__.items():
@@ -340,7 +340,7 @@ def check_size(resolution: int, num_classes: int) -> None:
     """Raise BadValueError (a ValueError) for a size that is not positive."""
     for name, value in (("resolution", resolution), ("num_classes", num_classes)):
         if value < 1:
-            raise BadValueError(f"{name} is {value}, needs at least 1")
+            raise BadValueError(f"{name} must be at least 1, not {value}")
 
 
 def sized(layers: Sequence[Layer], resolution: int, num_classes: int) -> tuple[Layer, ...]:

@@ -65,7 +65,7 @@ def count(
     """
     check_size(resolution, num_classes)
     if not 0 < width_mult < float("inf"):
-        raise BadValueError(f"width_mult is {width_mult}, needs a positive number")
+        raise BadValueError(f"width_mult must be a positive number, not {width_mult}")
     return family(of_width(width_mult)).count(arch, resolution, num_classes)
 
 

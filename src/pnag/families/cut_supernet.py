@@ -113,8 +113,9 @@ def fill(supernet: CutSupernet, weights: Mapping[str, Tensor]) -> None:
             continue  # a kernel's matrix, which only a supernet's file has
         if weights[name].shape != value.shape and name not in classifier:
             raise PnagError(
-                f"weight {name!r} has shape {tuple(weights[name].shape)}, {supernet.family.name} "
-                f"needs {tuple(value.shape)}; these are the weights of another network"
+                f"weight {name!r} must have the shape {tuple(value.shape)} of "
+                f"{supernet.family.name}, not {tuple(weights[name].shape)}; these are the "
+                "weights of another network"
             )
         found[name] = weights[name].to(value.dtype)
     if any(found[name].shape != own[name].shape for name in classifier):

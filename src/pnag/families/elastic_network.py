@@ -138,7 +138,7 @@ class ElasticNetwork(nn.Module):
         kept = every[-1:] if trained_widths is None else tuple(trained_widths)
         for width in kept:
             if width not in every:
-                raise BadValueError(f"width {width} does not exist, allowed: {every}")
+                raise BadValueError(f"there is no width {width}; it must be one of {every}")
         columns = family.space.columns["width"]
         for layer, parts in zip(family.table, self.parts, strict=True):
             if layer.unit < 0 or layer.kind != "inverted":

@@ -79,7 +79,7 @@ class OfaMobileNetV3(Family):
 
     def __init__(self, width_mult: float) -> None:
         if not 0 < width_mult < float("inf"):
-            raise BadValueError(f"width_mult is {width_mult}, needs a positive number")
+            raise BadValueError(f"width_mult must be a positive number, not {width_mult}")
         self.width_mult = width_mult
         self.name = of_width(width_mult)
         self.table = _table(width_mult)
@@ -219,7 +219,7 @@ def ofa(width_mult: float = 1.0) -> OfaMobileNetV3:
         BadValueError: (a ValueError) for a width that is not positive.
     """
     if not 0 < width_mult < float("inf"):
-        raise BadValueError(f"width_mult is {width_mult}, needs a positive number")
+        raise BadValueError(f"width_mult must be a positive number, not {width_mult}")
     found = family(of_width(width_mult))
     assert isinstance(found, OfaMobileNetV3)
     return found

@@ -52,7 +52,7 @@ class Supernet(ElasticNetwork):
         super().__init__()
         self.family: Family = ofa(width_mult)
         if num_classes < 1:
-            raise BadValueError(f"num_classes is {num_classes}, needs at least 1")
+            raise BadValueError(f"num_classes must be at least 1, not {num_classes}")
         self.width_mult = width_mult
         self.num_classes = num_classes
         stem, *blocks, final, _, head, _ = self.family.table
@@ -114,8 +114,9 @@ class Supernet(ElasticNetwork):
             )
         key = next(k for k in weights if k in expected and weights[k].shape != expected[k])
         raise PnagError(
-            f"weight {key!r} of this checkpoint has shape {tuple(weights[key].shape)}, a supernet "
-            f"of width {width_mult:g} needs {tuple(expected[key])}; fetch the checkpoint again"
+            f"weight {key!r} of this checkpoint must have the shape {tuple(expected[key])} of a "
+            f"supernet of width {width_mult:g}, not {tuple(weights[key].shape)}; fetch the "
+            "checkpoint again"
         )
 
 

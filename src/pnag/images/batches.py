@@ -56,8 +56,8 @@ def steps_per_epoch(data: ImageData, batch_size: int) -> int:
     steps = len(data.train) // batch_size if batch_size > 0 else 0
     if not steps:
         raise PnagError(
-            f"the batch size is {batch_size}, needs to be between 1 and the {len(data.train)} "
-            "images to train on"
+            f"the batch size must be between 1 and the {len(data.train)} images to train on, "
+            f"not {batch_size}"
         )
     return steps
 
@@ -94,8 +94,8 @@ def train_batches(
     steps = steps_per_epoch(data, batch_size)
     if batch_size % world_size:
         raise PnagError(
-            f"the batch size is {batch_size}, needs to be a multiple of the {world_size} "
-            "processes; change fit.batch_size"
+            f"the batch size must be a multiple of the {world_size} processes, not {batch_size}; "
+            "change fit.batch_size"
         )
     share = batch_size // world_size
     mixing = bool(augment.mixup or augment.cutmix)
@@ -130,7 +130,7 @@ def eval_batches(
     """
     for name, value in (("batch size", batch_size), ("limit", limit)):
         if value is not None and value < 1:
-            raise PnagError(f"the {name} is {value}, needs at least 1 image")
+            raise PnagError(f"the {name} must be at least 1 image, not {value}")
     labels = data.part(part).labels
     rows = np.arange(len(labels))
     if limit is not None and limit < len(labels):

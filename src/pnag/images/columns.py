@@ -184,7 +184,7 @@ def _labelled(
     if not isinstance(kind, datasets.Value) or values["train"].dtype.kind not in "iuOUTSb":
         held = kind.dtype if isinstance(kind, datasets.Value) else type(kind).__name__
         raise PnagError(
-            f"{what} holds {held}, needs names or whole numbers of classes, one for each image"
+            f"{what} must hold names or whole numbers of classes, one for each image, not {held}"
         )
     every = np.array(sorted(set(np.concatenate([np.unique(v) for v in values.values()]))))
     labels = {part: np.searchsorted(every, v.astype(every.dtype)) for part, v in values.items()}

@@ -169,9 +169,9 @@ def load_images(
         PnagError: names what is wrong with the source, an image, a setting or the cache.
     """
     if resolution is not None and resolution < 8:
-        raise PnagError(f"the resolution is {resolution}, needs at least 8 pixels")
+        raise PnagError(f"the resolution must be at least 8 pixels, not {resolution}")
     if classes is not None and classes < 2:
-        raise PnagError(f"classes is {classes}, needs at least 2")
+        raise PnagError(f"classes must be at least 2, not {classes}")
     found, holds = looked_at(source, cache, reading)
     asked = Levels(*map(float, levels)) if levels else None
     choices = Choices(classes, seed, on_corrupt, max_megapixels, asked)

@@ -61,8 +61,8 @@ def labels_of(
     cells = [_whole(cell) for cell in table.column(named[0])]
     if fraction := next((cell for cell in cells if _is_fraction(cell)), None):
         raise UnclearError(
-            f"{path}: the column {table.columns[named[0]]!r} holds {fraction}, needs names or "
-            "whole numbers of classes, one for each image"
+            f"{path}: the column {table.columns[named[0]]!r} must hold names or whole "
+            f"numbers of classes, one for each image, not {fraction}"
         )
     return _numbered(path, cells, classes) if classes is not None else (cells, [])
 

@@ -20,7 +20,10 @@ def choose_classes(opened: Opened, classes: int | None, seed: int, source: str) 
     """As many classes, drawn by the seed; all of them if None."""
     available = len(opened.classes)
     if available < 2:
-        raise PnagError(f"{source} has one class ({', '.join(opened.classes)}); needs at least 2")
+        raise PnagError(
+            f"{source} has one class ({', '.join(opened.classes)}); add images "
+            "of another, for there must be at least 2"
+        )
     if classes is None or classes == available:
         return opened
     if classes > available:
@@ -51,7 +54,7 @@ def split_parts(opened: Opened, seed: int, source: str) -> tuple[dict[str, Rows]
         worst = int(counts.argmin())
         raise PnagError(
             f"{source}: class {opened.classes[worst]!r} has {counts[worst]} image(s) to train on, "
-            f"needs at least {needed} to be split; add images, or leave the class out"
+            f"and splitting them takes at least {needed}; add images, or leave the class out"
         )
     for name in ("test", "validation"):
         if name in parts:

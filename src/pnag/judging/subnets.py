@@ -69,11 +69,14 @@ class Settings:
                 f"{len(data.classes)}; train a supernet on these images"
             )
         if min(self.calibration, len(data.train)) < _LEAST:
-            raise PnagError(f"calibration is {self.calibration}, needs at least {_LEAST} images")
+            raise PnagError(
+                f"calibration must be at least {_LEAST} images, not "
+                f"{min(self.calibration, len(data.train))}"
+            )
         if self.validation_images(data) < _LEAST:
             raise PnagError(
-                f"validation is {self.validation} of {len(data.validation)}, needs at least "
-                f"{_LEAST} images"
+                f"validation must be at least {_LEAST} images, not {self.validation} of "
+                f"{len(data.validation)}"
             )
 
 

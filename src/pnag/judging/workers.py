@@ -103,7 +103,7 @@ def running(job: Job, workers: int | None, ray_address: str | None) -> Iterator[
     if workers is None and ray_address is None:
         workers = 1
     if workers is not None and workers < 1:
-        raise PnagError(f"workers is {workers}, needs at least 1")
+        raise PnagError(f"workers must be at least 1, not {workers}")
     if ray_address is not None:
         with ray_actors(job, _judge, workers, ray_address, job.device.startswith("cuda")) as run:
             yield run

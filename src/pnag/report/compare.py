@@ -127,7 +127,7 @@ def compare(runs: list[Compared]) -> Comparison:
         PnagError: if there are not two, or their costs are of different units.
     """
     if len(runs) < 2:
-        raise PnagError(f"{len(runs)} run given, a comparison needs at least two")
+        raise PnagError(f"give at least two runs to compare, not {len(runs)}")
     units = {run.unit: run.name for run in runs if run.unit is not None}
     if len(units) > 1:
         listed = ", ".join(f"{name} in {unit}" for unit, name in units.items())

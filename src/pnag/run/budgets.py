@@ -68,9 +68,10 @@ def check_units(budgets: Mapping[str, Budget], columns: str | Sequence[str] | No
         else:
             units = {"ms"}
         if budget.unit not in {"", *units}:
-            needs = "".join(units) or "none: a number alone"
+            known = " or ".join(sorted(units - {""}))
+            fix = f"give it in {known}" if known else "give the number alone"
             raise PnagError(
-                f"the budget {budget.amount:g} of {name} has the unit {budget.unit}, needs {needs}"
+                f"the budget {budget.amount:g} of {name} has the unit {budget.unit}; {fix}"
             )
 
 

@@ -162,7 +162,7 @@ class Recipe(_Strict):
         known = ", ".join(map(str, IMAGENET_RESOLUTIONS))
         if not resolutions or set(resolutions) - set(IMAGENET_RESOLUTIONS):
             raise ValueError(
-                f"needs some of {known}: the predictor of ImageNet's top-1 knows no other; "
+                f"it must be some of {known}: the predictor of ImageNet's top-1 knows no other; "
                 "networks of your own images take theirs from --resolutions with --images"
             )
         return tuple(sorted(set(resolutions)))

@@ -127,9 +127,9 @@ def read_rows(
             bad |= ~(numbers > 0)
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
-            needs = "a finite number" if name == "accuracy" else "a positive finite number"
+            what = "a finite number" if name == "accuracy" else "a positive finite number"
             raise PnagError(
-                f"{path}, row {row + 1}: {column} is {raw[column].iloc[row]}, needs {needs} "
+                f"{path}, row {row + 1}: {column} must be {what}, not {raw[column].iloc[row]} "
                 f"({int(bad.sum())} such row(s)); correct or remove them"
             )
         frame[name] = numbers
@@ -174,8 +174,8 @@ def user_table(
         )
     if len(frame) < MIN_ROWS:
         raise PnagError(
-            f"the table {path} has {len(frame)} architectures, too few to learn from: needs at "
-            f"least {MIN_ROWS}, and better thousands"
+            f"the table {path} has {len(frame)} architectures, which are too few to learn from; "
+            f"bring at least {MIN_ROWS}, and better thousands"
         )
     for name, column in {
         "accuracy": accuracy,

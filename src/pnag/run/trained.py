@@ -284,7 +284,7 @@ def answer(front: Front, space: SearchSpace, budget: float, unit: str = "") -> A
         PnagError: if the budget is not a positive number or below the cheapest architecture.
     """
     if not np.isfinite(budget) or budget <= 0:
-        raise PnagError(f"the budget is {budget}, needs a positive number")
+        raise PnagError(f"the budget must be a positive number, not {budget}")
     index = front.best(budget)
     if index is None:
         raise PnagError(

@@ -46,7 +46,7 @@ class BaseArchitecture:
         if isinstance(value, Mapping) and "arch" in value:
             value = value["arch"]
         if not isinstance(value, str):
-            raise BadValueError(f"an architecture is a text 'd:k:e', not {value!r}")
+            raise BadValueError(f"an architecture must be a text 'd:k:e', not {value!r}")
         return cls._parse_text(value)
 
     @classmethod
@@ -54,8 +54,8 @@ class BaseArchitecture:
         lists = text.strip().partition("@")[0].split(":")
         if len(lists) != 3:
             raise BadValueError(
-                f"architecture {text!r} has {len(lists)} part(s) between ':', needs 3: "
-                "depths:kernels:widths"
+                f"architecture {text!r} must have 3 parts between ':', which are "
+                f"depths:kernels:widths, not {len(lists)}"
             )
         parsed = []
         for name, numbers in zip(("depths", "kernels", "widths"), lists, strict=True):
@@ -64,15 +64,15 @@ class BaseArchitecture:
                 # str.isdecimal alone would let other scripts' digits through to int()
                 if not (number.strip().isascii() and number.strip().isdecimal()):
                     raise BadValueError(
-                        f"number {place + 1} of the {name} in {text!r} is {number!r}, "
-                        "needs a whole number"
+                        f"number {place + 1} of the {name} in {text!r} must be a whole "
+                        f"number, not {number!r}"
                     )
                 values.append(int(number))
             parsed.append(tuple(values))
         pixels = text.partition("@")[2].strip()
         if "@" in text and not (pixels.isascii() and pixels.isdecimal() and int(pixels)):
             raise BadValueError(
-                f"the resolution in {text!r} is {pixels!r}, needs a whole number of pixels"
+                f"the resolution in {text!r} must be a whole number of pixels, not {pixels!r}"
             )
         try:
             depths, kernels, widths = parsed
@@ -109,7 +109,7 @@ class Architecture(BaseArchitecture):
         for unit, depth in enumerate(self.depths):
             if depth not in DEPTHS:
                 raise BadValueError(
-                    f"depth of unit {unit + 1} is {depth}, allowed: {_list(DEPTHS)}"
+                    f"depth of unit {unit + 1} must be one of {_list(DEPTHS)}, not {depth}"
                 )
             for layer in range(MAX_DEPTH):
                 position = unit * MAX_DEPTH + layer
@@ -125,8 +125,8 @@ class Architecture(BaseArchitecture):
                         )
                     if layer < depth and value not in allowed:
                         raise BadValueError(
-                            f"{what} of unit {unit + 1} layer {layer + 1} is {value}, "
-                            f"allowed: {_list(allowed)}"
+                            f"{what} of unit {unit + 1} layer {layer + 1} must be one of "
+                            f"{_list(allowed)}, not {value}"
                         )
 
     @classmethod
@@ -146,7 +146,7 @@ class Architecture(BaseArchitecture):
         if isinstance(value, str):
             value = parts_of(value)
         if not isinstance(value, Mapping):
-            raise BadValueError(f"an architecture is a text 'd:k:e', not {value!r}")
+            raise BadValueError(f"an architecture must be a text 'd:k:e', not {value!r}")
         if "arch" in value:
             return cls.parse(value["arch"])
         depths, kernels, widths = spelled_out(value)
@@ -159,7 +159,7 @@ AnyArchitecture = BaseArchitecture | str | Mapping[str, Any]
 
 def _check_length(name: str, values: tuple[int, ...], length: int) -> None:
     if len(values) != length:
-        raise BadValueError(f"{len(values)} {name} given, needs {length}")
+        raise BadValueError(f"there must be {length} {name}, not {len(values)}")
 
 
 def _list(values: tuple[int, ...]) -> str:

@@ -73,7 +73,7 @@ def spelled_out(parts: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]:
     if len(depths) == 1:
         depths *= UNITS
     if len(depths) != UNITS:
-        raise BadValueError(f"{len(depths)} depths given, needs {UNITS}")
+        raise BadValueError(f"there must be {UNITS} depths, not {len(depths)}")
     if any(depth > MAX_DEPTH for depth in depths):
         return depths, (0,) * UNITS * MAX_DEPTH, (0,) * UNITS * MAX_DEPTH  # which is refused
     exists = [layer < depth for depth in depths for layer in range(MAX_DEPTH)]
@@ -106,8 +106,8 @@ def _of_layers(name: str, value: Any, exists: list[bool]) -> tuple[int, ...]:
         return tuple(n if there else 0 for n, there in zip(numbers, exists, strict=True))
     if len(numbers) != sum(exists):
         raise BadValueError(
-            f"{len(numbers)} {name} given, needs {len(exists)}, or {sum(exists)}: one for each "
-            "layer that exists"
+            f"there must be {len(exists)} {name}, or {sum(exists)}, one for each layer that "
+            f"exists, not {len(numbers)}"
         )
     rest = iter(numbers)
     return tuple(next(rest) if there else 0 for there in exists)
@@ -129,7 +129,7 @@ def _numbers(name: str, value: Any) -> tuple[int, ...]:
             number = 0.0
         if not number.is_integer():
             raise BadValueError(
-                f"number {place + 1} of the {name} is {item!r}, needs a whole number"
+                f"number {place + 1} of the {name} must be a whole number, not {item!r}"
             )
         numbers.append(int(number))
     return tuple(numbers)

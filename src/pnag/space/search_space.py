@@ -162,14 +162,16 @@ class SearchSpace:
         """
         tokens = np.asarray(tokens)
         if tokens.ndim != 2 or tokens.shape[1] != len(self.tokens):
-            raise ValueError(f"tokens have shape {tokens.shape}, need (N, {len(self.tokens)})")
+            raise ValueError(
+                f"tokens must have the shape (N, {len(self.tokens)}), not {tokens.shape}"
+            )
         bad = (tokens >= self.choices_per_token) | ((tokens >= 0) != self.exists(tokens))
         if bad.any():
             row, column = np.argwhere(bad)[0]
             token = self.tokens[column]
             raise ValueError(
-                f"row {row}: token {token.name} is {tokens[row, column]}, allowed: 0 to "
-                f"{len(token.choices) - 1} where it exists, else {ABSENT}"
+                f"row {row}: token {token.name} must be 0 to {len(token.choices) - 1} where it "
+                f"exists, else {ABSENT}, not {tokens[row, column]}"
             )
         return tokens.astype(np.int8)
 
@@ -189,7 +191,7 @@ class SearchSpace:
             ValueError: if the space holds fewer than `n`.
         """
         if n > self.size:
-            raise ValueError(f"{n} different architectures asked for, the space has {self.size}")
+            raise ValueError(f"the space has {self.size} different architectures, fewer than {n}")
         batch = self.sample(n, rng)
         while True:
             _, first = np.unique(batch, axis=0, return_index=True)
@@ -348,8 +350,8 @@ class SearchSpace:
             for what, values in lists.items():
                 if len(values) != lengths[what]:
                     raise BadValueError(
-                        f"architecture {number + 1}: {len(values)} {what}s given, this search "
-                        f"space needs {lengths[what]}"
+                        f"architecture {number + 1}: this search space takes "
+                        f"{lengths[what]} {what}s, not {len(values)}"
                     )
             rows.append([value for what in self.columns for value in lists[what]])
         order = np.concatenate(list(self.columns.values()))

@@ -34,11 +34,11 @@ def sample_shared(
     """
     starts = [i for i, t in enumerate(space.tokens) if t.parent < 0 and t.what != "resolution"]
     if shared < 1:
-        raise ValueError(f"shared is {shared}, needs at least 1")
+        raise ValueError(f"shared must be at least 1, not {shared}")
     if not 0 <= units < len(starts):
-        raise ValueError(f"units is {units}, the space has {len(starts)}: allowed 0 to one less")
+        raise ValueError(f"units must be 0 to {len(starts) - 1}, not {units}")
     if n > space.size:
-        raise ValueError(f"{n} different architectures asked for, the space has {space.size}")
+        raise ValueError(f"the space has {space.size} different architectures, fewer than {n}")
     batch = np.zeros((0, len(space.tokens)), np.int8)
     while len(batch) < n:
         # What is left is drawn anew in whole groups, and cut to n.

@@ -262,7 +262,8 @@ def check_parts(settings: FitSettings, accelerator: Accelerator) -> None:
     if share // settings.accumulate < LEAST_PART:
         raise PnagError(
             f"accumulate is {settings.accumulate} for a process' {share} image(s) of a batch of "
-            f"{settings.batch_size}; each part needs 2: lower accumulate or raise batch_size"
+            f"{settings.batch_size}; each part takes at least 2: lower "
+            "accumulate or raise batch_size"
         )
 
 

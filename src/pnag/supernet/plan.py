@@ -203,8 +203,9 @@ def suited_batch(
     most = min(wanted, max(pairs, len(data.train) // LEAST_STEPS))
     if most < pairs:
         raise PnagError(
-            f"supernet.fit.batch_size is {fit.batch_size}, needs at least {pairs}: two images for "
-            f"each of the {processes} processes; raise it in a --recipe or start fewer processes"
+            f"supernet.fit.batch_size must be at least {pairs}, two images for each of the "
+            f"{processes} processes, not {fit.batch_size}; raise it in a --recipe or start "
+            "fewer processes"
         )
     return with_batch(fit, most // pairs * pairs)
 

@@ -43,9 +43,11 @@ class Augmentation:
         for name in ("scale", "ratio"):
             low, high = getattr(self, name)
             if not 0 < low <= high < math.inf:
-                raise ValueError(f"{name} is [{low}, {high}], needs two growing positive numbers")
+                raise ValueError(
+                    f"{name} must be two growing positive numbers, not [{low}, {high}]"
+                )
         if self.scale[1] > 1:
-            raise ValueError(f"scale is {list(self.scale)}, needs shares of at most 1")
+            raise ValueError(f"scale must be shares of at most 1, not {list(self.scale)}")
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class FitSettings:
     def __post_init__(self) -> None:
         check_ranges(self)
         if self.batch_size == 1:
-            raise ValueError("batch_size is 1, needs at least 2, or 0 for what the plan says")
+            raise ValueError("batch_size must be at least 2, or 0 for what the plan says, not 1")
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of a step of so many."""

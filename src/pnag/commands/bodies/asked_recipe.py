@@ -62,7 +62,9 @@ def _section(values: dict[str, Any], name: str) -> dict[str, Any]:
     """A part of a recipe that options complete."""
     section = values.get(name) or {}
     if not isinstance(section, dict):
-        raise PnagError(f"{name} in the recipe is {section!r}, needs options such as `name: value`")
+        raise PnagError(
+            f"{name} in the recipe must hold options such as `name: value`, not {section!r}"
+        )
     return dict(section)
 
 
@@ -77,7 +79,7 @@ def _table_values(values: dict[str, Any], given: Mapping[str, Any]) -> None:
         return
     costs = parse_columns(cost)
     if not accuracy or not costs:
-        raise PnagError("--table needs --accuracy COLUMN and --cost COLUMN")
+        raise PnagError("give --accuracy COLUMN and --cost COLUMN with --table")
     if "images" in given:
         raise PnagError("--images and --table are two ways to start; give one of them")
     values["source"] = "table"

@@ -158,7 +158,7 @@ def named_costs(texts: list[str]) -> dict[str, str]:
     for text in texts:
         parts = split_name(text)
         if parts is None:
-            raise PnagError(f"--cost is {text!r}, needs NAME=FILE, for example phone=phone.json")
+            raise PnagError(f"--cost must be NAME=FILE, such as phone=phone.json, not {text!r}")
         name, file = parts
         if name in (*COLUMNS, *COUNTED):
             raise PnagError(
@@ -231,7 +231,7 @@ def _check(asked: Asked) -> None:
         ("--precision", asked.precision, ("float32", "bfloat16")),
     ):
         if value not in (None, *allowed):
-            raise PnagError(f"{name} is {value!r}, needs to be {allowed[0]} or {allowed[1]}")
+            raise PnagError(f"{name} must be {allowed[0]} or {allowed[1]}, not {value!r}")
     if asked.out.suffix.lower() != ".csv":
         raise PnagError(
             f"--out is {asked.out}; rows are added to a .csv, and a .parquet is written beside it: "

@@ -31,7 +31,7 @@ def compare_paths(paths: list[Path]) -> Comparison:
     seen = [path.resolve() for path in paths]
     for path, place in zip(paths, seen, strict=True):
         if seen.count(place) > 1:
-            raise PnagError(f"{path} is given twice; a comparison needs different runs")
+            raise PnagError(f"{path} is given twice; give different runs to compare")
     stems = [place.stem if place.is_file() else place.name for place in seen]
     names = [
         stem if stems.count(stem) == 1 else str(path)

@@ -40,7 +40,7 @@ def given_architecture(
     kind = (of or family()).space.architecture
     try:
         if text.lstrip().startswith("["):
-            raise PnagError("a list, needs one architecture: an entry of it")
+            raise PnagError("this is a list; give one architecture, an entry of it")
         if not text.lstrip().startswith("{"):
             return kind.parse(text), {}
         parts = parts_of(text)

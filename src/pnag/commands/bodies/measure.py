@@ -96,7 +96,7 @@ def table_paths(out: Path, runtimes: list[str]) -> dict[str, Path]:
         return {runtimes[0]: out}
     if out.is_file() or out.suffix == ".json":
         raise PnagError(
-            f"--out is {out}, needs a folder: {len(runtimes)} runtimes give a file each"
+            f"--out must be a folder, not {out}: {len(runtimes)} runtimes give a file each"
         )
     return {name: out / f"{name.replace(':', '-')}.json" for name in runtimes}
 

@@ -47,7 +47,7 @@ def _measure_to_csv(asked: Asked, known: str | None, display: Display) -> dict[s
     """Time networks, write the fitted blocks; how well they predict, for a script."""
     if "," in asked.runtime:
         raise PnagError(
-            f"--runtime is {asked.runtime}, needs one with --quick; give the command for each"
+            f"--runtime must be one with --quick, not {asked.runtime}; give the command for each"
         )
     _refuse_measured(asked.out)
     refuse_own_files(asked.out)

@@ -84,7 +84,7 @@ def find_format(name: str) -> Entry:
         PnagError: if there is none of that name.
     """
     if name not in FORMATS:
-        raise PnagError(f"--to is {name!r}, allowed: {', '.join(FORMATS)}")
+        raise PnagError(f"--to must be one of {', '.join(FORMATS)}, not {name!r}")
     return FORMATS[name]
 
 

@@ -50,7 +50,7 @@ class MultiObjectiveSettings:
 
     def __post_init__(self) -> None:
         if self.generator.samples < 2:
-            raise ValueError("generator.samples needs to be at least 2: their mean is the baseline")
+            raise ValueError("generator.samples must be at least 2: their mean is the baseline")
 
 
 Choose = Callable[[Floats, Floats, Floats, float], int]
