@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 import torch
+from adb_stand_in import StandIn, plug_in
 from typer.testing import CliRunner
 
 from pnag.commands.main import app
@@ -20,97 +19,19 @@ from pnag.run.display import Display
 from pnag.run.recipe import make_recipe
 from pnag.run.run import run_pipeline
 
-# Reads what to do from a JSON file and appends each call's arguments to another.
-STAND_IN = """#!{python}
-import json, pathlib, sys
-folder = pathlib.Path({folder!r})
-phone = json.loads((folder / "phone.json").read_text())
-with (folder / "calls.jsonl").open("a") as calls:
-    print(json.dumps(sys.argv[1:]), file=calls)
-arguments = sys.argv[1:]
-if arguments == ["devices"]:
-    print("* daemon started successfully", file=sys.stderr)
-    print("List of devices attached")
-    for serial, state in phone["devices"].items():
-        print(serial, state, sep="\\t")
-    print()
-    sys.exit()
-assert arguments[0] == "-s", arguments
-serial, command = arguments[1], arguments[2:]
-programs = ("executor_runner --model", "benchncnn 3")
-calls = sum((folder / "calls.jsonl").read_text().count(name) for name in programs)
-if serial not in phone["devices"] or calls > phone["unplugged_after"]:
-    sys.exit(f"error: device '{{serial}}' not found")
-if command == ["get-state"]:
-    print("device")
-elif command[0] == "shell" and command[1].startswith("getprop "):
-    print(phone["properties"].get(command[1].split()[1], ""))
-elif command[0] == "shell" and any(name in command[1] for name in programs):
-    print(phone["said"])
-    sys.exit(phone["exit"])
-elif command[0] == "push":
-    assert pathlib.Path(command[1]).stat().st_size
-"""
 SAID = """I 00:00:00.0 executorch:executor_runner.cpp:157] Resetting threadpool with num threads = 2
 I 00:00:00.1 executorch:executor_runner.cpp:500] Iteration 1 of 3: 5.500000 ms
 I 00:00:00.1 executorch:executor_runner.cpp:500] Iteration 2 of 3: 4.250000 ms
 I 00:00:00.1 executorch:executor_runner.cpp:500] Iteration 3 of 3: 4.000000 ms
 I 00:00:00.2 executorch:executor_runner.cpp:510] Model executed successfully 3 time(s) in 13.75 ms.
 OutputX 0: tensor(sizes=[1, 10], [1., 2.])"""
-# As benchmark/benchncnn.cpp of ncnn prints it, to its standard error.
-BENCHNCNN = """loop_count = 3
-num_threads = 2
-powersave = 2
-gpu_device = -1
-cooling_down = 0
-/data/local/tmp/pnag/0.param  min =    4.21  max =    5.10  avg =    4.52
-"""
-
-
-class StandIn:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.values = {
-            "devices": {"R58N": "device"},
-            "properties": {
-                "ro.product.model": "SM-N970F",
-                "ro.board.platform": "exynos9825",
-                "ro.build.version.release": "12",
-            },
-            "said": SAID,
-            "exit": 0,
-            "unplugged_after": 99,
-        }
-        self.set()
-
-    def set(self, **values: object) -> None:
-        self.values |= values
-        (self.folder / "phone.json").write_text(json.dumps(self.values))
-
-    def calls(self) -> list[list[str]]:
-        """The calls since the last time."""
-        file = self.folder / "calls.jsonl"
-        calls = [json.loads(line) for line in file.read_text().splitlines()]
-        file.write_text("")
-        return calls
 
 
 @pytest.fixture
 def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    adb = tmp_path / "bin" / "adb"
-    adb.parent.mkdir()
-    adb.write_text(STAND_IN.format(python=sys.executable, folder=str(tmp_path)))
-    adb.chmod(0o755)
-    runner = tmp_path / "executor_runner"
-    runner.write_bytes(b"ELF")
-    monkeypatch.setenv("PATH", str(adb.parent))
-    monkeypatch.delenv("ANDROID_SERIAL", raising=False)
-    for variable in ("PNAG_EXECUTOR_RUNNER", "PNAG_BENCHNCNN"):
-        monkeypatch.setenv(variable, str(runner))
-    # Where phones' locks lie: the tests of other processes have phones of the same names.
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return StandIn(tmp_path)
+    phone = plug_in(tmp_path, monkeypatch)
+    phone.set(said=SAID)
+    return phone
 
 
 def test_the_exact_commands_of_a_measurement(
@@ -145,40 +66,6 @@ def test_the_exact_commands_of_a_measurement(
     command = f"{folder}/executor_runner --model_path={file} --num_executions=3 --cpu_threads=2"
     assert runs == [["-s", "R58N", "shell", f"{command} 2>&1"]] * 2
     assert removal == ["-s", "R58N", "shell", f"rm -f {file} 2>&1"]
-
-
-def test_the_exact_commands_of_ncnn(
-    phone: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ncnn_android = pytest.importorskip("pnag.cost.runtimes.ncnn_android")
-    model = ncnn_android.export_ncnn(torch.nn.Conv2d(3, 4, 3), (1, 3, 32, 48))
-    assert b"Convolution" in model.param
-    phone.set(said=BENCHNCNN)
-    runtime, folder = make_runtime("ncnn-adb", 2), "/data/local/tmp/pnag"
-    ready = runtime.prepare(torch.nn.Conv2d(3, 4, 3), (1, 3, 32, 48))
-    assert phone.calls()[-2:] == [
-        ["-s", "R58N", "push", str(tmp_path / "executor_runner"), f"{folder}/benchncnn"],
-        ["-s", "R58N", "shell", f"chmod 755 {folder}/benchncnn 2>&1"],
-    ]
-    identity = runtime.identity()
-    assert (identity["runtime"], identity["device"]) == ("ncnn-adb", "SM-N970F")
-    phone.calls()
-    assert ready()(3) == [4.52] * 3
-    del ready
-    push, run, removal = phone.calls()
-    file = push[4]  # the graph alone
-    assert push[:3] == ["-s", "R58N", "push"] and file.endswith(".param")
-    command = f"{folder}/benchncnn 3 2 2 -1 0 param={file} 'shape=[48,32,3]' 2>&1"
-    assert run == ["-s", "R58N", "shell", command]
-    assert removal == ["-s", "R58N", "shell", f"rm -f {file} 2>&1"]
-    # Nothing was run, and a program that knows no networks but its own.
-    call = runtime.prepare(torch.nn.Conv2d(3, 4, 3), (1, 3, 32, 32))()
-    phone.set(said=BENCHNCNN.replace("4.52", "0.00"))
-    with pytest.raises(PnagError, match=r"no times of 3 run\(s\).*build ncnn's benchncnn"):
-        call(3)
-    phone.set(said="layer Foo not exists or registered", exit=255)
-    with pytest.raises(PnagError, match="layer Foo not exists"):
-        call(3)
 
 
 def test_programs_of_two_runtimes_share_a_phone(
@@ -336,11 +223,15 @@ def test_a_missing_runner_says_where_to_get_it(
         make_runtime("executorch-adb")
     monkeypatch.delenv("PNAG_EXECUTOR_RUNNER")
     monkeypatch.delenv("PNAG_BENCHNCNN")
+    monkeypatch.delenv("PNAG_MNN_BENCHMARK")
     with pytest.raises(PnagError, match="name it with the environment variable PNAG_EXECUTOR"):
         make_runtime("executorch-adb")
     pytest.importorskip("ncnn")
     with pytest.raises(PnagError, match="name it with the environment variable PNAG_BENCHNCNN"):
         make_runtime("ncnn-adb")
+    pytest.importorskip("MNN")
+    with pytest.raises(PnagError, match=r"variable PNAG_MNN_BENCHMARK"):
+        make_runtime("mnn-adb")
 
 
 def test_a_run_and_the_zoo_use_the_phone_that_is_named(

@@ -103,6 +103,9 @@ RUNTIMES: dict[str, Entry] = {
         phone=True,
     ),
     "mnn": Entry("pnag.cost.runtimes.mnn", "Mnn", "MNN on the CPU", "mnn"),
+    "mnn-adb": Entry(
+        "pnag.cost.runtimes.mnn_android", "connect", "MNN on an Android phone", "mnn", phone=True
+    ),
     "ncnn": Entry("pnag.cost.runtimes.ncnn", "Ncnn", "ncnn on the CPU", "ncnn"),
     "ncnn-adb": Entry(
         "pnag.cost.runtimes.ncnn_android", "connect", "ncnn on an Android phone", "ncnn", phone=True
