@@ -1,6 +1,6 @@
 # Everything makes its own environment in .venv; `make clean` removes it. `make run` installs only
 # what pnag needs, so that a dependency missing from pyproject.toml shows; the other commands add
-# all extras (`docs` its own).
+# all extras but `tensorrt`, which is large and needs a GPU (`docs` its own).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

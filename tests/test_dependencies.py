@@ -47,7 +47,7 @@ for module in pkgutil.walk_packages(pnag.__path__, "pnag."):
 OF_EXTRAS = {
     "pnag.cost.runtimes.android", "pnag.cost.runtimes.executorch", "pnag.cost.runtimes.mnn",
     "pnag.cost.runtimes.mnn_android", "pnag.cost.runtimes.ncnn", "pnag.cost.runtimes.ncnn_android",
-    "pnag.cost.runtimes.openvino",
+    "pnag.cost.runtimes.openvino", "pnag.cost.runtimes.tensorrt",
     "pnag.deploy.core_ml_program", "pnag.deploy.formats.coreml", "pnag.deploy.formats.executorch",
     "pnag.deploy.formats.mnn", "pnag.deploy.formats.ncnn", "pnag.deploy.formats.openvino",
 }  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from pnag.cost.runtimes import ELSEWHERE, make_runtime, onnx_cuda
+from pnag.cost.runtimes import ON_NVIDIA, make_runtime, onnx_cuda
 from pnag.errors import PnagError
 from pnag.run.budgets import device_name
 
@@ -111,4 +111,4 @@ def test_what_it_lacks_is_told(gpu: None, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_it_counts_as_a_gpu() -> None:
-    assert device_name("onnxruntime-cuda") == "gpu" and "onnxruntime-cuda" in ELSEWHERE
+    assert device_name("onnxruntime-cuda") == "gpu" and "onnxruntime-cuda" in ON_NVIDIA

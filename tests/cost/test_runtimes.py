@@ -61,7 +61,7 @@ class MadeUp(TorchCpu):
 
 
 def test_threads_are_too_many_only_of_this_cpu() -> None:
-    assert too_many_threads("cuda,cuda-batch1,openvino:GPU,executorch-adb", 10**6) == ""
+    assert too_many_threads("cuda,tensorrt,openvino:GPU,executorch-adb", 10**6) == ""
     assert "threads of torch, mnn share" in too_many_threads("torch, cuda-batch1, mnn", 10**6)
 
 
@@ -181,7 +181,7 @@ def test_openvino_device_that_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("tensorrt", "no runtime 'tensorrt'; there are onnxruntime, torch"),
+        ("tvm", "no runtime 'tvm'; there are onnxruntime, torch"),
         ("torch:GPU", "torch takes no device 'GPU'"),
         ("openvino:", "takes no device ''"),
         ("", "no runtime ''"),

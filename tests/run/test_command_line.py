@@ -221,10 +221,10 @@ def test_bad_tables(tmp_path: Path, recipe: Path, table: pd.DataFrame | None, sa
         (["run", "--accuracy", "a", "--out", "unused"], "not given"),
         (["run", "--rounds", "2", "--out", "unused"], "neither is given"),
         (
-            ["run", "--images", "nothing", "--runtime", "tensorrt", "--out", "unused"],
-            "no runtime 'tensorrt'",
+            ["run", "--images", "nothing", "--runtime", "tvm", "--out", "unused"],
+            "no runtime 'tvm'",
         ),
-        (["measure", "--out", "t.json", "--runtime", "tensorrt"], "no runtime 'tensorrt'"),
+        (["measure", "--out", "t.json", "--runtime", "tvm"], "no runtime 'tvm'"),
         (["measure", "--out", "t.json", "--runtime", "torch,onnxruntime"], "must be a folder"),
         (["run", "--seed", "-1", "--out", "unused"], "greater than or equal to 0"),
         (

@@ -377,6 +377,7 @@ def test_the_own_cost_is_called_after_what_networks_run_on() -> None:
         ("openvino:NPU", "npu"),
         ("cuda", "gpu"),
         ("cuda-batch1", "gpu"),
+        ("tensorrt", "gpu"),
         ("executorch", "cpu"),
         ("executorch-adb", "phone"),
     ):

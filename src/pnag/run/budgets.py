@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pnag.cost.counted import COUNTED
-from pnag.cost.runtimes import RUNTIMES
+from pnag.cost.runtimes import ON_NVIDIA, RUNTIMES
 from pnag.errors import PnagError
 from pnag.run.amounts import UNITS
 from pnag.run.nested_tables import in_milliseconds
@@ -80,7 +80,7 @@ def device_name(runtime: str) -> str:
     name, _, device = runtime.partition(":")
     if name in RUNTIMES and RUNTIMES[name].phone:
         return "phone"
-    if "cuda" in name:
+    if name in ON_NVIDIA:
         return "gpu"
     word = re.match("[A-Za-z]+", device)  # of OpenVINO's GPU.1 and so on
     return word[0].lower() if word else "cpu"

@@ -75,6 +75,9 @@ RUNTIMES: dict[str, Entry] = {
         "OnnxCuda",
         "ONNX Runtime on an NVIDIA GPU; needs onnxruntime-gpu instead of onnxruntime",
     ),
+    "tensorrt": Entry(
+        "pnag.cost.runtimes.tensorrt", "TensorRt", "TensorRT on an NVIDIA GPU", "tensorrt"
+    ),
     "openvino": Entry(
         "pnag.cost.runtimes.openvino",
         "OpenVino",
@@ -112,11 +115,8 @@ RUNTIMES: dict[str, Entry] = {
     ),
 }
 DEFAULT = "onnxruntime"
-ELSEWHERE = (
-    "cuda",
-    "cuda-batch1",
-    "onnxruntime-cuda",
-)  # run networks on no CPU, as those with another device do
+# Runtimes on an NVIDIA GPU.
+ON_NVIDIA = ("cuda", "cuda-batch1", "onnxruntime-cuda", "tensorrt")
 
 
 def make_runtime(name: str, threads: int = 1, adb: str | None = None) -> Runtime:
@@ -180,7 +180,7 @@ def too_many_threads(names: str, threads: int) -> str:
     for wanted in names.split(","):
         name, _, device = wanted.strip().partition(":")
         phone = name in RUNTIMES and RUNTIMES[name].phone
-        if device in ("", "CPU") and not phone and name not in ELSEWHERE:
+        if device in ("", "CPU") and not phone and name not in ON_NVIDIA:
             here.append(wanted.strip())
     if threads <= allowed or not here:
         return ""
