@@ -26,7 +26,7 @@ if arguments == ["devices"]:
     sys.exit()
 assert arguments[0] == "-s", arguments
 serial, command = arguments[1], arguments[2:]
-programs = ("executor_runner --model", "benchncnn 3", "benchmark.out /")
+programs = ("executor_runner --model", "benchncnn 3", "benchmark.out /", "benchmark_model --graph")
 calls = sum((folder / "calls.jsonl").read_text().count(name) for name in programs)
 if serial not in phone["devices"] or calls > phone["unplugged_after"]:
     sys.exit(f"error: device '{{serial}}' not found")
@@ -80,8 +80,8 @@ def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     runner.write_bytes(b"ELF")
     monkeypatch.setenv("PATH", str(adb.parent))
     monkeypatch.delenv("ANDROID_SERIAL", raising=False)
-    for variable in ("PNAG_EXECUTOR_RUNNER", "PNAG_BENCHNCNN", "PNAG_MNN_BENCHMARK"):
-        monkeypatch.setenv(variable, str(runner))
+    for program in ("EXECUTOR_RUNNER", "BENCHNCNN", "MNN_BENCHMARK", "BENCHMARK_MODEL"):
+        monkeypatch.setenv(f"PNAG_{program}", str(runner))
     # Where phones' locks lie: the tests of other processes have phones of the same names.
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

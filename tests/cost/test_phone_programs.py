@@ -1,8 +1,10 @@
-"""The programs of ncnn and MNN on a phone: their exact commands, and what they print."""
+"""The programs of ncnn, MNN and LiteRT on a phone: their exact commands, and what they print."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,6 +27,26 @@ Forward type: CPU thread=2 precision=2 sparsity=0 sparseBlockOC=1 testQuantizedM
 --------> Benchmarking... loop = 3, warmup = 10
 [-INFO-]: precision=2, use fp16 inference if your device supports and open MNN_ARM82=ON.
 [ - ] network.mnn                 max =    2.703 ms  min =    2.444 ms  avg =    2.511 ms
+"""
+# As benchmark_model.cc of TensorFlow prints it; its numbers have six digits.
+BENCHMARK_MODEL = """INFO: STARTING!
+INFO: Log parameter values verbosely: [0]
+INFO: Graph: [/data/local/tmp/pnag/0.tflite]
+INFO: Loaded model /data/local/tmp/pnag/0.tflite
+INFO: Created TensorFlow Lite XNNPACK delegate for CPU.
+INFO: The input model file size (MB): 0.003
+INFO: Initialized session in 16.599ms.
+INFO: Running benchmark for at least 10 iterations and at least 0 seconds but terminate if \
+exceeding 150 seconds.
+INFO: count=10 first=8539 curr=6510 min=6449 max=8539 avg=7181.07 std=30
+
+INFO: Running benchmark for at least 3 iterations and at least 0 seconds but terminate if \
+exceeding 150 seconds.
+INFO: count=3 first=6449 curr=6510 min=6449 max=6510 avg=6479.5 std=30 p5=6449 median=6480 p95=6510
+
+INFO: Inference timings in us: Init: 16599, First inference: 8539, Warmup (avg): 7181.07, \
+Inference (avg): 6479.5
+INFO: Memory footprint delta from the start of the tool (MB): init=3.1 overall=4.2
 """
 
 
@@ -100,3 +122,38 @@ def test_the_exact_commands_of_mnn(phone: StandIn, tmp_path: Path) -> None:
     phone.set(said="Segmentation fault", exit=139)
     with pytest.raises(PnagError, match="Segmentation fault"):
         call(3)
+
+
+def test_the_exact_commands_of_litert(
+    phone: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = SimpleNamespace(VERSION="2.1", export_litert=lambda network, shape: b"TFL3")
+    monkeypatch.setitem(sys.modules, "pnag.cost.runtimes.litert", here)
+    phone.set(said=BENCHMARK_MODEL)
+    runtime, folder = make_runtime("litert-adb", 2), "/data/local/tmp/pnag"
+    ready = runtime.prepare(torch.nn.Identity(), (1, 3, 32, 48))
+    assert phone.calls()[-2:] == [
+        ["-s", "R58N", "push", str(tmp_path / "executor_runner"), f"{folder}/benchmark_model"],
+        ["-s", "R58N", "shell", f"chmod 755 {folder}/benchmark_model 2>&1"],
+    ]
+    identity = runtime.identity()
+    assert (identity["runtime"], identity["version"]) == ("litert-adb", "2.1")
+    phone.calls()
+    call = ready()
+    assert call(3) == [6.4795] * 3
+    push, run = phone.calls()
+    assert push[:3] == ["-s", "R58N", "push"] and push[4].endswith(".tflite")
+    flags = f"--graph={push[4]} --num_threads=2 --warmup_runs=10 --warmup_min_secs=0"
+    command = f"{folder}/benchmark_model {flags} --num_runs=3 --min_secs=0 2>&1"
+    assert run == ["-s", "R58N", "shell", command]
+    phone.set(said=BENCHMARK_MODEL.replace(": 6479.5", ": 1.04176e+06"))  # more than a second
+    assert call(3) == [1041.76] * 3
+    phone.set(said="Inference timings in us: Init: 1, First inference: 2, Warmup (avg): 2")
+    with pytest.raises(PnagError, match=r"no times of 3 run\(s\).*android_aarch64_benchmark_model"):
+        call(3)
+    phone.set(said="ERROR: Failed to load model\nBenchmarking failed.", exit=1)
+    with pytest.raises(PnagError, match=r"Failed to load model\nBenchmarking failed"):
+        call(3)
+    monkeypatch.delenv("PNAG_BENCHMARK_MODEL")
+    with pytest.raises(PnagError, match="variable PNAG_BENCHMARK_MODEL"):
+        make_runtime("litert-adb")

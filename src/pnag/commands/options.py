@@ -256,8 +256,7 @@ Adb = Annotated[
     str | None,
     typer.Option(
         metavar="SERIAL",
-        help="Phone of --runtime executorch-adb, mnn-adb or ncnn-adb, by `adb devices`. [default: "
-        "the only one]",
+        help="Phone of a --runtime that ends in -adb, by `adb devices`. [default: the only one]",
     ),
 ]
 Choices = Annotated[

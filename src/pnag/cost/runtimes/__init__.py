@@ -105,6 +105,13 @@ RUNTIMES: dict[str, Entry] = {
         "executorch",
         phone=True,
     ),
+    "litert-adb": Entry(
+        "pnag.cost.runtimes.litert_android",
+        "connect",
+        "LiteRT with XNNPACK on an Android phone",
+        "litert",
+        phone=True,
+    ),
     "mnn": Entry("pnag.cost.runtimes.mnn", "Mnn", "MNN on the CPU", "mnn"),
     "mnn-adb": Entry(
         "pnag.cost.runtimes.mnn_android", "connect", "MNN on an Android phone", "mnn", phone=True
