@@ -45,11 +45,13 @@ for module in pkgutil.walk_packages(pnag.__path__, "pnag."):
 """
 # These are imported only when their runtime or format is asked for.
 OF_EXTRAS = {
-    "pnag.cost.runtimes.android", "pnag.cost.runtimes.executorch", "pnag.cost.runtimes.mnn",
-    "pnag.cost.runtimes.mnn_android", "pnag.cost.runtimes.ncnn", "pnag.cost.runtimes.ncnn_android",
-    "pnag.cost.runtimes.openvino", "pnag.cost.runtimes.tensorrt",
-    "pnag.deploy.core_ml_program", "pnag.deploy.formats.coreml", "pnag.deploy.formats.executorch",
-    "pnag.deploy.formats.mnn", "pnag.deploy.formats.ncnn", "pnag.deploy.formats.openvino",
+    "pnag.cost.runtimes.android", "pnag.cost.runtimes.executorch", "pnag.cost.runtimes.litert",
+    "pnag.cost.runtimes.litert_android", "pnag.cost.runtimes.mnn", "pnag.cost.runtimes.mnn_android",
+    "pnag.cost.runtimes.ncnn", "pnag.cost.runtimes.ncnn_android", "pnag.cost.runtimes.openvino",
+    "pnag.cost.runtimes.tensorrt", "pnag.cost.runtimes.tflite_file",
+    "pnag.cost.runtimes.tflite_layers", "pnag.deploy.core_ml_program", "pnag.deploy.formats.coreml",
+    "pnag.deploy.formats.executorch", "pnag.deploy.formats.litert", "pnag.deploy.formats.mnn",
+    "pnag.deploy.formats.ncnn", "pnag.deploy.formats.openvino",
 }  # fmt: skip
 COMMAND = "from pnag.__main__ import main\nmain()\n"
 

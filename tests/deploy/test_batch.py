@@ -69,11 +69,23 @@ def mnn(path: Path) -> Run:
     return run
 
 
+def litert(path: Path) -> Run:
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(path))
+
+    def run(batch: np.ndarray[Any, Any]) -> Any:
+        given = batch.transpose(0, 2, 3, 1)
+        interpreter.resize_tensor_input(0, given.shape, strict=True)
+        return interpreter.get_signature_runner()(images=given)["logits"]
+
+    return run
+
+
 RUNTIMES = {
     "onnx": (onnx, ".onnx"),
     "openvino": (openvino, ".xml"),
     "torchscript": (torchscript, ".pt"),
     "mnn": (mnn, ".mnn"),
+    "litert": (litert, ".tflite"),
 }
 
 
@@ -81,8 +93,8 @@ RUNTIMES = {
 @pytest.mark.filterwarnings("ignore")
 def test_any_number_of_images(to: str, tmp_path: Path) -> None:
     load, suffix = RUNTIMES[to]
-    if to in ("openvino", "mnn"):
-        pytest.importorskip({"mnn": "MNN"}.get(to, to))
+    if to in ("openvino", "mnn", "litert"):
+        pytest.importorskip({"mnn": "MNN", "litert": "ai_edge_litert"}.get(to, to))
     path = tmp_path / f"net{suffix}"
     done = call("export", ARCH, "--to", to, "--out", path, *SIZED, "--dynamic-batch")
     assert done.exit_code == 0, done.output

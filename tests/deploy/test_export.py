@@ -44,6 +44,7 @@ ORIENTATION = 0x112  # of EXIF
 PACKAGES = {
     "openvino": "openvino",
     "executorch": "executorch.runtime",
+    "litert": "ai_edge_litert",
     "mnn": "MNN",
     "ncnn": "ncnn",
     "coreml": "coremltools",

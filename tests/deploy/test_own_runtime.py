@@ -23,7 +23,13 @@ from pnag.deploy.formats import FORMATS
 from pnag.run.preprocessing import imagenet_preprocessing
 
 ARCH = "2,2,2,2,2:" + ",".join(["5,3,0,0"] * 5) + ":" + ",".join(["3,4,0,0"] * 5)
-PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "mnn": "MNN", "ncnn": "ncnn"}
+PACKAGES = {
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "litert": "ai_edge_litert",
+    "mnn": "MNN",
+    "ncnn": "ncnn",
+}
 ALONE = """
 import runpy, sys
 import numpy

@@ -176,7 +176,7 @@ What = Annotated[
 To = Annotated[
     str,
     typer.Option(
-        help="Format: onnx, openvino, executorch, coreml, mnn, ncnn, torchscript or timm."
+        help="Format: onnx, openvino, executorch, coreml, litert, mnn, ncnn, torchscript or timm."
     ),
 ]
 Out = Annotated[

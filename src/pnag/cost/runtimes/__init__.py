@@ -105,6 +105,9 @@ RUNTIMES: dict[str, Entry] = {
         "executorch",
         phone=True,
     ),
+    "litert": Entry(
+        "pnag.cost.runtimes.litert", "LiteRt", "LiteRT (TensorFlow Lite) on the CPU", "litert"
+    ),
     "litert-adb": Entry(
         "pnag.cost.runtimes.litert_android",
         "connect",

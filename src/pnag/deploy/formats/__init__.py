@@ -70,6 +70,7 @@ FORMATS: dict[str, Entry] = {
         "coreml",
         any_batch=False,
     ),
+    "litert": Entry("pnag.deploy.formats.litert", ".tflite", "LiteRT (TensorFlow Lite)", "litert"),
     "mnn": Entry("pnag.deploy.formats.mnn", ".mnn", "MNN", "mnn"),
     "ncnn": Entry("pnag.deploy.formats.ncnn", ".param", "ncnn", "ncnn", any_batch=False),
     "torchscript": Entry("pnag.deploy.formats.torchscript", ".pt", "TorchScript, traced"),
