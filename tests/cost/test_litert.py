@@ -103,7 +103,8 @@ class Uses(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         before = self.first(images)
         after = self.scale * torch.relu(before) + before
-        return self.linear(self.grouped(after).clamp(0, 6).mean((2, 3)))
+        logits: torch.Tensor = self.linear(self.grouped(after).clamp(0, 6).mean((2, 3)))
+        return logits
 
 
 def test_layers_that_families_lack() -> None:
