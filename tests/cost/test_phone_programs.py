@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -127,17 +125,16 @@ def test_the_exact_commands_of_mnn(phone: StandIn, tmp_path: Path) -> None:
 def test_the_exact_commands_of_litert(
     phone: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = SimpleNamespace(VERSION="2.1", export_litert=lambda network, shape: b"TFL3")
-    monkeypatch.setitem(sys.modules, "pnag.cost.runtimes.litert", here)
+    litert_android = pytest.importorskip("pnag.cost.runtimes.litert_android")
     phone.set(said=BENCHMARK_MODEL)
     runtime, folder = make_runtime("litert-adb", 2), "/data/local/tmp/pnag"
-    ready = runtime.prepare(torch.nn.Identity(), (1, 3, 32, 48))
+    ready = runtime.prepare(torch.nn.Conv2d(3, 4, 3), (1, 3, 32, 48))
     assert phone.calls()[-2:] == [
         ["-s", "R58N", "push", str(tmp_path / "executor_runner"), f"{folder}/benchmark_model"],
         ["-s", "R58N", "shell", f"chmod 755 {folder}/benchmark_model 2>&1"],
     ]
     identity = runtime.identity()
-    assert (identity["runtime"], identity["version"]) == ("litert-adb", "2.1")
+    assert (identity["runtime"], identity["version"]) == ("litert-adb", litert_android.VERSION)
     phone.calls()
     call = ready()
     assert call(3) == [6.4795] * 3

@@ -10,14 +10,13 @@ PNAG_BENCHMARK_MODEL names the file. It runs a network on random images, in floa
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
 
 from torch import nn
 
+from pnag.cost.runtimes.litert import VERSION, export_tflite
 from pnag.cost.runtimes.phone_program import OnPhone
 
 # Flags of tensorflow/lite/tools/benchmark/benchmark_model.cc, and what it prints at the end. By
@@ -27,17 +26,12 @@ NO_LONGER = "--min_secs=0"
 _MEAN = re.compile(r"Inference \(avg\): ([0-9.]+(?:e\+[0-9]+)?)")  # microseconds, six digits
 
 
-def _here() -> Any:
-    """The runtime `litert` of this machine, which writes the files; not before it is needed."""
-    return importlib.import_module("pnag.cost.runtimes.litert")
-
-
 @dataclass(frozen=True)
 class LiteRtAndroid(OnPhone):
     """LiteRT with XNNPACK on a phone's CPU."""
 
     name = "litert-adb"
-    version = ""  # as the files' writer has it
+    version = VERSION
     binary = "benchmark_model"
     variable = "PNAG_BENCHMARK_MODEL"
     how = (
@@ -46,19 +40,9 @@ class LiteRtAndroid(OnPhone):
         "environment variable PNAG_BENCHMARK_MODEL"
     )
 
-    @classmethod
-    def connect(cls, threads: int = 1, adb: str | None = None) -> Self:
-        """See `OnPhone.connect`; without what writes the files, it does not get so far."""
-        _here()
-        return super().connect(threads, adb)
-
-    def identity(self) -> dict[str, str | int]:
-        """What a measured time depends on, besides the network."""
-        return super().identity() | {"version": _here().VERSION}
-
     def files(self, network: nn.Module, input_shape: tuple[int, ...]) -> Mapping[str, bytes]:
         """LiteRT's file."""
-        return {".tflite": _here().export_litert(network, input_shape)}
+        return {".tflite": export_tflite(network, input_shape)}
 
     def arguments(self, stem: str, input_shape: tuple[int, ...], runs: int) -> list[str]:
         """Of `benchmark_model`."""
