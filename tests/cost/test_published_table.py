@@ -39,9 +39,9 @@ def test_the_published_latency_of_a_published_network() -> None:
         ("- 1", "not a mapping"),
         ("{}", "no operator 'Conv-input:224x224x3-output:112x112x16'"),
         (yaml.safe_dump({"Conv-input:224x224x3-output:112x112x16": {"mean": float("nan")}}),
-         "not a positive number"),
+         "must be a positive number"),
         (yaml.safe_dump({"Conv-input:224x224x3-output:112x112x16": "fast"}),
-         "not a positive number"),
+         "must be a positive number"),
     ],
 )  # fmt: skip
 def test_bad_tables_are_clear_errors(tmp_path: Path, text: str | None, says: str) -> None:

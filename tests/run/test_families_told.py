@@ -68,4 +68,4 @@ def test_a_table_of_another_family_is_searched(recipe: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("text", ["64,", "64,32", "16,32", "64,64", "a"])
 def test_resolutions_that_cannot_be_meant_are_refused(text: str, tmp_path: Path) -> None:
     done = call("run", "--images", "digits", "--resolutions", text, "--out", tmp_path / "run")
-    assert done.exit_code == 2 and "--resolutions is" in done.stderr
+    assert done.exit_code == 2 and "--resolutions must be" in done.stderr

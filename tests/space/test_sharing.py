@@ -40,5 +40,5 @@ def test_marginals(shared: int, units: int) -> None:
 def test_wrong_numbers() -> None:
     rng = np.random.default_rng(0)
     for wrong in ({"shared": 0}, {"units": 5}, {"units": -1}):
-        with pytest.raises(ValueError, match=f"{next(iter(wrong))} is"):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
             sample_shared(SPACE, 4, rng, **wrong)

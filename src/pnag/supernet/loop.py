@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -105,10 +106,15 @@ def fit(
     model.train()
     batches = _batches_from(state.step, data, settings, seed, accelerator)
     for images, labels in islice(batches, total - state.step):
-        mean = _gradients(losses, images, labels, state, accelerator, notice)
+        mean: Tensor | None = None
+        while mean is None:
+            with _smaller_parts_where_memory_lacks(len(images), state, accelerator, notice):
+                mean = add_gradients(
+                    losses, images, labels, state.step, state.parts, accelerator, state.scaler
+                )
         _update(parameters, state, settings, total, accelerator)
         late.add(state.step, mean)
-        ends = _ends_epoch(state.step, per_epoch, total)
+        ends = state.step % per_epoch == 0 or state.step == total
         due = ends or (main and time.monotonic() - saved > CHECKPOINT_SECONDS)
         known = late.read(everything=due)
         _check_numbers(known, settings)
@@ -117,18 +123,13 @@ def fit(
             save_state(checkpoint, identity, accelerator.num_processes, state)
             saved = time.monotonic()
         for step, loss in known if main else ():
-            last = _ends_epoch(step, per_epoch, total)
-            watch(Step(step, total, (step - 1) // per_epoch, loss, last))
+            last = step % per_epoch == 0 or step == total
+            watch(Step(step, total, (step - 1) // per_epoch, loss, ends_epoch=last))
         if ends:
             _meet(model, accelerator)
     if state.ema is not None:
         model.load_state_dict(state.ema.module.state_dict())
     model.eval()
-
-
-def _ends_epoch(step: int, per_epoch: int, total: int) -> bool:
-    """Whether a step is an epoch's last, or the last of all."""
-    return step % per_epoch == 0 or step == total
 
 
 def _begin(
@@ -262,8 +263,7 @@ def check_parts(settings: FitSettings, accelerator: Accelerator) -> None:
     if share // settings.accumulate < LEAST_PART:
         raise PnagError(
             f"accumulate is {settings.accumulate} for a process' {share} image(s) of a batch of "
-            f"{settings.batch_size}; each part takes at least 2: lower "
-            "accumulate or raise batch_size"
+            f"{settings.batch_size}; each part needs 2: lower accumulate or raise batch_size"
         )
 
 
@@ -309,36 +309,22 @@ def to_device(model: nn.Module, device: torch.device) -> None:
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _gradients(
-    losses: Losses,
-    images: Tensor,
-    labels: Tensor,
-    state: State,
-    accelerator: Accelerator,
-    notice: Callable[[str], None],
-) -> Tensor:
-    """`add_gradients`, from now on in smaller parts where the memory does not suffice."""
-    while True:
-        try:
-            return add_gradients(
-                losses, images, labels, state.step, state.parts, accelerator, state.scaler
-            )
-        except RuntimeError as error:
-            if not should_reduce_batch_size(error):
-                raise
-            reason = str(error).splitlines()[0][:200]
-        # After the error, whose traceback holds memory, is gone.
-        _halve_parts(len(images), reason, state, accelerator, notice)
+@contextmanager
+def _smaller_parts_where_memory_lacks(
+    images: int, state: State, accelerator: Accelerator, notice: Callable[[str], None]
+) -> Iterator[None]:
+    """Where the memory does not suffice for a step, go on; from now on its parts are half as large.
 
-
-def _halve_parts(
-    images: int,
-    reason: str,
-    state: State,
-    accelerator: Accelerator,
-    notice: Callable[[str], None],
-) -> None:
-    """Let a step of so many images, and all after it, have twice as many parts."""
+    Args:
+        images: of the step.
+    """
+    try:
+        yield
+        return
+    except RuntimeError as error:
+        if not should_reduce_batch_size(error):
+            raise
+        reason = str(error).splitlines()[0][:200]
     part = images // (2 * state.parts)
     if part < LEAST_PART:
         raise PnagError(
