@@ -49,8 +49,8 @@ def test_what_is_best_of_all_is_shown(tmp_path: Path) -> None:
 
     page = write_report(results_of(RunDirectory(tmp_path / "mine"), metrics))
     assert "Best of all that was fine-tuned" in page and "&lt;timm&gt;" in page
-    tuned = page[page.index('"tuned":[') :].partition("]")[0]
-    assert '"name":"poor@64"' in tuned and '"test_top1":0.1' in tuned
+    shown = page[page.index('"tuned":[') :].partition("]")[0]
+    assert '"name":"poor@64"' in shown and '"test_top1":0.1' in shown
     results = load_results(tmp_path / "mine")
     (axes,) = accuracy_over_cost(metrics, results.sampled, results.front).axes
     assert any("published networks, fine-tuned" in t for t in axes.get_legend_handles_labels()[1])
