@@ -138,20 +138,18 @@ def forget_unsure_times(run: RunDirectory, display: Display) -> None:
         with contextlib.suppress(PnagError, KeyError):  # not timed yet, or not to the end
             unsure += [found] if (found := read(run)).warning else []
     again = [times for times in unsure if not _stays(run, times.file)]
-    if again:
-        run.begin_stage()
+    if not again:
+        why = (
+            "this run's networks were trained by the unsure times"
+            if unsure
+            else "all times are sure"
+        )
+        display.note(f"--time-again: nothing to time again; {why}")
+        return
+    run.begin_stage()
     for times in again:
         if times.file == run.proof:  # the next proof removes the files that this one names
             write_json(run.proof, {"files": read_json(run.proof).get("files", {})})
         else:
             times.file.unlink(missing_ok=True)
         display.note(f"--time-again: {times.what} are timed again")
-    if not again:
-        display.note(
-            "--time-again: nothing to time again; "
-            + (
-                "this run's networks were trained by the unsure times"
-                if unsure
-                else "all times are sure"
-            )
-        )

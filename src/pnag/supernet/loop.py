@@ -106,7 +106,7 @@ def fit(
     model.train()
     batches = _batches_from(state.step, data, settings, seed, accelerator)
     for images, labels in islice(batches, total - state.step):
-        mean: Tensor | None = None
+        mean = None
         while mean is None:
             with _smaller_parts_where_memory_lacks(len(images), state, accelerator, notice):
                 mean = add_gradients(
@@ -114,7 +114,7 @@ def fit(
                 )
         _update(parameters, state, settings, total, accelerator)
         late.add(state.step, mean)
-        ends = state.step % per_epoch == 0 or state.step == total
+        ends = _ends_epoch(state.step, per_epoch, total)
         due = ends or (main and time.monotonic() - saved > CHECKPOINT_SECONDS)
         known = late.read(everything=due)
         _check_numbers(known, settings)
@@ -123,13 +123,18 @@ def fit(
             save_state(checkpoint, identity, accelerator.num_processes, state)
             saved = time.monotonic()
         for step, loss in known if main else ():
-            last = step % per_epoch == 0 or step == total
-            watch(Step(step, total, (step - 1) // per_epoch, loss, ends_epoch=last))
+            epoch, last = (step - 1) // per_epoch, _ends_epoch(step, per_epoch, total)
+            watch(Step(step, total, epoch, loss, ends_epoch=last))
         if ends:
             _meet(model, accelerator)
     if state.ema is not None:
         model.load_state_dict(state.ema.module.state_dict())
     model.eval()
+
+
+def _ends_epoch(step: int, per_epoch: int, total: int) -> bool:
+    """Whether a step is an epoch's last, or the last of all."""
+    return step % per_epoch == 0 or step == total
 
 
 def _begin(

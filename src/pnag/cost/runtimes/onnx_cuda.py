@@ -18,6 +18,7 @@ from torch import nn
 
 from pnag.cost.runtimes.machine import random_images
 from pnag.cost.runtimes.onnx_cpu import export_onnx
+from pnag.cost.runtimes.torch_cuda import check_gpu
 from pnag.cost.timing import Call, Open, stopwatch
 from pnag.errors import PnagError
 from pnag.noise import into_log
@@ -54,11 +55,7 @@ class OnnxCuda:
                 f"{ort.__version__} runs on the CPU: pip uninstall onnxruntime, then pip install "
                 "onnxruntime-gpu"
             )
-        if not torch.cuda.is_available():
-            raise PnagError(
-                f"the runtime {self.name} needs an NVIDIA GPU, and torch finds none: check "
-                "`nvidia-smi`"
-            )
+        check_gpu(self.name)
 
     def identity(self) -> dict[str, str | int]:
         """What a measured time depends on, besides the network."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pnag.cost.runtimes.machine import random_images
 from pnag.cost.runtimes.onnx_cpu import export_onnx
-from pnag.cost.runtimes.torch_cuda import timed_graph
+from pnag.cost.runtimes.torch_cuda import check_gpu, timed_graph
 from pnag.cost.timing import Call, Open
 from pnag.errors import PnagError
 from pnag.noise import into_log
@@ -42,11 +42,7 @@ class TensorRt:
     name = "tensorrt"
 
     def __post_init__(self) -> None:
-        if not torch.cuda.is_available():
-            raise PnagError(
-                f"the runtime {self.name} needs an NVIDIA GPU, and torch finds none: check "
-                "`nvidia-smi`"
-            )
+        check_gpu(self.name)
 
     def identity(self) -> dict[str, str | int]:
         """What a measured time depends on, besides the network."""

@@ -29,6 +29,24 @@ WARM_UP = 3  # calls before capture, in which cuDNN chooses its kernels
 QUEUE_CYCLES = 400_000
 
 
+def check_gpu(runtime: str) -> None:
+    """Refuse a runtime, by name, where there is no GPU for it.
+
+    Raises:
+        PnagError: if torch finds no CUDA device.
+    """
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        raise PnagError(
+            f"the runtime {runtime} needs an NVIDIA GPU, and torch finds none: "
+            + (
+                f"check `nvidia-smi` and that its driver serves CUDA {built}"
+                if built
+                else f"torch {torch.__version__} is built without CUDA"
+            )
+        )
+
+
 @dataclass(frozen=True)
 class Cuda:
     """PyTorch on the current CUDA device.
@@ -46,16 +64,7 @@ class Cuda:
     name = "cuda"
 
     def __post_init__(self) -> None:
-        if not torch.cuda.is_available():
-            built = torch.version.cuda
-            raise PnagError(
-                f"the runtime {self.name} needs an NVIDIA GPU, and torch finds none: "
-                + (
-                    f"check `nvidia-smi` and that its driver serves CUDA {built}"
-                    if built
-                    else f"torch {torch.__version__} is built without CUDA"
-                )
-            )
+        check_gpu(self.name)
 
     def identity(self) -> dict[str, str | int]:
         """What a measured time depends on, besides the network."""
