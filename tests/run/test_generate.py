@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 import pnag
 from pnag.commands.bodies import generate as generating
-from pnag.commands.bodies.another_device import size_of
+from pnag.commands.bodies.another_device import own_names, size_of
 from pnag.commands.bodies.export_command import export_options
-from pnag.commands.bodies.generate import SeveralAnswer, generate_for, own_names
+from pnag.commands.bodies.generate import SeveralAnswer, generate_for
 from pnag.commands.main import app
 from pnag.commands.options import parse_named_budgets
 from pnag.cost.block_csv import write_block_csv
@@ -27,10 +27,11 @@ from pnag.cost.load import load_cost
 from pnag.cost.timing import Drift
 from pnag.errors import PnagError
 from pnag.families.ofa_mobilenetv3 import ofa
-from pnag.files import write_json
+from pnag.files import read_json, write_json
 from pnag.run.amounts import amount
 from pnag.run.budgets import Budget, check_units, device_name
 from pnag.run.display import Display
+from pnag.run.further_costs import further_costs
 from pnag.run.recipe import Recipe, make_recipe, save_recipe, search_settings
 from pnag.run.run_directory import RunDirectory
 from pnag.run.search_stages import search_stages
@@ -44,6 +45,7 @@ from pnag.run.trained import (
 )
 from pnag.run.trained import answer as find_answer
 from pnag.search.front import Front
+from pnag.search.sources import SOURCES
 
 SPACE = pnag.SearchSpace()
 OF = ofa(1.2)
@@ -59,6 +61,7 @@ QUICK = {
     "evaluator": {"steps": 10, "hidden": 32},
     "generator": {"iterations": 20, "samples": 16, "refine_steps": 1, "hidden": 16},
     "front": {"budgets": 16, "draws": 16, "rounds": 8, "children": 256},
+    "vectors": {"vectors": 256, "rounds": 8, "children": 512},
 }
 
 
@@ -146,14 +149,21 @@ def test_another_device_with_the_same_accuracies(
     capsys.readouterr()
     monkeypatch.setenv("HOME", str(phone.parent))
     dearer = generate(cpu_run, {"latency": budget * 1.3}, (f"~/{phone.name}",))
-    assert capsys.readouterr().out.count("reused") == 4
+    assert capsys.readouterr().out.count("reused") == 5
     assert isinstance(dearer, Answer) and dearer.accuracy > answer.accuracy
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()} == made
 
-    # Its generator knows this one cost; a further one takes a long search, and trains nothing.
-    params = float(pd.read_parquet(cpu_run / "table.parquet")["params"].quantile(0.4))
-    both = generate(cpu_run, {"": budget * 1.3, "params": params}, (phone,))
+    # Its generator was trained for the counted costs too: budgets of these need no long search.
+    params = float(table["params"].quantile(0.4))
+    with monkeypatch.context() as without:
+        without.setattr(generating, "answer_several", lambda *a: pytest.fail("searched long"))
+        both = generate(cpu_run, {"": budget * 1.3, "params": params}, (phone,))
+        alone = generate(cpu_run, {"memory": 5.5e6}, (phone,))
+    assert "budgets of latency, params, macs, memory at once" in capsys.readouterr().out
+    assert alone.costs["memory"] == SIZE.count(alone.arch).memory <= 5.5e6
     assert isinstance(both, SeveralAnswer) and both.accuracy < dearer.accuracy
+    within = (costs <= budget * 1.3) & (table["params"] <= params)
+    assert both.source in SOURCES and both.accuracy > table["accuracy"][within].max()
     one = SPACE.encode([both.arch])
     assert both.costs["latency"] == pytest.approx(device(1).predict(one)[0])
     assert both.costs["latency"] <= budget * 1.3
@@ -164,7 +174,69 @@ def test_another_device_with_the_same_accuracies(
     # A stop loses a stage at most.
     (folder / "generator.safetensors").unlink()
     assert generate(cpu_run, {"": budget}, (phone,)) == answer
-    assert capsys.readouterr().out.count("reused") == 3
+    assert capsys.readouterr().out.count("reused") == 4
+
+
+def test_what_was_kept_for_one_cost_is_trained_anew(
+    cpu_run: Path, phone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = generate(cpu_run, {"": 30.0}, (phone,))  # reused, where another test has trained it
+    run = Path(shutil.copytree(cpu_run, tmp_path / "run"))
+    said = {path: read_json(path) for path in (run / "devices").glob("*/device.json")}
+    (of_phone,) = (path for path, one in said.items() if str(one["device"]).endswith("phone.csv"))
+    made = RunDirectory(of_phone.parent)
+    # As an earlier version left it.
+    for path in (made.further_costs, made.vector_front, made.stages_file):
+        path.unlink()
+    capsys.readouterr()
+    assert generate(run, {"": 30.0}, (phone,)) == first
+    assert "was trained for one cost" in " ".join(capsys.readouterr().out.split())
+    assert list(further_costs(made)) == ["params", "macs", "memory"]
+    assert generate(run, {"": 30.0, "macs": 5e8}, (phone,)).costs["macs"] <= 5e8
+    assert "was trained for one cost" not in " ".join(capsys.readouterr().out.split())
+
+
+def test_named_devices_are_further_costs_of_a_generator_of_their_own(
+    cpu_run: Path, phone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tablet = phone.with_name("tablet.csv")
+    write_block_csv(tablet, device(2), **SIZED)
+    tokens = SPACE.encode(pd.read_parquet(cpu_run / "table.parquet")["arch"])
+    there = {"phone": device(1).predict(tokens), "tablet": device(2).predict(tokens)}
+    budgets = {name: float(np.quantile(times, 0.5)) for name, times in there.items()}
+    given = (f"phone={phone}", f"tablet={tablet}")
+    before = set((cpu_run / "devices").glob("*"))
+
+    def ask(*devices: str, thorough: bool = False, **more: float) -> Answer | SeveralAnswer:
+        asked = {name: Budget(amount) for name, amount in (budgets | more).items()}
+        return generate_for(
+            cpu_run, asked, list(devices), {}, greedy=False, thorough=thorough, display=Display()
+        )
+
+    long = ask(*given, thorough=True)
+    assert set((cpu_run / "devices").glob("*")) == before  # nothing was trained
+    monkeypatch.setattr(generating, "answer_several", lambda *a: pytest.fail("searched long"))
+    quick = ask(*given)
+    for found in (long, quick):
+        assert isinstance(found, SeveralAnswer)
+        one = SPACE.encode([found.arch])
+        assert found.costs["phone"] == pytest.approx(device(1).predict(one)[0])
+        assert found.costs["tablet"] == pytest.approx(device(2).predict(one)[0])
+        assert all(found.costs[name] <= budget for name, budget in budgets.items())
+    assert quick.accuracy > long.accuracy - 0.01
+    (folder,) = set((cpu_run / "devices").glob("*")) - before
+    made = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+    # The own cost keeps its correction; the order of the devices does not matter.
+    own = middle(cpu_run)
+    all_held = ask(*reversed(given), latency=own, params=7e6)
+    one = SPACE.encode([all_held.arch])
+    assert all_held.costs["latency"] == pytest.approx(0.4 + 1.05 * device(0).predict(one)[0])
+    assert all_held.costs["latency"] <= own and all_held.costs["params"] <= 7e6
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()} == made
+    # Beside another device in the place of the own cost.
+    with_memory = ask(*given, "memory", memory=5.5e6)
+    assert with_memory.costs["memory"] == SIZE.count(with_memory.arch).memory <= 5.5e6
+    assert with_memory.costs["tablet"] <= budgets["tablet"]
 
 
 @pytest.mark.skipif(not NOTE10.exists(), reason=f"there is no published table {NOTE10}")
@@ -274,6 +346,7 @@ def test_what_cannot_be_held_is_named_with_what_can(cpu_run: Path) -> None:
         ({"": 30.0}, ("nowhere.csv",), "no cost 'nowhere.csv'"),
         ({"": 30.0}, ("phone=a.csv",), "has no budget; add --budget phone="),
         ({"": 30.0, "phone": 9.0}, (f"phone={'x' * 300}.csv",), "there is no cost 'xxx"),
+        ({"": 30.0, "from": 9.0}, ("from=a.csv",), "takes the name of another cost"),
         ({"": 30.0, "params": 6e6}, ("params=a.csv",), "takes the name of another cost"),
         ({"": 30.0}, ("a.csv", "b.csv"), "two devices to generate for"),
         ({"": 30.0, "a": 1.0}, ("a=b.csv", "a=c.csv"), "given twice"),
@@ -393,8 +466,10 @@ def test_reading_a_finished_run_needs_no_permission_to_write(
     monkeypatch.setattr("os.access", lambda path, mode: False)
     assert generate(cpu_run, {"": budget})
     assert generate(cpu_run, {"params": 7e6})
-    with pytest.raises(PnagError, match="cannot keep a generator for another device in"):
+    with pytest.raises(PnagError, match=r"cannot keep a generator .* can write$"):
         generate(cpu_run, {"": 30}, (phone,))
+    with pytest.raises(PnagError, match=r"or search without keeping anything \(--thorough\)"):
+        generate(cpu_run, {"": 30, "phone": 20}, (f"phone={phone}",))
 
 
 def test_a_run_that_is_not_finished_is_refused(cpu_run: Path, tmp_path: Path) -> None:

@@ -14,10 +14,16 @@ import pytest
 from rich.console import Console
 from small_runs import SPACE, call, own_table
 
+from pnag.commands.bodies import generate as generating
 from pnag.commands.bodies.several import LoadedRun, answer_several
+from pnag.cost.block_csv import write_block_csv
+from pnag.cost.latency_model import LatencyModel
+from pnag.cost.load import load_cost
 from pnag.errors import PnagError
+from pnag.families import family
 from pnag.files import read_json
 from pnag.run.display import Display
+from pnag.run.further_costs import further_costs
 from pnag.run.recipe import load_recipe, make_recipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.trained import load_front, load_generator, load_labels, load_vector_front
@@ -106,6 +112,35 @@ def test_the_answer_takes_no_longer_than_it_may(several_run: Path) -> None:
     began = time.process_time()
     loaded.quick({"ms": costs[0][0], "pixel": costs[0][1]})
     assert time.process_time() - began < 1  # 0.03 s on a quiet core
+
+
+def test_another_device_keeps_the_tables_further_costs(
+    several_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = family().blocks()
+    phone = LatencyModel(3.0, np.linspace(0.1, 2, len(blocks)), family())
+    write_block_csv(several_run.parent / "phone.csv", phone, resolution=224, num_classes=1000)
+    frame, tokens = own_table(), SPACE.encode(own_table()["arch"])
+    budgets = {"latency": phone.predict(tokens), "pixel": 1 + CELLS @ PIXEL,
+               "params": load_cost("params").predict(tokens)}  # fmt: skip
+    limits = {name: float(np.quantile(costs, 0.6)) for name, costs in budgets.items()}
+    monkeypatch.setattr(generating, "answer_several", lambda *a: pytest.fail("searched long"))
+    options = ("--device", str(several_run.parent / "phone.csv"))
+    found = generate(several_run, *(f"{n}={v}" for n, v in limits.items()), options=options)
+    costs: dict[str, float] = found["costs"]  # type: ignore[assignment]
+    one = SPACE.encode([str(found["arch"])])
+    pixel = load_labels(RunDirectory(several_run, reading=True), SPACE).further[0]
+    assert costs["latency"] == pytest.approx(phone.predict(one)[0])
+    assert costs["pixel"] == pytest.approx(pixel.predict(one)[0])
+    assert all(costs[name] <= limit for name, limit in limits.items())
+    within = np.all([budgets[name] <= limit for name, limit in limits.items()], axis=0)
+    assert found["accuracy"] > frame["top1"][within].max() - 1e-3  # type: ignore[operator]
+    (folder,) = (several_run / "devices").iterdir()
+    kept = RunDirectory(folder, reading=True)
+    assert list(further_costs(kept)) == ["params", "macs", "memory", "pixel"]
+    columns = pd.read_parquet(kept.table)
+    assert np.allclose(columns["pixel"], 1 + CELLS @ PIXEL)  # measured, not predicted
+    assert np.allclose(columns["cost"], phone.predict(tokens))
 
 
 def test_mistakes_are_told(several_run: Path, recipe: Path) -> None:

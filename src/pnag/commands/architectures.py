@@ -45,8 +45,8 @@ Devices = Annotated[
     typer.Option(
         metavar="[NAME=]FILE",
         help="Another device to generate for: a table of `pnag measure`, of operators "
-        "or blocks; or params, macs or memory. The new generator takes budgets of this one cost; "
-        "further budgets take a long search. With NAME= a further cost, also by a long search.",
+        "or blocks; or params, macs or memory. It replaces the run's own cost; with NAME= it adds "
+        "a cost. A generator is trained once for all devices of a command, and kept.",
     ),
 ]
 TableWidthMult = Annotated[
@@ -66,7 +66,8 @@ Thorough = Annotated[
     bool,
     typer.Option(
         help="Search for half a minute, instead of answering several budgets at once from the "
-        "generator's draws, the run's table and a short search."
+        "generator's draws, the run's table and a short search. Nothing is trained for a device "
+        "with NAME=."
     ),
 ]
 
@@ -87,9 +88,9 @@ def generate(
     Several budgets: the best network that is within all of them. At once for those of the run's own
     costs; a budget of another cost takes the long search of --thorough.
 
-    Another device: its costs and the run's accuracies make a new generator, in minutes and without
-    images; it is kept in RUN/devices for the next budget. It takes budgets of that one cost; with
-    further --budget NAME=NUMBER, half a minute's search answers.
+    Other devices: their costs and the run's accuracies make a new generator, in minutes and without
+    images. It is kept in RUN/devices, and answers at once all further budgets of these devices, of
+    the run's further costs, and of params, macs and memory.
     """
     from pnag.commands.bodies.export_command import export_options
     from pnag.commands.bodies.generate import generate_for

@@ -6,12 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pnag.cost.counted import COUNTED, CountedCost
+from pnag.cost.latency_model import LatencyModel
 from pnag.errors import PnagError
 from pnag.files import read_json, write_json
 from pnag.run.display import Display
 from pnag.run.run_directory import RunDirectory
 from pnag.run.size import Size
 from pnag.search.predictor import Predictor
+from pnag.space import SearchSpace
+
+Kept = Predictor | CountedCost | LatencyModel
+"""What a file can keep of a cost: a fit to a table's column, a count, or a device."""
 
 
 def further_costs(run: RunDirectory) -> dict[str, Path]:
@@ -28,33 +33,58 @@ def further_costs(run: RunDirectory) -> dict[str, Path]:
     return {name: run.further_costs.parent / str(file) for name, file in named.items()}
 
 
-def further_files(run: RunDirectory, names: Sequence[str], suffix: str) -> list[Path]:
-    """The files of what predicts further costs, and of the list of them; none without any."""
-    numbers = range(1, len(names) + 1)
-    return [run.further_costs, *(run.further_cost(n, suffix) for n in numbers)] if names else []
+def load_kept_cost(path: Path, space: SearchSpace) -> Kept:
+    """Read what predicts a cost, whichever kind the file holds.
+
+    Raises:
+        PnagError: if the file is missing, damaged or of another space.
+    """
+    if path.suffix != ".json":
+        return Predictor.load(path, space)
+    raw = read_json(path)
+    counted = isinstance(raw, dict) and "name" in raw
+    return CountedCost.load(path) if counted else LatencyModel.load(path)
 
 
-def keep_further_costs(run: RunDirectory, costs: Mapping[str, Predictor | CountedCost]) -> None:
+def suffix_of(cost: Kept) -> str:
+    """Of the file that keeps what predicts a cost."""
+    return "safetensors" if isinstance(cost, Predictor) else "json"
+
+
+def further_files(run: RunDirectory, suffixes: Sequence[str]) -> list[Path]:
+    """The files of what predicts further costs, and of the list of them; none without any.
+
+    Args:
+        suffixes: of each file, in the order of the costs.
+    """
+    files = [run.further_cost(number, suffix) for number, suffix in enumerate(suffixes, 1)]
+    return [run.further_costs, *files] if files else []
+
+
+def keep_further_costs(run: RunDirectory, costs: Mapping[str, Kept]) -> None:
     """Write what predicts costs besides the run's own; none leaves a run of one cost."""
     run.further_costs.unlink(missing_ok=True)
     files = {}
     for number, (name, cost) in enumerate(costs.items(), 1):
-        path = run.further_cost(number, "json" if isinstance(cost, CountedCost) else "safetensors")
+        path = run.further_cost(number, suffix_of(cost))
         cost.save(path)
         files[name] = path.name
     if files:
         write_json(run.further_costs, files)
 
 
+def counted_costs(size: Size) -> dict[str, CountedCost]:
+    """Parameters, multiply-adds and memory of networks of one size, by name."""
+    return {
+        name: CountedCost(name, size.of.name, size.resolution, size.num_classes) for name in COUNTED
+    }
+
+
 def counted_costs_stage(run: RunDirectory, size: Size, display: Display) -> None:
     """Let f take budgets of parameters, multiply-adds and memory beside those of latency."""
 
     def work() -> None:
-        counted = {
-            name: CountedCost(name, size.of.name, size.resolution, size.num_classes)
-            for name in COUNTED
-        }
-        keep_further_costs(run, counted)
+        keep_further_costs(run, counted_costs(size))
 
-    outputs = further_files(run, list(COUNTED), "json")
+    outputs = further_files(run, ["json"] * len(COUNTED))
     run.stage("counted costs", size.identity(), outputs, work, display.reused)

@@ -104,7 +104,7 @@ def user_table_stage(
         write_json(run.prediction_errors, as_json(labels.errors))
 
     outputs = [run.table, run.accuracy_predictor, run.cost_predictor, run.prediction_errors]
-    outputs += further_files(run, further, "safetensors")
+    outputs += further_files(run, ["safetensors"] * len(further))
     outputs += [run.choices] if table.choices else []
     run.stage("table and predictors", inputs, outputs, work, display.reused)
     errors = read_json(run.prediction_errors)

@@ -16,14 +16,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from pnag.cost.counted import CountedCost
 from pnag.cost.front_calibration import FrontCalibration
-from pnag.cost.latency_model import LatencyModel
 from pnag.errors import PnagError
 from pnag.files import write_bytes
 from pnag.imagenet import ImagenetTop1
 from pnag.run.amounts import rounded_up
-from pnag.run.further_costs import further_costs
+from pnag.run.further_costs import further_costs, load_kept_cost
 from pnag.run.run_directory import RunDirectory
 from pnag.run.tables import read_table
 from pnag.search.evaluator import Evaluator
@@ -45,17 +43,9 @@ def load_labels(run: RunDirectory, space: SearchSpace) -> Labels:
     return Labels(
         space,
         _load_accuracy(run.accuracy_predictor, space),
-        _load_cost(run, run.cost_model, space),
-        tuple(_load_cost(run, path, space) for path in further_costs(run).values()),
+        load_kept_cost(run.cost_model, space),
+        tuple(load_kept_cost(path, space) for path in further_costs(run).values()),
     )
-
-
-def _load_cost(run: RunDirectory, path: Path, space: SearchSpace) -> Predicts:
-    if path == run.latency_model:
-        return LatencyModel.load(path)
-    if path.suffix == ".json":
-        return CountedCost.load(path)
-    return Predictor.load(path, space)
 
 
 def _load_accuracy(path: Path, space: SearchSpace) -> Predicts:

@@ -1,14 +1,30 @@
-"""A finished run's accuracies with another device's costs: a generator for it, without images."""
+"""A finished run's accuracies with other devices' costs: a generator for them, without images."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+from rich.markup import escape
+
 from pnag.cost.counted import COUNTED, CountedCost
+from pnag.cost.latency_model import LatencyModel
 from pnag.cost.latency_table import LatencyTable
 from pnag.errors import PnagError
 from pnag.files import expand_home, file_fingerprint, fingerprint, write_bytes, write_json
+from pnag.run.budgets import device_name
 from pnag.run.display import Display
+from pnag.run.further_costs import (
+    Kept,
+    counted_costs,
+    further_costs,
+    further_files,
+    keep_further_costs,
+    load_kept_cost,
+    suffix_of,
+)
 from pnag.run.named_family import named_family
 from pnag.run.own_space import space_of_run
 from pnag.run.recipe import Recipe, search_settings
@@ -16,6 +32,45 @@ from pnag.run.run_directory import RunDirectory
 from pnag.run.search_stages import search_stages
 from pnag.run.size import Size
 from pnag.run.tables import read_table, write_table
+from pnag.search.labels import Predicts
+from pnag.search.predictor import Predictor
+from pnag.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What `--device` names.
+
+    Attributes:
+        own: takes the place of the run's own cost; None keeps that.
+        named: further costs by name. All are as `load_cost` takes them.
+    """
+
+    own: str | None
+    named: Mapping[str, str]
+
+    def identity(self) -> dict[str, Any]:
+        """By the files' content, wherever they lie and however they are called."""
+        own = {"cost": _content(self.own)} if self.own else {}
+        named = {name: _content(spec) for name, spec in sorted(self.named.items())}
+        return own | ({"named": named} if named else {})
+
+
+def _content(spec: str) -> str:
+    return spec if spec in COUNTED else file_fingerprint(expand_home(spec))
+
+
+def own_names(recipe: Recipe, device: str | None) -> tuple[str, ...]:
+    """What the run's own cost is called, the usual name first.
+
+    Args:
+        device: that takes its place, if any does.
+    """
+    if device:
+        return (device,) if device in COUNTED else ("latency", "ms")
+    if recipe.table:
+        return (recipe.table.cost,)
+    return ("latency", "ms", device_name(recipe.latency.runtime))
 
 
 def size_of(run: RunDirectory, recipe: Recipe, given: dict[str, Any]) -> Size:
@@ -45,50 +100,97 @@ def size_of(run: RunDirectory, recipe: Recipe, given: dict[str, Any]) -> Size:
 
 
 def device_run(
-    run: RunDirectory, recipe: Recipe, spec: str, size: Size, display: Display
+    run: RunDirectory, recipe: Recipe, devices: Devices, size: Size, display: Display
 ) -> RunDirectory:
-    """Train evaluator and generator of a finished run's accuracies for another cost.
+    """Train evaluator and generator of a finished run's accuracies for other devices' costs.
 
-    They are kept in `devices` of the run's directory and reused where nothing has changed.
+    The generator takes budgets of the run's further costs, of what is counted of networks and of
+    the named devices too. What is made is kept in `devices` of the run's directory and reused where
+    nothing has changed.
 
     Args:
-        spec: the cost, as `load_cost` takes it.
         size: of the run's networks.
 
     Raises:
         PnagError: if there is no such cost, it is of another size, or the run's directory cannot
             be written.
     """
-    cost = size.cost(spec)
-    identity = {
-        "cost": spec if spec in COUNTED else file_fingerprint(expand_home(spec)),
-        **size.identity(),
-    }
-    key = fingerprint(identity)
-    try:
-        device = RunDirectory(run.devices / key)
-    except PnagError as error:
-        raise PnagError(
-            f"cannot keep a generator for another device in {run.devices}; copy {run.path} to "
-            "where you can write"
-        ) from error
-    cost_file = device.counted_cost if isinstance(cost, CountedCost) else device.latency_model
-    inputs = {
-        **identity,
-        "table": file_fingerprint(run.table),
-        "accuracy": file_fingerprint(run.accuracy_predictor),
-    }
+    space = space_of_run(run, recipe)
+    own = size.cost(devices.own) if devices.own else load_kept_cost(run.cost_model, space)
+    further = _further(run, recipe, devices, size)
+    identity = devices.identity() | size.identity()
+    device = _directory(run, devices, fingerprint(identity))
+    own_file = {
+        CountedCost: device.counted_cost,
+        LatencyModel: device.latency_model,
+        Predictor: device.cost_predictor,
+    }[type(own)]
+    if device.front.exists() and not further_costs(device):
+        display.note(
+            f"{escape(str(device.path))} was trained for one cost, by an earlier version; it is "
+            "trained anew"
+        )
 
     def work() -> None:
-        write_json(device.path / "device.json", {"device": spec, **size.identity()})
-        cost.save(cost_file)
+        said = {"device": devices.own, "named": dict(devices.named), "further": list(further)}
+        write_json(device.path / "device.json", said | size.identity())
+        own.save(own_file)
+        keep_further_costs(device, further)
         write_bytes(device.accuracy_predictor, run.accuracy_predictor.read_bytes())
-        table = read_table(run.table)
-        table["cost"] = cost.predict(size.of.space.encode(table["arch"]))
-        write_table(table, device.table)
+        write_table(_table(run, space, own if devices.own else None, further), device.table)
 
-    outputs = [cost_file, device.accuracy_predictor, device.table]
+    outputs = [own_file, device.accuracy_predictor, device.table]
+    outputs += further_files(device, [suffix_of(cost) for cost in further.values()])
+    inputs = identity | _inputs(run, list(further))
     device.stage("table", inputs, outputs, work, display.reused)
-    space, settings = space_of_run(device, recipe), search_settings(recipe)
-    search_stages(device, space, settings, recipe.seed, display)
+    search_stages(device, space, search_settings(recipe), recipe.seed, display)
+    names = [own_names(recipe, devices.own)[0], *further]
+    display.note(f"its generator answers any budgets of {', '.join(names)} at once")
     return device
+
+
+def _further(run: RunDirectory, recipe: Recipe, devices: Devices, size: Size) -> dict[str, Kept]:
+    """What predicts costs besides the own one, by name, whatever the devices' order is."""
+    space, own = space_of_run(run, recipe), own_names(recipe, devices.own)
+    found: dict[str, Kept] = {
+        name: load_kept_cost(path, space) for name, path in further_costs(run).items()
+    }
+    found = {**counted_costs(size), **found}  # a table's column goes before a count of its name
+    found |= {name: size.cost(spec) for name, spec in sorted(devices.named.items())}
+    return {name: cost for name, cost in found.items() if name not in own}
+
+
+def _directory(run: RunDirectory, devices: Devices, key: str) -> RunDirectory:
+    """Where what is trained for these devices is kept."""
+    try:
+        return RunDirectory(run.devices / key)
+    except PnagError as error:
+        search = "" if devices.own else ", or search without keeping anything (--thorough)"
+        raise PnagError(
+            f"cannot keep a generator for another device in {run.devices}; copy {run.path} to "
+            f"where you can write{search}"
+        ) from error
+
+
+def _inputs(run: RunDirectory, further: list[str]) -> dict[str, Any]:
+    """What a device's table depends on besides the devices."""
+    files = {"table": run.table, "accuracy": run.accuracy_predictor, "run's cost": run.cost_model}
+    kept = {name: file_fingerprint(path) for name, path in further_costs(run).items()}
+    found = {name: file_fingerprint(path) for name, path in files.items()}
+    return found | {"kept": kept, "further": further}
+
+
+def _table(
+    run: RunDirectory, space: SearchSpace, own: Predicts | None, further: Mapping[str, Predicts]
+) -> pd.DataFrame:
+    """The run's table with the devices' costs; what it has of further costs stays as it is.
+
+    Args:
+        own: what takes the place of the run's own cost, if anything does.
+    """
+    table, kept = read_table(run.table), further_costs(run)
+    tokens = space.encode(table["arch"])
+    predicted = {name: cost for name, cost in further.items() if name not in kept}
+    for name, cost in (predicted | ({"cost": own} if own else {})).items():
+        table[name] = cost.predict(tokens)
+    return table

@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pnag.commands.bodies.another_device import device_run, size_of
+from pnag.commands.bodies.another_device import Devices, device_run, own_names, size_of
 from pnag.commands.bodies.several import LoadedRun, SeveralAnswer, answer_several
 from pnag.cost.counted import COUNTED
 from pnag.cost.load import split_name
 from pnag.errors import PnagError
 from pnag.files import exists
 from pnag.run.amounts import amount
-from pnag.run.budgets import Budget, check_units, device_name
+from pnag.run.budgets import Budget, check_units
 from pnag.run.display import Display
 from pnag.run.further_costs import further_costs
 from pnag.run.margin import answer_with_margin, margin_of
 from pnag.run.own_space import space_of_run
-from pnag.run.recipe import Recipe, load_recipe, make_recipe
+from pnag.run.recipe import RESERVED, Recipe, load_recipe, make_recipe
 from pnag.run.run_directory import RunDirectory, finished_run
 from pnag.run.size import Size
 from pnag.run.trained import Answer, load_calibrated_front, most_likely
@@ -39,10 +39,12 @@ def generate_for(
 
     Args:
         budgets: by the cost's name; "" is the run's own cost.
-        devices: FILE replaces the run's own cost, NAME=FILE adds a cost (`load_cost` reads it).
+        devices: FILE replaces the run's own cost, NAME=FILE adds a cost (`load_cost` reads it). A
+            generator is trained for them once, and kept.
         size: what the user says of the networks' size; checked where the run knows it.
         greedy: take the generator's most likely architecture.
-        thorough: search long, where f's draws, what is known and a short search would answer.
+        thorough: search long, where f's draws, what is known and a short search would answer;
+            nothing is trained for devices that only add costs.
 
     Returns:
         An `Answer` to one budget of the run's own cost, else a `SeveralAnswer`.
@@ -53,35 +55,35 @@ def generate_for(
     """
     run = finished_run(path)
     recipe = make_recipe(load_recipe(run.recipe))
-    own_device, named_devices = _split(devices)
-    names = own_names(recipe, own_device)
+    given = _split(devices)
+    names = own_names(recipe, given.own)
     named = _by_name(budgets, names)
     asked = {name: budget.amount for name, budget in named.items()}
-    columns = [] if own_device else list(further_costs(run))
-    own = (names[0], *columns)
-    others = {name: named_devices.get(name, name) for name in asked if name not in own}
-    _check_names(others, named_devices, asked, (*names, *columns))
-    check_units(named, [recipe.table.cost, *columns] if recipe.table and not own_device else [])
+    columns = [name for name in further_costs(run) if name not in names]
+    _check_names(given, asked, (*names, *columns))
+    own_column = [] if given.own else names
+    check_units(named, [*own_column, *columns] if recipe.table else [])
     if greedy and list(asked) != [names[0]]:
         raise PnagError("--greedy goes with one budget of the run's own cost; leave it out")
     if greedy and thorough:
         raise PnagError("--greedy and --thorough are two ways to answer; leave one out")
-    if recipe.table and recipe.table.choices and (own_device or others or size):
+    counted = [name for name in asked if name in COUNTED and name not in (*names, *columns)]
+    of_networks = bool(devices or counted)
+    if recipe.table and recipe.table.choices and (of_networks or size):
         raise _no_networks(path, [*names, *columns])
-    sized = size_of(run, recipe, size) if size or own_device or others else Size()
-    if recipe.table and (own_device or others):
-        display.note(
-            f"[dim]costs of networks of {sized.of.label} at {sized.resolution}x"
-            f"{sized.resolution} with {sized.num_classes} classes[/dim]"
-        )
-    costs = {name: sized.cost(spec) for name, spec in others.items()}
-    if own_device:
+    sized = size_of(run, recipe, size) if size or of_networks else Size()
+    if recipe.table and of_networks:
+        _tell_size(sized, display)
+    trained = run
+    if given.own or (devices and not thorough):
         with torch_threads(recipe.torch_threads):
-            run = device_run(run, recipe, own_device, sized, display)
+            trained = device_run(run, recipe, given, sized, display)
     if list(asked) == [names[0]] and not thorough:
-        return _answer_one(run, recipe, asked[names[0]], greedy=greedy)
-    loaded = LoadedRun.of(run, recipe, names[0])
-    found = loaded.quick(asked) if set(asked) <= set(own) and not thorough else None
+        return _answer_one(trained, recipe, asked[names[0]], greedy=greedy)
+    loaded = LoadedRun.of(trained, recipe, names[0], times=trained if given.own else run)
+    others = [name for name in asked if name not in (names[0], *loaded.columns)]
+    found = None if others or thorough else loaded.quick(asked)
+    costs = {name: sized.cost(given.named.get(name, name)) for name in others}
     return found or answer_several(loaded, asked, costs, display)
 
 
@@ -93,6 +95,14 @@ def _answer_one(run: RunDirectory, recipe: Recipe, budget: float, *, greedy: boo
     return most_likely(run, space, budget, margin) if greedy else answer
 
 
+def _tell_size(size: Size, display: Display) -> None:
+    """Say what networks are counted and looked up, which a run of a table does not know."""
+    display.note(
+        f"[dim]costs of networks of {size.of.label} at {size.resolution}x{size.resolution} with "
+        f"{size.num_classes} classes[/dim]"
+    )
+
+
 def _no_networks(path: Path, costs: list[str]) -> PnagError:
     """What a run on choices says where something is asked that only networks have."""
     return PnagError(
@@ -101,18 +111,10 @@ def _no_networks(path: Path, costs: list[str]) -> PnagError:
     )
 
 
-def own_names(recipe: Recipe, device: str | None) -> tuple[str, ...]:
-    """What the run's own cost is called, the usual name first."""
-    if device:
-        return (device,) if device in COUNTED else ("latency", "ms")
-    if recipe.table:
-        return (recipe.table.cost,)
-    return ("latency", "ms", device_name(recipe.latency.runtime))
-
-
-def _split(devices: list[str]) -> tuple[str | None, dict[str, str]]:
+def _split(devices: list[str]) -> Devices:
     """The device that replaces the run's own, and the further ones by name."""
-    own, named = None, {}
+    own: str | None = None
+    named: dict[str, str] = {}
     for text in devices:
         parts = split_name(text)
         if parts and not exists(Path(text)):
@@ -127,7 +129,7 @@ def _split(devices: list[str]) -> tuple[str | None, dict[str, str]]:
             )
         else:
             own = text
-    return own, named
+    return Devices(own, named)
 
 
 def _by_name(budgets: Mapping[str, Budget], names: tuple[str, ...]) -> dict[str, Budget]:
@@ -144,19 +146,19 @@ def _by_name(budgets: Mapping[str, Budget], names: tuple[str, ...]) -> dict[str,
     return asked
 
 
-def _check_names(
-    further: dict[str, str],
-    named_devices: dict[str, str],
-    asked: dict[str, float],
-    names: tuple[str, ...],
-) -> None:
-    for name in named_devices:
-        if name in names or name in COUNTED:
+def _check_names(devices: Devices, asked: Mapping[str, float], names: tuple[str, ...]) -> None:
+    """Refuse devices without a name or a budget of their own, and budgets of unknown costs.
+
+    Args:
+        names: of the run's costs.
+    """
+    for name in devices.named:
+        if name in names or name in COUNTED or name in RESERVED:
             raise PnagError(f"--device {name}=... takes the name of another cost; use another")
         if name not in asked:
             raise PnagError(f"--device {name}=... has no budget; add --budget {name}=MILLISECONDS")
-    for name in further:
-        if name not in named_devices and name not in COUNTED:
+    for name in asked:
+        if name not in devices.named and name not in COUNTED and name not in names:
             there = dict.fromkeys([*names, *COUNTED])
             raise PnagError(
                 f"there is no cost {name!r}; there are {', '.join(there)}, and that of another "

@@ -91,18 +91,24 @@ class LoadedRun:
     margin: float
 
     @classmethod
-    def of(cls, run: RunDirectory, recipe: Recipe, own: str) -> LoadedRun:
+    def of(
+        cls, run: RunDirectory, recipe: Recipe, own: str, times: RunDirectory | None = None
+    ) -> LoadedRun:
         """Load a finished run.
+
+        Args:
+            times: the run that has timed the own cost, which tells how far its predictions are
+                off; `run` if None.
 
         Raises:
             PnagError: if a file of it is missing or damaged.
         """
         space = space_of_run(run, recipe)
-        columns = tuple(further_costs(run))
+        columns, times = tuple(further_costs(run)), times or run
         return cls(
             run, recipe, own, space, load_labels(run, space), columns,
-            load_front_calibration(run), load_generator(run.generator, space),
-            load_vector_front(run, space) if columns else None, margin_of(run, recipe.margin),
+            load_front_calibration(times), load_generator(run.generator, space),
+            load_vector_front(run, space) if columns else None, margin_of(times, recipe.margin),
         )  # fmt: skip
 
     def predictors(self) -> dict[str, Predict]:
