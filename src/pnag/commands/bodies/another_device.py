@@ -145,7 +145,7 @@ def device_run(
     device.stage("table", inputs, outputs, work, display.reused)
     search_stages(device, space, search_settings(recipe), recipe.seed, display)
     names = [own_names(recipe, devices.own)[0], *further]
-    display.note(f"its generator answers any budgets of {', '.join(names)} at once")
+    display.note(f"budgets of {', '.join(names)} are answered at once")
     return device
 
 
