@@ -327,7 +327,7 @@ def test_a_table_of_operators_is_read_whatever_it_is_called(
 ) -> None:
     (tmp_path / name).write_bytes(OPERATOR_FILES[name](operators(naming)))
     done = call("generate", run, "--budget", 1e6, "--budget", "phone=1e6",
-                "--device", f"phone={tmp_path / name}", *SIZED, "--json")  # fmt: skip
+                "--device", f"phone={tmp_path / name}", *SIZED, "--thorough", "--json")  # fmt: skip
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["costs"]["phone"] == pytest.approx(expected_ms(found["arch"], naming), rel=1e-9)
