@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 settle(os.environ)  # before any module of pnag imports torch
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 __all__ = [
     "Architecture",
     "PnagError",

@@ -488,6 +488,11 @@ def test_count_and_export(tmp_path: Path) -> None:
     assert onnxruntime.InferenceSession(out).get_outputs()[0].shape == [1, 10]
 
 
+def test_the_version_is_printed() -> None:
+    done = call("--version")
+    assert (done.exit_code, done.stdout) == (0, f"pnag {pnag.__version__}\n")
+
+
 def test_help_tells_the_defaults() -> None:
     text = " ".join(call("run", "--help").stdout.replace("│", " ").split())
     for default in ("[default: 120]", "[default: sandwich]", "[default: onnxruntime]"):

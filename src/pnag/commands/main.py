@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from pnag import __version__
 from pnag.commands.architectures import count, export, generate
 from pnag.commands.ctrl_c import heed_ctrl_c, was_ctrl_c
 from pnag.commands.experiment import experiment
@@ -74,6 +75,25 @@ def _mistake(error: BaseException) -> str | None:
             "free space, or name another"
         )
     return None
+
+
+def print_version(asked: bool) -> None:
+    """Print the version and end the command, where `--version` asks for it."""
+    if asked:
+        typer.echo(f"pnag {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options of `pnag` itself."""
 
 
 COMMANDS = (
