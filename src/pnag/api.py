@@ -152,7 +152,7 @@ class Run:
         """Write the run's networks in the format of a runtime, each checked against torch.
 
         Those of a run on images are fine-tuned. All others have fresh weights, which predict
-        nothing, unless `weights` are given; a warning says so, and what else is not sure of them.
+        nothing, unless `weights` are given; a warning says so, and what else is uncertain.
 
         Args:
             to: a format of `pnag export --to`.
@@ -160,7 +160,7 @@ class Run:
             weights: supernet that the weights are of: "published" (Once-for-All's, of ImageNet), a
                 run's `supernet.safetensors`, or a checkpoint.
             images: on which the batch norms of a subnet of `weights` are measured, named as for
-                `find`; without them the supernet's stay, which are of no one subnet.
+                `find`; without them the supernet's are kept, which fit no single subnet.
             out: folder for the files; None is the run's `exports`.
             batch: how many images the network takes at a time.
 
@@ -228,7 +228,7 @@ def _as_given(name: str, value: Any) -> Any:
     """An option as the command line has it.
 
     Raises:
-        PnagError: for a path that is none.
+        PnagError: for a value that is neither a path nor a name.
     """
     if name in ("table", "cache", "recipe", "images", "start", "weights"):
         if not isinstance(value, str | os.PathLike):
@@ -242,7 +242,7 @@ def _as_given(name: str, value: Any) -> Any:
 
 
 def _refuse_unknown(options: Mapping[str, Any]) -> None:
-    """What a type checker would say of a mistyped option, which nothing else would look at."""
+    """Refuse an option that does not exist, which nothing else would check."""
     for name in options:
         if name not in Options.__annotations__:
             alike = near(name, Options.__annotations__)
@@ -251,5 +251,5 @@ def _refuse_unknown(options: Mapping[str, Any]) -> None:
 
 
 def _display(*, show: bool) -> Display:
-    """What shows a run's progress, on standard error, or nothing."""
+    """A display of a run's progress on standard error, or one that shows nothing."""
     return Display(make_console(stderr=True) if show else Console(quiet=True))

@@ -1,7 +1,7 @@
 """Tables from files of any program: Parquet, JSON, and text as spreadsheets and scripts write it.
 
-What a file is, its content says, not its name. Of text, the encoding, the separator of columns and
-the sign before a number's fraction are found out, and said where they are not a CSV's.
+A file's content says what it is, not its name. The encoding of text, the separator of columns and
+the decimal sign are found out, and reported where they are not a CSV's.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def texts_of(text: str, path: Path) -> Texts:
 
 
 def _typed(texts: Texts) -> TableFile:
-    """Columns of numbers as such, and what a user should know of how they are read."""
+    """Columns of numbers as such, and what a user should know about how they are read."""
     columns, separator = texts.columns, texts.separator
     how = [f"{_named(separator)} between columns"] if separator != "," else []
     signs = signs_of(columns, separator)
@@ -189,7 +189,7 @@ def _typed(texts: Texts) -> TableFile:
             if (readings(cell).get(".") == value) == whole:
                 how.append(f"{kind} ({cell} is {value:.15g})")
                 break
-    how += [f"{unit} behind numbers left out" for unit in sorted(units)]
+    how += [f"{unit} after numbers left out" for unit in sorted(units)]
     unsure = {
         name: next(c for c in columns[name] if len(set(readings(c).values())) == 2)
         for name, sign in signs.items()

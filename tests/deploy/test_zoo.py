@@ -211,7 +211,7 @@ def test_offline_it_says_what_to_fetch_and_where_to_put_it(cache: Path) -> None:
     assert f"cannot fetch {url} (Network is unreachable)" in done.output
     assert f"put it at {cache}/zoo/resnet18-f37072fd.pth" in done.output
     done = call("zoo", "fetch", "mnasnet-a1-1.4")
-    assert done.exit_code == 2 and "no published weights of mnasnet-a1-1.4" in done.output
+    assert done.exit_code == 2 and "no published weights for mnasnet-a1-1.4" in done.output
 
 
 def test_files_of_weights_are_those_that_the_libraries_name() -> None:

@@ -125,7 +125,7 @@ def test_of_several_supernets_the_average_is_taken_and_that_is_said(
     content = {"model": other.state_dict(), "model_ema": supernet.state_dict()}
     torch.save(content, tmp_path / "w.pt")
     done = export(tmp_path / "w.pt", tmp_path / "net.safetensors")
-    assert "it holds several supernets: taken is 'model_ema', not 'model'" in " ".join(
+    assert "it holds several supernets: 'model_ema' is used, not 'model'" in " ".join(
         done.output.split()
     )
     found = load_file(tmp_path / "net.safetensors")

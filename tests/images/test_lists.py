@@ -217,7 +217,7 @@ def handwritten_digits(root: Path) -> None:
                            "call it label"]),
         (measurements, ["a.csv names the images and has the columns file, age"]),
         (fractions, ["a.csv: the column 'label' must hold names or whole numbers of", "not 0.5"]),
-        (two_classes_of_an_image, ["says of 0.png that it is 'x' and 'y'"]),
+        (two_classes_of_an_image, ["says that 0.png is 'x' and 'y'"]),
         (strange_numbers, ["val.txt has the class 21, but there are 2 classes"]),
         (handwritten_digits, ["there are no images in {root}", "without a suffix 2", "MNIST"]),
     ],

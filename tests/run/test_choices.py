@@ -146,7 +146,7 @@ def test_what_search_prints_of_rows_of_choices(tmp_path: Path) -> None:
     compared = call("compare", tmp_path / "a.json", tmp_path / "b.json")
     assert compared.exit_code == 2 and "own choices" in " ".join(compared.stderr.split())
     family = call(*command, "--family", "ofa-mobilenetv3")
-    assert family.exit_code == 2 and "of no family" in " ".join(family.stderr.split())
+    assert family.exit_code == 2 and "belong to no family" in " ".join(family.stderr.split())
 
 
 @pytest.mark.parametrize("width", [4, 13])

@@ -89,8 +89,12 @@ def test_a_size_that_an_architecture_comes_with_is_said() -> None:
     given = json.dumps(PARTS | {"r": [160], "w": 1.2})
     done = call("count", given, "--json")
     assert json.loads(done.stdout)["macs"] == pnag.count(TEXT).macs
-    assert "says resolution 160; taken is 224: give --resolution 160" in done.stderr
-    assert "says width mult 1.2; taken is 1: give --width-mult 1.2" in done.stderr
+    assert (
+        "says resolution 160, but 224 is used; to use its own, give --resolution 160" in done.stderr
+    )
+    assert (
+        "says width mult 1.2, but 1 is used; to use its own, give --width-mult 1.2" in done.stderr
+    )
     done = call("count", given, "--json", "--resolution", 160, "--width-mult", 1.2)
     assert json.loads(done.stdout)["macs"] == pnag.count(TEXT, 1.2, 160).macs
     assert done.stderr == ""
@@ -197,7 +201,7 @@ FILES: dict[str, tuple[Callable[[pd.DataFrame], bytes], str]] = {
         lambda t: t.assign(top1=t["top1"].astype(str) + " %", ms=t["ms"].astype(str) + "ms")
         .to_csv(index=False)
         .encode(),
-        "% behind numbers left out, ms behind numbers left out",
+        "% after numbers left out, ms after numbers left out",
     ),
     "spaces-in-names.csv": (
         lambda t: t.to_csv(index=False).replace(",top1,", ", top1 ,").encode(), "",

@@ -46,7 +46,7 @@ with held_run(Path(sys.argv[1])):
 
 def test_a_stage_without_its_output_is_not_done(tmp_path: Path) -> None:
     run, out = RunDirectory(tmp_path), tmp_path / "out"
-    with pytest.raises(PnagError, match="out is not there after the stage 'work'"):
+    with pytest.raises(PnagError, match="out is missing after the stage 'work'"):
         run.stage("work", 1, [out], lambda: None)
     assert not RunDirectory(tmp_path).is_done("work", 1, [out])
     assert run.stage("work", 1, [out], lambda: out.write_text("x"))

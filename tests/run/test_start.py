@@ -84,8 +84,8 @@ def test_without_a_network_the_default_says_what_to_fetch_and_what_is_done(
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"width_mult": 0.5}, "none are published of width 0.5, only of 1 and 1.2"),
-        ({"family": "ofa-mobilenetv3-w0.5"}, "none are published of width 0.5"),
+        ({"width_mult": 0.5}, "none are published for width 0.5, only for 1 and 1.2"),
+        ({"family": "ofa-mobilenetv3-w0.5"}, "none are published for width 0.5"),
         ({"family": "ofa-mobilenetv3-w1.2"}, "ofa_mbv3_d234_e346_k357_w1.2"),
     ],
 )
@@ -106,7 +106,7 @@ def test_what_starts_afresh_though_it_was_not_asked_to_says_so(
         ({"start": "published", "width_mult": 0.5}, "weights are published only for 1 and 1.2"),
         ({"start": "published", "family": f"timm/{MODEL}"}, f"--family is timm/{MODEL}; leave"),
         ({"start": "timm/efficientnet_lite0"}, r"huggingface.co/timm/efficientnet_lite0.ra_in1k"),
-        ({"start": "timm/efficientnet_lite2"}, "timm publishes no weights of efficientnet_lite2"),
+        ({"start": "timm/efficientnet_lite2"}, "timm publishes no weights for efficientnet_lite2"),
         ({"start": "timm/efficientnet_lite"}, "there is timm/efficientnet_lite"),
         ({"start": "timm/resnet18"}, "timm's ResNet"),
         ({"start": "nowhere"}, "there is no start 'nowhere': give published, timm/NAME"),

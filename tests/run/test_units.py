@@ -107,7 +107,7 @@ SEARCH = ["search", "--table", "none.csv", "--accuracy", "top1", "--cost"]
         (["export", "RUN", "--budget", "cpu=6"], "must be a number of the run's own cost"),
         (["generate", "RUN", "--budget", "6m"], "--budget must be a positive number"),
         (["run", "--budgets", "6s"], "6ms,8ms, not '6s'"),
-        (["run", "--budgets", "6ms,params=6M"], "--budgets has 'params=6M', but takes numbers of"),
+        (["run", "--budgets", "6ms,params=6M"], "--budgets has 'params=6M', but takes numbers"),
         ([*SEARCH, "ms", "--budgets", "6,params=6M"], "`pnag generate RUN --budget 25"),
         ([*SEARCH, "ms,params", "--budgets", "6"], "--cost must be one column, not 'ms,params'"),
         ([*SEARCH, "ms", "--cost", "params", "--budgets", "6"], "`pnag run --table T.csv --cost"),

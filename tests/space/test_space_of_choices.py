@@ -55,7 +55,7 @@ def test_a_file_keeps_the_space() -> None:
 
 
 def test_what_is_not_in_the_space_is_told() -> None:
-    with pytest.raises(ValueError, match="row 2: layers is 3, and it can be 1, 2"):
+    with pytest.raises(ValueError, match="row 2: layers is 3, but can only be 1, 2"):
         SPACE.encode([ROWS[0], {**ROWS[1], "layers": 3}])
     with pytest.raises(ValueError, match="row 1: second is empty where layers"):
         SPACE.encode([{**ROWS[1], "second": None}])

@@ -96,4 +96,4 @@ def test_two_processes_share_compare_and_notice_a_loss(tmp_path: Path) -> None:
         assert f"{rank} told: the file is damaged" in text
         assert f"{rank} differs: process(es) 1 have other weights than process 0" in text
     assert "0 alone: another process of this training has ended" in out
-    assert "the training goes on from its last checkpoint" in out
+    assert "the training resumes from its last checkpoint" in out

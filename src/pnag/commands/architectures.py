@@ -51,13 +51,15 @@ Devices = Annotated[
 ]
 TableWidthMult = Annotated[
     float | None,
-    typer.Option(min=0.1, callback=finite, help="Of a --table run's networks. [default: 1]"),
+    typer.Option(
+        min=0.1, callback=finite, help="Width multiplier of a --table run's networks. [default: 1]"
+    ),
 ]
 TableResolution = Annotated[
-    int | None, typer.Option(min=32, help="Of a --table run's networks. [default: 224]")
+    int | None, typer.Option(min=32, help="Image size of a --table run's networks. [default: 224]")
 ]
 TableNumClasses = Annotated[
-    int | None, typer.Option(min=1, help="Of a --table run's networks. [default: 1000]")
+    int | None, typer.Option(min=1, help="Classes of a --table run's networks. [default: 1000]")
 ]
 Greedy = Annotated[
     bool, typer.Option(help="Give the generator's single most likely architecture instead.")
@@ -83,7 +85,7 @@ def generate(
     thorough: Thorough = False,
     as_json: Json = False,
 ) -> None:
-    """The best network for any other budget, from a finished run, at once.
+    """Answer any other budget at once, from a finished run.
 
     Several budgets: the best network that is within all of them. At once for those of the run's own
     costs; a budget of another cost takes the long search of --thorough.
@@ -144,7 +146,7 @@ def count(
     num_classes: NumClasses = 1000,
     as_json: Json = False,
 ) -> None:
-    """Parameters, multiply-adds and peak memory of an architecture, without building it."""
+    """Count an architecture's parameters, multiply-adds and peak memory, without building it."""
     from dataclasses import asdict
 
     from pnag.commands.bodies.given_architecture import given_architecture, unlike
@@ -233,9 +235,9 @@ def export(
 ) -> None:
     """Write networks in a format that other runtimes load, checked there against torch.
 
-    Of a run on images its fine-tuned answers; of any other run, and of an architecture, networks
-    with fresh weights or those of --weights. Beside each: what its input and classes are; beside
-    all: an example that loads them.
+    A run on images exports its fine-tuned answers. Any other run, or an architecture, exports
+    networks with fresh weights or those of --weights. Each network gets a description of its input
+    and classes, and all of them an example that loads them.
     """
     look_for(images)
     from pnag.commands.bodies.export import Asked, export_all

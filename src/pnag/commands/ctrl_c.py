@@ -26,7 +26,7 @@ def heed_ctrl_c() -> None:
 
 
 def was_ctrl_c(error: BaseException) -> bool:
-    """Whether the error came of a Ctrl-C, perhaps by way of C code that made it another one."""
+    """Whether a Ctrl-C caused the error, perhaps through C code that turned it into another."""
     return isinstance(error, KeyboardInterrupt) or _pressed.is_set()
 
 

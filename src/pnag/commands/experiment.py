@@ -30,12 +30,12 @@ def experiment(
     time_again: TimeAgain = None,
     as_json: Json = False,
 ) -> None:
-    """The paper's tables and figures: its numbers, and what was computed and measured here.
+    """Make the paper's tables and figures: its numbers, and what was computed and measured here.
 
     EVO, NAS-MO, OFA-MO and PNAG answer the paper's five budgets, scaled to this machine, from the
     run's table; their networks, the paper's and the networks people know are timed in turns. Tables
     and figures lie in RUN/experiment-DEVICE, where experiment.html has them on one page. Stop it at
-    any moment; the same command goes on.
+    any moment; the same command resumes it.
     """
     from pnag.run.display import Display
     from pnag.studies.paper.experiment import held_study, run_experiment

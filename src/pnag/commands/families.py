@@ -12,7 +12,7 @@ from pnag.consoles import make_console
 
 
 def families(as_json: Json = False) -> None:
-    """The families of networks: what `--family` and `--start timm/NAME` can name."""
+    """List the families of networks that `--family` and `--start timm/NAME` can name."""
     from rich.table import Table
 
     from pnag.families.registry import registered

@@ -1,4 +1,4 @@
-"""`pnag`: one command a stage, and `run` for all of them."""
+"""`pnag`: a command for each stage, and `run` for all of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 REFUSALS = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG,
 }  # fmt: skip
-"""The system's refusals of a user's files, which no bug causes."""
+"""Ways in which the system refuses a user's files; none of them is a bug."""
 
 
 def mistakes_are_messages(command: F) -> F:
@@ -66,10 +66,10 @@ def mistakes_are_messages(command: F) -> F:
 
 
 def _mistake(error: BaseException) -> str | None:
-    """What a user should know of it; None if it is a bug."""
+    """What a user should know about it; None if it is a bug."""
     if isinstance(error, PnagError):
         return str(error)
-    if isinstance(error, OSError) and error.errno in REFUSALS:  # so rare: nothing else reports it
+    if isinstance(error, OSError) and error.errno in REFUSALS:  # rare, so nothing else reports it
         return (
             f"cannot use {error.filename or 'a file'}: {error.strerror}; ask for access to it, "
             "free space, or name another"

@@ -43,11 +43,14 @@ Rounds = Annotated[
     ),
 ]
 Calibration = Annotated[
-    int | None, typer.Option(min=3, help="Whole networks to fit to. [default: 48; --quick: 20]")
+    int | None,
+    typer.Option(
+        min=3, help="Whole networks to fit the latency model to. [default: 48; --quick: 20]"
+    ),
 ]
 Check = Annotated[
     int | None,
-    typer.Option(min=2, help="Other whole networks to check on. [default: 50; --quick: none]"),
+    typer.Option(min=2, help="Other whole networks to check it on. [default: 50; --quick: none]"),
 ]
 Quick = Annotated[
     bool,

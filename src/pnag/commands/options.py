@@ -33,9 +33,9 @@ def parse_budgets(text: str | None, column: str | None = None) -> list[float]:
     for part in text.split(","):
         if "=" in part:
             raise PnagError(
-                f"--budgets has {part.strip()!r}, but takes numbers of one cost, the first or only "
-                "one; budgets of several costs at once are for `pnag generate RUN --budget 25 "
-                "--budget params=6M`, with a finished run"
+                f"--budgets has {part.strip()!r}, but takes numbers without names, all for the "
+                "first cost; for budgets of several costs at once, finish the run, then give "
+                "`pnag generate RUN --budget 25 --budget params=6M`"
             )
         budget = read_budget(part)
         if budget is None:
@@ -63,7 +63,7 @@ def parse_one_cost(texts: list[str]) -> str:
     if len(names) != 1:
         raise PnagError(
             f"--cost must be one column, not {','.join(texts)!r}: `pnag search` compares "
-            "methods at budgets of one cost. For budgets of several costs at once give them to "
+            "methods at budgets of one cost. For several costs at once, give them to "
             "`pnag run --table T.csv --cost ms,params`, then `pnag generate RUN --budget 30 "
             "--budget params=6M`"
         )
@@ -74,7 +74,7 @@ def parse_resolutions(text: str | None) -> tuple[int, ...] | None:
     """`64,96,128` to numbers of pixels.
 
     Raises:
-        PnagError: for anything but whole numbers from 32 that ascend.
+        PnagError: for anything but ascending whole numbers from 32.
     """
     if text is None:
         return None
@@ -82,7 +82,7 @@ def parse_resolutions(text: str | None) -> tuple[int, ...] | None:
     pixels = tuple(int(part) for part in parts if part.isascii() and part.isdecimal())
     if len(pixels) != len(parts) or min(pixels) < 32 or list(pixels) != sorted(set(pixels)):
         raise PnagError(
-            "--resolutions must be whole numbers from 32 that ascend, such as 64,96,128, not "
+            "--resolutions must be ascending whole numbers from 32, such as 64,96,128, not "
             f"{text!r}"
         )
     return pixels
@@ -250,7 +250,8 @@ Compare = Annotated[
     ),
 ]
 TimeAgain = Annotated[
-    bool | None, typer.Option("--time-again", help="Time anew what other programs disturbed.")
+    bool | None,
+    typer.Option("--time-again", help="Repeat the timings that other programs disturbed."),
 ]
 Adb = Annotated[
     str | None,
@@ -373,7 +374,8 @@ Batch = Annotated[
 DynamicBatch = Annotated[
     bool,
     typer.Option(
-        "--dynamic-batch", help="Any number of images at a time (not executorch, coreml, ncnn)."
+        "--dynamic-batch",
+        help="Let the file take any number of images (not executorch, coreml, ncnn).",
     ),
 ]
 RecipeFile = Annotated[
@@ -393,4 +395,4 @@ SizedWidthMult = Annotated[
     ),
 ]
 Resolution = Annotated[int, typer.Option(min=32, help="Height and width of the images.")]
-NumClasses = Annotated[int, typer.Option(min=1, help="Classes.")]
+NumClasses = Annotated[int, typer.Option(min=1, help="Number of classes.")]

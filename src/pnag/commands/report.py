@@ -19,9 +19,11 @@ def report(
         Path | None,
         typer.Option(help="Also write each figure as SVG and PNG into this folder, for papers."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File. [default: RUN/report.html]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write. [default: RUN/report.html]")
+    ] = None,
 ) -> None:
-    """Rewrite the page of a finished run, on which you move a budget and see the network for it."""
+    """Rewrite the page of a finished run, where you move a budget and see the network for it."""
     from pnag.commands.bodies.report import load_results, save_report
 
     results = load_results(run_directory)
@@ -42,10 +44,10 @@ def compare(
             "--json` printed.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The page.")] = Path("compare.html"),
+    out: Annotated[Path, typer.Option(help="File of the page.")] = Path("compare.html"),
     as_json: Json = False,
 ) -> None:
-    """Several fronts on one page and in one table: what each answers for the same budget."""
+    """Compare several fronts on a page and in a table: what each answers for the same budget."""
     from pnag.commands.bodies.compare import compare_paths
     from pnag.files import write_text
     from pnag.report.compare import compare_page, warnings

@@ -76,7 +76,8 @@ AlsoFinetune = Annotated[
 Architectures = Annotated[
     int | None,
     typer.Option(
-        min=20, help="Architectures M of the table. [default: 16000; --images: by --minutes]"
+        min=20,
+        help="Number of architectures in the table. [default: 16000; --images: by --minutes]",
     ),
 ]
 Rounds = Annotated[
@@ -149,7 +150,7 @@ def run(
     recipe: RecipeFile = None,
     as_json: Json = False,
 ) -> None:
-    """Everything: from this machine, your images or your table to the best network for each budget.
+    """Find the best network for each budget, from this machine, your images or your table.
 
     With --images: trains a supernet on them, judges its subnets, measures this CPU, searches, then
     fine-tunes and exports the answers. It says how long that will take before it starts.
@@ -158,7 +159,7 @@ def run(
 
     With neither: measures this CPU, takes ImageNet accuracies of the published Once-for-All
     supernet (embedded predictor), trains evaluator and generator, answers five budgets, exports the
-    networks and times them. Stop it at any moment; the same command goes on.
+    networks and times them. Stop it at any moment; the same command resumes it.
     """
     given = only_given(locals())
     look_for(images)
@@ -190,7 +191,7 @@ def train(
     seed: Seed = None,
     recipe: RecipeFile = None,
 ) -> None:
-    """The supernet only: the part of `pnag run --images` that several processes can share.
+    """Train the supernet only: the part of `pnag run --images` that several processes can share.
 
     Several GPUs: accelerate launch --multi_gpu -m pnag train --images ... --out RUN
 

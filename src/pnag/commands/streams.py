@@ -29,7 +29,7 @@ _ASCII = str.maketrans(_SIGNS | {chr(code): "-" for code in range(0x2500, 0x2580
 
 
 class PlainStream(io.TextIOWrapper):
-    """A text stream of another encoding than UTF-8: ASCII, but for names that it can spell."""
+    """A text stream in an encoding other than UTF-8: ASCII, and names that the encoding has."""
 
     def write(self, text: str) -> int:
         """Write a text; return its length."""

@@ -82,7 +82,7 @@ def collect(
     shared: Shared = None,
     seed: Seed = None,
 ) -> None:
-    """A table of accuracies: judge sampled subnets of a supernet, batch norms recalibrated.
+    """Make a table of accuracies: judge sampled subnets of a supernet, batch norms recalibrated.
 
     Weights of `pnag run` say which images they were trained on; given the same ones, these are
     split as they were then, and the validation part judges. All others are judged on the test part.
@@ -135,7 +135,7 @@ def search(
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
-    """Compare search methods: fit two predictors to a table, let one method answer budgets."""
+    """Compare search methods: fit two predictors to a table, then let one method answer budgets."""
     from pnag.commands.bodies.search import asked_table, search_table
     from pnag.run.display import Display
 

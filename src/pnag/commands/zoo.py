@@ -92,7 +92,7 @@ def _todays(networks: Sequence[Network]) -> Table:
 
 
 def show(key: Key, as_json: Json = False) -> None:
-    """All that is known of a network: numbers and their sources, how it is built, its weights."""
+    """All that is known about a network: numbers and sources, how it is built, its weights."""
     from pnag.deploy.zoo import find
     from pnag.deploy.zoo.network import COMPARATOR
     from pnag.deploy.zoo.timm_networks import PLACE
@@ -350,7 +350,7 @@ def _table(*columns: str) -> Table:
             justify="left" if left else "right",
             style="bold" if index == 0 else None,
             no_wrap=index > 0,
-            overflow="fold",  # a long name goes on below, and is not cut
+            overflow="fold",  # a long name continues below, and is not cut
         )
     return table
 

@@ -69,7 +69,7 @@ def _padded(x: Tensor, given: Inputs, kernel: list[int], fill: float) -> Tensor:
     sides: list[int] = []
     for size, width, stride, step in zip(x.shape[2:], kernel, strides, steps, strict=True):
         whole = max(0, (-(-size // stride) - 1) * stride + step * (width - 1) + 1 - size)
-        sides = [whole // 2, whole - whole // 2, *sides]  # same: more of it behind
+        sides = [whole // 2, whole - whole // 2, *sides]  # same: the larger half comes after
     return F.pad(x, sides, value=fill)
 
 

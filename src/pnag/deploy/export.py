@@ -39,8 +39,8 @@ def export_checked(
 
     Returns:
         The difference as a fraction of the largest output: with fresh weights outputs reach from
-        0.01 to 300, so that an absolute difference would say nothing at one end and cry wolf at the
-        other.
+        0.01 to 300, so an absolute difference would say nothing at one end and raise false alarms
+        at the other.
 
     Raises:
         PnagError: if the outputs differ by more than 1e-4 of the largest, the files cannot be
@@ -131,7 +131,7 @@ def _refuse_to_replace(places: Collection[Path], keep: Collection[Path]) -> None
         for place in filter(exists, places):
             if place.samefile(kept):
                 raise PnagError(
-                    f"{place} would be replaced, and the network is made of it; choose another "
+                    f"{place} would be replaced, and the network is made from it; choose another "
                     "name with --out"
                 )
 

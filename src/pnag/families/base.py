@@ -78,7 +78,7 @@ class Family(ABC):
             )
         made = object.__new__(type(self))
         for name, value in self.__dict__.items():
-            # what was derived from the space is derived anew
+            # what was derived from the space is derived again
             if not isinstance(getattr(type(self), name, None), functools.cached_property):
                 made.__dict__[name] = value
         made.name = f"{self.name.partition('@')[0]}@{','.join(map(str, values))}"
@@ -125,7 +125,7 @@ class Family(ABC):
         return self.name
 
     def identity(self) -> dict[str, Any]:
-        """What files say of their family; `family_of` reads it."""
+        """What files say about their family; `family_of` reads it."""
         return {"family": self.name}
 
     def layers(
@@ -176,8 +176,8 @@ class Family(ABC):
     def parse(self, value: AnyArchitecture) -> Any:
         """An architecture of this family from its text form.
 
-        In a family whose architectures choose no resolution, one behind an @ is left out: it says
-        at which images the network is used, and changes no weight.
+        In a family whose architectures choose no resolution, one after an @ is ignored: it says at
+        which size of images the network is used, and changes no weight.
 
         Raises:
             BadValueError: (a ValueError) names the place that is wrong and the allowed values.

@@ -1,7 +1,4 @@
-"""Weights of supernets from files, and the two files that Once-for-All publishes.
-
-Sources and the hashes of their content: `shared/facts/README.md`.
-"""
+"""Weights of supernets from files, and the two files that Once-for-All publishes."""
 
 from __future__ import annotations
 
@@ -69,7 +66,7 @@ def load_published(width_mult: float = 1.0) -> Supernet:
 def load_checkpoint(path: Path | str) -> ElasticNetwork:
     """The supernet of a checkpoint file, in evaluation mode.
 
-    A file of pnag says of which family it is. Any other is of Once-for-All's, whose width
+    A file of pnag says which family it is of. Any other is of Once-for-All's, whose width
     multiplier and class count are read off the weights' shapes.
 
     Args:
@@ -110,7 +107,7 @@ def _load_ofa(path: Path) -> tuple[Supernet, str]:
         with torch.device("meta"):
             supernet = Supernet(width_mult, num_classes)
         missing = supernet.state_dict().keys() - weights.keys()
-        # Files of old releases of torch lack these counts, which nothing here depends on.
+        # Files of old releases of torch do not have these counts; nothing here depends on them.
         counts = {key: torch.tensor(0) for key in missing if key.endswith("num_batches_tracked")}
         supernet.load_state_dict(
             {key: _as_own(value) for key, value in (weights | counts).items()}, assign=True

@@ -4,7 +4,7 @@ Peak memory is that of activations only, for one image in float32, where batch n
 function, squeeze-excite's scaling and the shortcut's addition write into their input, as inference
 runtimes have it. While a convolution, the pooling or the classifier runs, alive are its input, its
 output and what is still needed afterwards: a block's input up to its shortcut, and the expanded
-maps while squeeze-excite looks at them. The dearest such moment counts.
+maps while squeeze-excite looks at them. The moment that needs most counts.
 """
 
 from __future__ import annotations

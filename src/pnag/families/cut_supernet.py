@@ -142,7 +142,7 @@ def _in_order(
     for name, value in zip(names, theirs, strict=True):
         if value.shape != ours[name].shape and not name.startswith("classifier."):
             raise PnagError(
-                f"the weight {missing!r} lacks, and the shapes are not {family}'s: in place of "
+                f"the weight {missing!r} is missing, and the shapes are not {family}'s: instead of "
                 f"{name!r}, {tuple(ours[name].shape)}, stands {tuple(value.shape)}"
             )
     return dict(zip(names, theirs, strict=True))

@@ -22,7 +22,7 @@ from pnag.compiled import compiled
 
 LARGEST_OF_ONEDNN = 3
 # Sums over so many shares of the batch, whatever the number of threads: the result depends on the
-# order of a sum, and a run that goes on with other threads should end with the same weights.
+# order of a sum, and a run that resumes with other threads should end with the same weights.
 SHARES = 4
 Floats = NDArray[np.float32]
 

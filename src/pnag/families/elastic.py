@@ -4,8 +4,8 @@ A supernet is made of ordinary modules, named as the checkpoints that they are f
 (`supernet.py`, `cut_supernet.py`). `LayerParts` says which of them are what, and the functions
 here take the active part of their weights. Nothing remembers a choice: the active channels come
 from the layer table's row, and slices are views of the shared weights, so calls with different
-choices can be mixed in any order, also before one backward pass. What is shared how is described in
-`shared/facts/README.md` (Once-for-All, https://arxiv.org/abs/1908.09791, section 3.3).
+choices can be mixed in any order, also before one backward pass. Once-for-All
+(https://arxiv.org/abs/1908.09791, section 3.3) describes what is shared and how.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pnag.families.layers import Layer
 
 @dataclass(frozen=True)
 class Step:
-    """A convolution with its batch norm and activation; each of the latter may lack."""
+    """A convolution with its batch norm and activation; either of these may be missing."""
 
     conv: nn.Conv2d
     norm: nn.BatchNorm2d | None = None

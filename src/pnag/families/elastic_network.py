@@ -48,7 +48,7 @@ class ElasticNetwork(nn.Module):
 
         Nothing is remembered between calls. In training mode the running statistics of the
         subnet's batch norms move; those of a narrower width are the first channels of the wider's,
-        so before a subnet is judged they must be measured anew (BN recalibration).
+        so they must be measured again before a subnet is judged (BN recalibration).
 
         Under `torch.nn.parallel.DistributedDataParallel` pass `arch` along with the images, the
         same on every process, and set `find_unused_parameters=True`: what a subnet leaves out gets

@@ -17,7 +17,7 @@ Kind = Literal["conv", "separable", "inverted", "pool", "linear"]
 class Layer:
     """One layer of an architecture at a resolution.
 
-    Kinds: `conv` is a convolution with batch norm and activation (one or both may lack),
+    Kinds: `conv` is a convolution with batch norm and activation (one or both may be missing),
     `separable` a depthwise and a pointwise one, `inverted` an inverted residual (expand, depthwise,
     project), `pool` the mean over the map, `linear` the classifier.
 

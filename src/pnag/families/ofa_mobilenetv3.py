@@ -1,7 +1,7 @@
 """Once-for-All's MobileNetV3 family, at any width.
 
 Stem, a depthwise-separable block, five units of inverted residuals, a 1x1 convolution, pooling, a
-1x1 convolution without batch norm, and the classifier (`shared/facts/README.md`). In the plain
+1x1 convolution without batch norm, and the classifier. In the plain
 network, timm's MobileNetV3, units are timm's "stages", so its weights have timm's usual names.
 """
 

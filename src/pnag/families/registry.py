@@ -28,7 +28,7 @@ MakeFamily = Callable[[str], Family]
 
 @dataclass(frozen=True)
 class Registered:
-    """How a family is made, and what `pnag families` says of it.
+    """How a family is made, and what `pnag families` says about it.
 
     Attributes:
         make: from a name. names: of those that it can make, for lists and near misses.
@@ -81,7 +81,7 @@ def family(name: str = DEFAULT) -> Family:
     """The family of a name.
 
     `ofa-mobilenetv3`, its width 1.2 `ofa-mobilenetv3-w1.2`, `timm/efficientnet_lite0`; any with
-    `@128,160,192` behind it, whose architectures choose their resolution.
+    `@128,160,192` after it, whose architectures choose their resolution.
 
     Raises:
         PnagError: if there is none; names some that are near.

@@ -1,7 +1,7 @@
 """The supernet of Once-for-All's MobileNetV3 family, as its checkpoints name it.
 
 After Once-for-All (https://arxiv.org/abs/1908.09791); layout, names of weights and rules of sharing
-as described in `shared/facts/README.md`. Modules are nested and named such that the keys of a state
+are those of the published checkpoints. Modules are nested and named such that the keys of a state
 dict are those of the published files; that is why a convolution sits in a `conv` in a `conv`.
 """
 

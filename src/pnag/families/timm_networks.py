@@ -131,14 +131,14 @@ def _rows(network: Any, stages: list[list[Any]], name: str) -> list[Layer]:
 
 
 def _head(network: Any, channels: int, name: str) -> list[Layer]:
-    """The rows behind the last stage."""
+    """The rows after the last stage."""
     head, classifier = network.conv_head, network.classifier
     end = Layer("classifier", "linear", classifier.in_features, 0)
     if isinstance(head, nn.Identity):
         return [Layer("global_pool", "pool", channels, channels), end]
     if not isinstance(head, nn.Conv2d) or head.kernel_size != (1, 1) or head.groups != 1:
         raise PnagError(f"{name}: its `conv_head` is {head}, from which no supernet can be made")
-    late = isinstance(network, MobileNetV3)  # behind the pooling
+    late = isinstance(network, MobileNetV3)  # after the pooling
     norm = "norm_head" if late else "bn2"
     normed = isinstance(getattr(network, norm), nn.BatchNorm2d)
     act = network.act2 if late and not normed else getattr(getattr(network, norm), "act", None)
@@ -225,7 +225,7 @@ def _expanded(full: int, percent: int) -> int:
 def _unit(layers: list[Layer]) -> Unit:
     """What the layers of a stage may choose."""
     out = layers[0].out_channels
-    # Behind the last layer that others cannot do without.
+    # After the last layer that others cannot do without.
     needed = [
         place
         for place, layer in enumerate(layers)

@@ -62,7 +62,7 @@ def supernet_weights(content: Mapping[Any, Any]) -> Found:
     if len(found) == 1:
         return Found(found[taken])
     others = ", ".join(repr(name) for name in found if name != taken)
-    return Found(found[taken], f"it holds several supernets: taken is {taken!r}, not {others}")
+    return Found(found[taken], f"it holds several supernets: {taken!r} is used, not {others}")
 
 
 def _candidates(value: Any, where: str, depth: int = DEPTH) -> Iterator[tuple[str, Any]]:

@@ -176,7 +176,7 @@ def _colour(images: Tensor, factors: Tensor) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """(3, 1, 1) numbers on a device, kept there: making them anew would wait for a GPU."""
+    """(3, 1, 1) numbers on a device, kept there: making them again would wait for a GPU."""
     # An ordinary tensor also where the first caller is in inference mode.
     with torch.inference_mode(False):
         return torch.tensor(values, device=device)[:, None, None]

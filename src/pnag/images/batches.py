@@ -1,8 +1,8 @@
 """Batches from decoded images: shuffled, augmented and normalised as whole tensors.
 
-Everything random follows from (seed, epoch, step) alone, so a run that was killed goes on with the
-very batches it would have seen. N processes together see the images of one, cropped and flipped
-alike; but each mixes only its own share (mixup, CutMix), and erases other rectangles.
+Everything random follows from (seed, epoch, step) alone, so a run that was killed resumes with
+exactly the batches it would have seen. N processes together see the images of one, cropped and
+flipped alike; but each mixes only its own share (mixup, CutMix), and erases other rectangles.
 
 Cropping and flipping are done here, on batches, and not with the per-image transforms of
 torchvision or timm: on one thread those make 7,000 images of 32 x 32 a second and these 48,000

@@ -48,7 +48,7 @@ def from_splits(splits: dict[str, Dataset], name: str) -> Opened:
 
 
 def by_part(splits: dict[str, Dataset], name: str) -> tuple[dict[str, Dataset], list[str]]:
-    """The splits that are parts, and what a user should know of the others.
+    """The splits that are parts, and what a user should know about the others.
 
     Raises:
         PnagError: if none of them is to train on.

@@ -1,7 +1,7 @@
-"""Images are known by what their files hold: not by where these lie, nor by when they were written.
+"""Images are identified by what their files hold, not by the files' places or dates.
 
 A copied or remounted folder has the same images. To see that, every byte is read once; the result
-is kept in the cache under the files' sizes and times, so that it is not read again for nothing.
+is kept in the cache under the files' sizes and times, so that nothing is read twice.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def contents(
 ) -> str:
     """A hash of all files' parts, names, sizes and bytes.
 
-    A file that cannot be read has no bytes here; whoever decodes it says what is wrong.
+    A file that cannot be read counts as empty here; decoding it reports what is wrong.
 
     Args:
         cache: a folder that can be written; it remembers hashes by the files' paths, sizes and

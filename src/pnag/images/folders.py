@@ -195,7 +195,7 @@ def _parts(layout: Layout) -> tuple[dict[str, Labelled], list[Path], list[str]]:
         elif not layout.classed:
             raise PnagError(
                 f"{root} has the folders {some([f.named.name for f in layout.flat])}, which are "
-                f"parts and hold images themselves: nothing says of which class these are; "
+                f"parts and hold images themselves: nothing says which classes these are of; "
                 f"expected is {EXPECTED}, for example {flat.named}/cat/1.jpg, or a list such as "
                 f"{root}/labels.csv with the columns file_name,label"
             )
@@ -260,7 +260,7 @@ def _list_of(root: Path, flat: Flat | None) -> FromList | None:
 
 
 def _of_metadata(root: Path) -> FromList | None:
-    """What metadata.csv says, a list that `datasets`, too, heeds more than folders."""
+    """What metadata.csv says, a list that `datasets`, too, prefers to folders."""
     if not any((root / f"metadata.{kind}").is_file() for kind in ("csv", "jsonl", "parquet")):
         return None
     try:

@@ -45,7 +45,7 @@ class Flat:
 
 @dataclass(frozen=True)
 class FromList:
-    """What a list says of a folder's images.
+    """What a list says about a folder's images.
 
     Attributes:
         rows: of the list, those that name an image.
@@ -93,13 +93,13 @@ def read_list(
     """What the list says that names most of a folder's images; None if there is none.
 
     Args:
-        root: of the whole data set; lists are sought there, in the folder, and between.
+        root: of the whole data set; lists are looked for there, in the folder, and between.
         classes: those of the training images, if they are known.
         taken: rows of lists that are of the images of another part, which may have the same names.
         sure: whether only a column counts that is called like one of classes.
 
     Raises:
-        UnclearError: if such a list does not say of which class the images are.
+        UnclearError: if such a list does not say which class the images belong to.
         PnagError: if it says it in two ways, or of classes that there are not.
     """
     names = _Names(root, flat)
@@ -151,7 +151,7 @@ class _Names:
         for path in flat.files:
             inner = path.relative_to(flat.folder)
             for name in {inner.as_posix(), inner.with_suffix("").as_posix(), path.name, path.stem}:
-                # Two of a name are none.
+                # A name that two files share names neither.
                 self.paths[name] = path if self.paths.get(name, path) == path else None
         self.stems = [path.stem for path in flat.files]
 
@@ -217,7 +217,7 @@ def _labelled(
             )
         if samples.setdefault(image, label) != label:
             raise PnagError(
-                f"{path} says of {image.name} that it is {samples[image]!r} and {label!r}; an "
+                f"{path} says that {image.name} is {samples[image]!r} and {label!r}; an "
                 "image needs one class: remove one of the rows"
             )
         if split is not None:
@@ -247,7 +247,7 @@ def _order(name: str) -> tuple[int, int, str]:
 
 
 class _Split(NamedTuple):
-    """A column that says of which part each row's image is; "" may be of rows without one."""
+    """A column that says which part each row's image belongs to; "" may mark rows without one."""
 
     title: str
     parts: list[str]
@@ -259,7 +259,7 @@ def _split_column(
     """The column of the parts, if there is one.
 
     Args:
-        images: of the rows; what is said of others does not matter.
+        images: of the rows; cells about others do not matter.
         notes: gets what is not used.
 
     Raises:

@@ -146,7 +146,7 @@ def load_images(
     source is the validation part if there is a `test` too, else it is the test part (the paper
     tests on ImageNet's validation set). A source without either has 20 % held out for test first.
 
-    A stop midway leaves nothing that counts as a cache: the next call starts anew. Several
+    A stop midway leaves nothing that counts as a cache: the next call starts over. Several
     processes may call this at once; one decodes and the others wait for it.
 
     Args:

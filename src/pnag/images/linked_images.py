@@ -27,7 +27,7 @@ def find_linked(path: str, folders: Sequence[Path]) -> str:
 def linked_images(files: Sequence[Path]) -> list[tuple[str, Path]]:
     """All image files that Parquet files name, as a cache knows them.
 
-    Of a file that cannot be read there are none; whoever opens it says what is wrong.
+    A file that cannot be read names none here; opening it reports what is wrong.
     """
     folders = list(dict.fromkeys(file.parent for file in files))
     try:

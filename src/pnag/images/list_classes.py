@@ -16,12 +16,12 @@ LABELS = [
     "category_name", "target", "species", "breed", "diagnosis", "wnid", "synset", "class_id",
     "classid", "label_id", "category_id", "y",
 ]  # fmt: skip
-# Columns that say of which part an image is.
+# Columns that say which part an image belongs to.
 SPLITS = ("split", "set", "subset", "part", "partition", "data set", "dataset", "data_set")
 
 
 class UnclearError(PnagError):
-    """A list names the images, and not in a way that we know their classes."""
+    """A list names the images, but it is not clear which classes they have."""
 
 
 def labels_of(

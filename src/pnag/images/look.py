@@ -1,4 +1,4 @@
-"""What is known of a source's images before they are decoded."""
+"""What is known about a source's images before they are decoded."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def choose_classes(opened: Opened, classes: int | None, seed: int, source: str) 
     if available < 2:
         raise PnagError(
             f"{source} has one class ({', '.join(opened.classes)}); add images "
-            "of another, for there must be at least 2"
+            "of another: there must be at least 2"
         )
     if classes is None or classes == available:
         return opened

@@ -3,7 +3,7 @@
 Each round asks for the most promising architectures, trains the supernet further on networks like
 these and like the front so far, and only then judges. Accuracies of different weights cannot be
 compared: what was trained longer would look like the better architecture, and an answer would be
-picked among both. So a round judges the whole table anew, and after the last one all rows are of
+picked among both. So a round judges the whole table again, and after the last one all rows are of
 the weights that answers are cut out of. The plan counts these judgements.
 """
 

@@ -20,7 +20,7 @@ DEFAULT_BUDGETS = 5
 
 
 def spread_budgets(front: Front, n: int = DEFAULT_BUDGETS) -> list[float]:
-    """n round budgets evenly over the front, from a little above its cheap end to its dear end."""
+    """n round budgets, evenly over the front, from a little above its cheapest to its last cost."""
     low, high = float(front.cost[0]), float(front.cost[-1])
     budgets = [low + (high - low) * (i + 1) / n for i in range(n)]
     digits = max(0, 2 - int(np.floor(np.log10(max(high - low, 1e-9)))))

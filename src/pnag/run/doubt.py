@@ -1,4 +1,4 @@
-"""What an answer is where the judgement of subnets leaves doubt: the largest network.
+"""The answer where judging subnets leaves doubt: the largest network.
 
 Answers from trained weights are fine-tuned, but chosen before. Subnets are judged with weights that
 have mostly served the largest network, at the middle resolution, and on a few hundred to a few

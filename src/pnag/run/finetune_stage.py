@@ -43,7 +43,7 @@ def finetune_stage(
     archs = list(dict.fromkeys(a.arch for a in answers))
     plan, begins = _in_order(run, plan, archs, of)
     order = waves(archs, begins)
-    # To look at images takes a while: once for each.
+    # Looking at images takes a while: once for each.
     data = {arch: run.tuning_data_of(arch) for wave in order for arch in wave}
     tuned, begin = _as_planned(run, plan, data, begins, supernet)
     teacher = supernet.subnet() if run.tuning.distillation else None
@@ -93,7 +93,7 @@ def _in_order(
     Several answers can be the same network. Only the first answers count: later budgets leave
     networks that are tuned as they are.
     """
-    # No stage's output: those are done anew once their file is another, and this one grows.
+    # Not an output of a stage: a stage is redone when its file changes, and this one grows.
     file = run.run.tuning_order
     identity = fingerprint([asdict(plan), file_fingerprint(run.run.last_supernet)])
     found = read_json(file) if file.exists() else {}
@@ -162,7 +162,7 @@ def _as_planned(
 
 
 def _judged(run: ImageRun) -> dict[str, Any]:
-    """What is known of earlier answers."""
+    """What is known about earlier answers."""
     return read_json(run.run.judged) if run.run.judged.exists() else {}
 
 
@@ -174,7 +174,7 @@ def _judge(
     identity: str,
     device: torch.device,
 ) -> Any:
-    """Accuracy on the test part, found anew where the weights are others."""
+    """Accuracy on the test part, measured again where the weights have changed."""
     if known.get(arch, {}).get("weights") == identity:
         return known[arch]
     return asdict(judge(network, data, "test", device)) | {"weights": identity}

@@ -1,8 +1,7 @@
-"""What a run's supernet was asked for: another is not trained in its place by accident.
+"""What a run's supernet was asked for, so that no other is trained in its place by accident.
 
-The file of weights says it, so that it is known for as long as they are, and until there is one the
-plan's. A supernet costs hours, and a run that is asked for another one stops rather than start them
-anew.
+The file of weights records it; until there is one, the plan's file does. A supernet costs hours, so
+a run that is asked for another one stops instead of starting over.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ def load_plan(path: Path) -> SupernetPlan:
 
 
 def refuse_another_training(begun: Path, plan: Path, asked: Asked) -> None:
-    """See that a training which was stopped goes on.
+    """Refuse to replace a training that was stopped by a different one.
 
     Args:
         begun: its folder of phases and checkpoints. plan: its file.
@@ -102,7 +101,7 @@ def _parsed(about: Mapping[str, Any]) -> tuple[Asked, SupernetPlan] | None:
     try:
         return Asked(**about["asked"]), SupernetPlan(**about["plan"])
     except (KeyError, TypeError):
-        return None  # damaged, or of an earlier pnag: trained anew or taken from its phases
+        return None  # damaged, or of an earlier pnag: trained again or taken from its phases
 
 
 def _differences(before: Asked, plan: SupernetPlan, now: Asked) -> Iterator[str]:

@@ -19,7 +19,7 @@ def first_answers(
 
     Args:
         budgets: those over the front if there are none.
-        unit: behind a budget; empty where a table does not say.
+        unit: written after a budget; empty where a table does not say.
     """
     front = load_front(run.first_front, space)
     held = [b for b in budgets or spread_budgets(front) if front.best(b) is not None]

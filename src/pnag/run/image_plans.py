@@ -83,7 +83,7 @@ def plan_supernet_stage(run: ImageRun) -> SupernetPlan:
         )
         save_plan(run.run.supernet_plan, asked, plan)
 
-    # Without what the machine or the processes decide: a run goes on elsewhere as it was begun.
+    # Without what the machine or the processes decide: a run resumes elsewhere as it was begun.
     inputs = asdict(asked) | {"families": names}
     run.stage("plan of the supernet", inputs, [run.run.supernet_plan], work)
     plan = from_main(run.accelerator, lambda: load_plan(run.run.supernet_plan))

@@ -25,7 +25,7 @@ def named_family(name: str | None, width_mult: float | None) -> Family:
 
 
 def decided_family(name: str) -> dict[str, object]:
-    """What a recipe says of images whose supernet is of a family: it can be given again."""
+    """The recipe's entries for images whose supernet is of a family; they can be given again."""
     of = family(name)
     width_mult = width_of(name)
     return {

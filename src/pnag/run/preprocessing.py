@@ -72,7 +72,7 @@ def expected_input(
 
 
 def supernet_preprocessing(path: Path, num_classes: int) -> dict[str, Any] | None:
-    """What the file of a run's supernet says of its images; None of a file from elsewhere.
+    """What the file of a run's supernet says about its images; None for a file from elsewhere.
 
     Args:
         num_classes: of the supernet in the file.

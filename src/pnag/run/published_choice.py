@@ -62,7 +62,7 @@ def choose_published(
 ) -> list[Candidate]:
     """Choose networks for each budget, fetch their weights, and say how long they will take.
 
-    What was timed is kept in `plan/published.json`, so that a run that goes on chooses the same.
+    What was timed is kept in `plan/published.json`, so that a resumed run chooses the same.
 
     Raises:
         PnagError: if weights cannot be had; the message says what to fetch and where to put it.

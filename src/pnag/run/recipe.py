@@ -80,7 +80,9 @@ class TableRecipe(_Strict):
                     f"column {name!r} is named twice; it is a choice, the accuracy or a cost"
                 )
         if self.choices and self.family:
-            raise ValueError("choices are of no family of networks; leave one of both out")
+            raise ValueError(
+                "a table's own choices belong to no family of networks; leave out choices or family"
+            )
         return self
 
 
@@ -192,7 +194,7 @@ class Recipe(_Strict):
             first = names.setdefault(answer_name(budget, ""), budget)
             if first != budget:
                 raise ValueError(
-                    f"{first!r} and {budget!r} are too near: the files of both would be called "
+                    f"{first!r} and {budget!r} are too close: the files of both would be called "
                     f"{answer_name(budget, '')}; leave one out"
                 )
         return tuple(names.values())
@@ -259,7 +261,7 @@ def with_images(recipe: Recipe, decided: dict[str, Any]) -> Recipe:
 
 
 def search_settings(recipe: Recipe) -> PnagSettings:
-    """What a recipe says of evaluator, generator and fronts."""
+    """A recipe's settings of evaluator, generator and fronts."""
     return PnagSettings(
         recipe.trained_budgets, recipe.evaluator, recipe.generator, recipe.front, recipe.vectors
     )

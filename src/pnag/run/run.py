@@ -53,7 +53,7 @@ def run_pipeline(
     """Do or reuse every stage; return the metrics.
 
     Args:
-        time_again: whether to time anew what was timed while something disturbed the machine.
+        time_again: whether to repeat timings that something disturbed.
         ray_address: of a Ray cluster that judges subnets and fine-tunes answers of own images.
 
     Raises:
@@ -61,7 +61,7 @@ def run_pipeline(
     """
     if _launched("WORLD_SIZE", "SIZE") > 1:
         raise PnagError("`pnag run` is one process; several can share `pnag train`")
-    if recipe.table is None:  # now, and not after hours of training, comes what it lacks to measure
+    if recipe.table is None:  # fail now, not after hours of training, if it cannot be measured
         runtime_of(recipe.latency)
         display.warn(too_many_threads(recipe.latency.runtime, recipe.latency.threads))
     with held_run(out) as run:
@@ -83,7 +83,7 @@ def run_pipeline(
 def threads_of(run: RunDirectory, recipe: Recipe, display: Display) -> int:
     """Torch's threads for a run: as the recipe says, as the run began, or as many as torch takes.
 
-    Results depend on their number by rounding, and a run that goes on should not change it.
+    Their number changes results by rounding, and a resumed run should not change it.
     """
     own = torch.get_num_threads()
     if recipe.torch_threads is not None:

@@ -51,8 +51,8 @@ class RunDirectory:
         reading: only to read files of; the directory is not made, and stages are not known.
 
     Attributes:
-        unfinished_by_work: whether a stage that is done anew takes `metrics.json` away, without
-            which a run is not finished: what it says is of other files than those to come.
+        unfinished_by_work: whether a stage that is redone removes `metrics.json`, without which a
+            run is not finished: the metrics describe files that are about to change.
 
     Raises:
         PnagError: if the directory cannot be made or written.
@@ -116,7 +116,9 @@ class RunDirectory:
     largest = _InRun("supernet/largest.safetensors")
     supernet_phases = _InRun("supernet")
     tuning_order = _InRun("plan/tuning_order.json")
-    published_plan = _InRun("plan/published.json")  # what is known of networks beside the answers
+    published_plan = _InRun(
+        "plan/published.json"
+    )  # what is known about networks beside the answers
     supernet_curve = _InRun("logs/supernet.json")
     collected = _InRun("collected")
     finetuned = _InRun("finetuned")
@@ -172,7 +174,7 @@ class RunDirectory:
             Whether the work was done now.
 
         Raises:
-            PnagError: if an output is not there after the work.
+            PnagError: if an output is missing after the work.
         """
         if self.is_done(name, inputs, outputs):
             on_reuse(name)
@@ -196,7 +198,7 @@ class RunDirectory:
         for path in outputs:
             if not path.is_file():
                 raise PnagError(
-                    f"{path} is not there after the stage {name!r}; if something else removes "
+                    f"{path} is missing after the stage {name!r}; if something else removes "
                     f"files of {self.path}, stop it, and give the same command again"
                 )
         self._stages[name] = self._record(inputs, outputs)

@@ -139,8 +139,8 @@ def search_stages(
 class _RunStore:
     """Keeps each part as a stage of a run.
 
-    Whoever asks for a part gets what lies in the directory, also where it was made just now: so a
-    run that was stopped in between goes on with the same bits.
+    A caller always gets a part as the directory has it, even one that was made just now: so a run
+    that was stopped in between resumes with the same bits.
     """
 
     run: RunDirectory

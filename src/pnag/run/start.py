@@ -88,12 +88,12 @@ def _default(images: ImagesRecipe, notice: Callable[[str], None]) -> Start:
     scratch = Start(SCRATCH, tuple(each.name for each in families_asked(images)))
     width = _width(images)
     if images.family is not None and width is None:
-        notice(f"the supernet starts from fresh weights: none are published of {images.family}")
+        notice(f"the supernet starts from fresh weights: none are published for {images.family}")
         return scratch
     if width is not None and width not in PUBLISHED:
         notice(
-            f"the supernet starts from fresh weights: none are published of width {width:g}, only "
-            f"of {_published_widths()}"
+            f"the supernet starts from fresh weights: none are published for width {width:g}, only "
+            f"for {_published_widths()}"
         )
         return scratch
     try:
@@ -154,7 +154,7 @@ def timm_file(of: TimmFamily) -> PublishedFile:
     """
     if of.repository is None:
         raise PnagError(
-            f"timm publishes no weights of {of.model}; give others with --weights, or --start "
+            f"timm publishes no weights for {of.model}; give others with --weights, or --start "
             f"{SCRATCH} --family {of.name}"
         )
     return PublishedFile(

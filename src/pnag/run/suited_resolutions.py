@@ -96,7 +96,7 @@ def affordable(
 ) -> tuple[int, ...]:
     """Resolutions at which a run's minutes suffice for enough steps; the least one in any case.
 
-    Where the greatest one is too dear, the ladder's next below it that is not takes its place.
+    Where the greatest one takes too long, the ladder's next smaller one that does not replaces it.
 
     Args:
         resolutions: ascending.

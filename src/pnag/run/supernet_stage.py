@@ -135,7 +135,7 @@ class _Watch:
             self._look(row, progress.supernet)
 
     def finish(self, supernet: ElasticNetwork, step: int, phase: str) -> None:
-        """Add what the last row lacks: a stop came before it, or someone has removed the file."""
+        """Add what is missing after the last row: a stop came first, or the file was removed."""
         last = self.rows[-1] if self.rows else {"step": 0}
         if last["step"] < step or "largest" not in last:
             row = last if last["step"] == step else {"step": step, "phase": phase}

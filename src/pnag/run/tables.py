@@ -184,7 +184,8 @@ def user_table(
     }.items():
         if frame[name].nunique() == 1:
             raise PnagError(
-                f"{path}: {column} is {frame[name].iloc[0]} in every row, nothing can be learnt"
+                f"{path}: {column} is {frame[name].iloc[0]} in every row: nothing can be "
+                "learnt from it"
             )
     return frame, notes
 
@@ -200,7 +201,7 @@ def add_rounds(
     """The table with the rows of all rounds that are filled in, and how many rounds that are.
 
     Args:
-        files: of round 1, 2, ...; those behind the first one that is still empty are not looked at.
+        files: of round 1, 2, ...; those after the first empty one are not read.
 
     Raises:
         PnagError: for a file that is filled in in part, or wrongly.
@@ -213,8 +214,9 @@ def add_rounds(
         twice = both[both.duplicated("arch")]
         if len(twice):
             raise PnagError(
-                f"{path}: architecture {twice['arch'].iloc[0]} stands in an earlier row of this "
-                f"file, of an earlier round or of the table ({len(twice)} such row(s)); remove one"
+                f"{path}: architecture {twice['arch'].iloc[0]} is already in an earlier row of "
+                f"this file, of an earlier round or of the table ({len(twice)} such row(s)); "
+                "remove one"
             )
         frame = both
     return frame, len(files)

@@ -29,9 +29,9 @@ class Steadiness:
     """How steady the machine was while some of a run's times were taken.
 
     Attributes:
-        what: was timed, for people. file: which holds the times; without it they are taken anew.
+        what: was timed, for people. file: holds the times; without it they are taken again.
         unsteady, spread: as `Drift` has them.
-        fix: what to do to have them taken anew, for people.
+        fix: how to have them taken again, for people.
     """
 
     what: str
@@ -114,7 +114,7 @@ def steadiness_of_proof(run: RunDirectory) -> Steadiness:
 
 
 def _stays(run: RunDirectory, file: Path) -> bool:
-    """Whether networks were trained by the times in a file, which other times would train anew."""
+    """Whether networks were trained by the times in a file; other times would retrain them."""
     if file == run.proof:
         return False
     return run.finetuned.exists() or (file == run.latency_table and run.supernet_of_rounds.exists())
@@ -123,13 +123,13 @@ def _stays(run: RunDirectory, file: Path) -> bool:
 def _fix(run: RunDirectory, file: Path) -> str:
     if _stays(run, file):
         return (
-            "start anew in another directory with --out: this run's networks were trained by them"
+            "start over in another directory with --out: this run's networks were trained by them"
         )
     return TIME_AGAIN
 
 
 def forget_unsure_times(run: RunDirectory, display: Display) -> None:
-    """Remove what was timed while something disturbed the machine: its stages time it anew.
+    """Remove timings that something disturbed, so that their stages repeat them.
 
     Times that networks were trained by stay.
     """

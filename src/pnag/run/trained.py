@@ -231,7 +231,7 @@ class Answer:
 
     Attributes:
         budget: as asked. arch: text form. accuracy, cost: predicted.
-        note: what the user should know, e.g. that the budget is above the dearest; may be empty.
+        note: what the user should know, e.g. that the budget is above every cost; may be empty.
         source: where it comes from, one of `SOURCES`; empty where that is not known.
     """
 

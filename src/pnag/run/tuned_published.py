@@ -60,7 +60,7 @@ def tune_published(run: ImageRun, chosen: Sequence[Candidate]) -> dict[str, Tune
     """Fine-tune networks one after the other on this machine, and judge them on the test part.
 
     Returns:
-        They by name.
+        The networks by name.
     """
     if not chosen:
         run.run.published_judged.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 def judged_before(run: RunDirectory) -> Row:
-    """What is known of the networks that were tuned, by name."""
+    """What is known about the networks that were tuned, by name."""
     return read_json(run.published_judged) if run.published_judged.exists() else {}
 
 

@@ -1,7 +1,7 @@
-"""What each answer's fine-tuning begins with, and so in which order answers are tuned.
+"""What each answer's fine-tuning starts from, and so in which order answers are tuned.
 
 The largest network at several resolutions: the one nearest to the resolution that it was trained at
-goes on from there, and each other one from what its neighbour has become. Networks at neighbouring
+starts from there, and each other one from its tuned neighbour. Networks at neighbouring
 resolutions are alike, so each has the steps of all before it.
 
 Somewhat smaller networks are cut out of what the largest has become at the nearest resolution:

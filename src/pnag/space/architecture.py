@@ -22,7 +22,7 @@ KERNELS = (3, 5, 7)
 class BaseArchitecture:
     """An architecture of any family: depths, then kernel size and width of each layer position.
 
-    Which numbers are allowed, the family's space says (`SearchSpace.encode`).
+    The family's space says which numbers are allowed (`SearchSpace.encode`).
 
     Args:
         depths: one number a unit.

@@ -72,7 +72,9 @@ class ChoiceSpace(SearchSpace):
                     value = str(value)
                 if value is not None and value not in known:
                     allowed = ", ".join(str(one) for one in known)
-                    raise BadValueError(f"row {number}: {name} is {value}, and it can be {allowed}")
+                    raise BadValueError(
+                        f"row {number}: {name} is {value}, but can only be {allowed}"
+                    )
                 indices.append(known.get(value, ABSENT))  # "none" can be a choice of its own
             rows.append(indices)
         if rows:

@@ -30,7 +30,7 @@ SIZES = {
     "resolution": ("r", "resolution", "image_size"),
     "width_mult": ("w", "wid", "width_mult"),
 }
-"""What some say of the network's size beside its architecture."""
+"""Names under which some programs write the network's size beside its architecture."""
 WANTED = (
     'an architecture is \'d:k:e\', or {"ks": [20 numbers], "e": [20 numbers], "d": [5 numbers]}'
 )
@@ -81,7 +81,7 @@ def spelled_out(parts: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]:
 
 
 def sizes_besides(parts: Mapping[str, Any]) -> dict[str, float]:
-    """What a mapping says of the network's size: `resolution`, `width_mult`, each if it does."""
+    """The network's size in a mapping: `resolution` and `width_mult`, each if it is there."""
     found = {name: _value(parts, others) for name, others in SIZES.items()}
     sizes = {}
     for name, value in found.items():

@@ -37,7 +37,7 @@ What = Literal["resolution", "depth", "kernel", "width"]
 
 @dataclass(frozen=True)
 class Token:
-    """One decision: its choices and, if it hangs on an earlier decision, when it exists.
+    """One decision: its choices and, if it depends on an earlier decision, when it exists.
 
     It exists always when `parent` is -1, else where the parent's chosen index is at least
     `needs`. A parent always exists (one level of conditions is enough for every known family).
@@ -100,7 +100,7 @@ def mobilenetv3_tokens() -> tuple[Token, ...]:
 
 
 def not_among(tokens: Tokens, known: Tokens) -> Tokens:
-    """Those of (N, T) architectures that are none of (M, T) known ones, in their order."""
+    """The (N, T) architectures that are not among (M, T) known ones, in their order."""
     seen = {row.tobytes() for row in known}
     return tokens[[row.tobytes() not in seen for row in tokens]]
 
@@ -241,7 +241,7 @@ class SearchSpace:
     def crossover(self, first: Tokens, second: Tokens, rng: np.random.Generator) -> Tokens:
         """(N, T) children that take each setting from one of two parents, at even odds.
 
-        Where the chosen parent lacks a token that the child needs, the other one has it.
+        If the chosen parent has no token that the child needs, the other one has.
         """
         take_first = rng.random(first.shape) < 0.5
         child = np.where(take_first, first, second)
@@ -342,10 +342,10 @@ class SearchSpace:
                 pixels = ", ".join(map(str, self.resolutions))
                 raise BadValueError(
                     f"architecture {number + 1} is of {arch.resolution} pixels, and this search "
-                    "space has no resolutions to choose among: leave @ out"
+                    "space has no resolutions to choose among: leave out @"
                     if arch.resolution
-                    else f"architecture {number + 1} lacks its resolution: put @ and one of "
-                    f"{pixels} behind it"
+                    else f"architecture {number + 1} lacks its resolution: add @ and one of "
+                    f"{pixels}"
                 )
             for what, values in lists.items():
                 if len(values) != lengths[what]:

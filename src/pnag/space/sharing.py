@@ -18,7 +18,7 @@ def sample_shared(
     shared: int = SHARED,
     units: int = 2,
 ) -> Tokens:
-    """(n, T) different architectures, of which each `shared` in a row have the same first units.
+    """(n, T) different architectures, in groups of `shared` with the same first units.
 
     Each architecture by itself is distributed as one of `SearchSpace.sample`; only those of a group
     depend on each other.
@@ -26,7 +26,7 @@ def sample_shared(
     Args:
         shared: size of a group; 1 shares nothing.
         units: how many units a group shares, and its resolution with them. A unit is a token
-            without a parent and what hangs on it.
+            without a parent and what depends on it.
 
     Raises:
         ValueError: if `shared` is below 1, `units` is not between 0 and one less than the space
@@ -41,7 +41,7 @@ def sample_shared(
         raise ValueError(f"the space has {space.size} different architectures, fewer than {n}")
     batch = np.zeros((0, len(space.tokens)), np.int8)
     while len(batch) < n:
-        # What is left is drawn anew in whole groups, and cut to n.
+        # What is left is drawn again in whole groups, and cut to n.
         groups = -(-(n - len(batch)) // shared)
         heads = np.repeat(space.sample(groups, rng), shared, axis=0)
         fresh = space.sample(groups * shared, rng)

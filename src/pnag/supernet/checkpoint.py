@@ -111,7 +111,7 @@ def _read(
 
 def _damaged(path: Path, error: Exception) -> PnagError:
     return PnagError(
-        f"the checkpoint {path} is damaged ({error}); remove it to start this part anew"
+        f"the checkpoint {path} is damaged ({error}); remove it to start this part over"
     )
 
 

@@ -74,7 +74,7 @@ def finetune(
     watch: Callable[[Step], None] = lambda step: None,
     notice: Callable[[str], None] = lambda text: None,
 ) -> nn.Module:
-    """Train a plain network on, in place, from the weights that it has.
+    """Continue to train a plain network, in place, from the weights that it has.
 
     Args:
         folder: gets `<identity>.safetensors`, from which a finished network is taken again, and the

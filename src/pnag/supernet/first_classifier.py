@@ -1,6 +1,6 @@
-"""A classifier to begin with where the body is trained already: it is solved for, not trained.
+"""A first classifier for a body that is trained already: it is solved for, not trained.
 
-Linear discriminant analysis of what the body says of the images: classes are normal with one
+Linear discriminant analysis of the body's features of the images: classes are normal with one
 covariance, which is shrunk towards equal variances. Such a classifier is right for most images
 before the first step, so that the steps that follow need not find it, and do not pull at the body
 meanwhile (`benchmarks/README.md`).
@@ -107,7 +107,7 @@ def solved_layer(
 def discriminants(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """Linear discriminants of (N, F) features and (N,) labels: (classes, F) and (classes,).
 
-    Each class has images; all are equally likely beforehand.
+    Each class has images; all have the same prior.
     """
     means = torch.stack([features[labels == number].mean(0) for number in range(classes)])
     rest = features - means[labels]

@@ -1,11 +1,12 @@
 """The training loop: of a phase of the supernet, and of fine-tuning one network.
 
 What a step sees follows from the seed and the step's number alone, and a checkpoint holds all else,
-so a run that was killed goes on as if it had not been: on one CPU with the same number of threads
-to the very weights, on a GPU, whose sums come in any order, to weights as good. Several processes
-(started by `accelerate launch`) each take a share of every batch and average their gradients.
-Batch norms see the shares, so another number of processes trains another network: a checkpoint is
-continued by as many as wrote it.
+so a run that was killed resumes as if it had not been. On one CPU with the same number of threads
+it ends with the same weights; on a GPU, whose sums come in any order, with weights as good.
+
+Several processes (started by `accelerate launch`) each take a share of every batch and average
+their gradients. Batch norms see the shares, so another number of processes trains another network:
+a checkpoint is continued by as many as wrote it.
 
 A GPU never waits in a step: its batch was copied while the step before ran (`feed`), and its loss
 is read two steps later (`late_losses`).
@@ -318,7 +319,7 @@ def to_device(model: nn.Module, device: torch.device) -> None:
 def _smaller_parts_where_memory_lacks(
     images: int, state: State, accelerator: Accelerator, notice: Callable[[str], None]
 ) -> Iterator[None]:
-    """Where the memory does not suffice for a step, go on; from now on its parts are half as large.
+    """If a step needs too much memory, repeat it; from now on its parts are half as large.
 
     Args:
         images: of the step.

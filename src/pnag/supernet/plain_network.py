@@ -49,7 +49,7 @@ def _classifiers(network: Any) -> list[nn.Linear]:
 
 
 class PlainStride(nn.Conv2d):
-    """A strided 1x1 convolution of images that leaves out beforehand what it does not look at.
+    """A strided 1x1 convolution of images that first drops the pixels that it skips.
 
     torch 2.15 (oneDNN) writes past its memory in the backward pass of such a convolution, channels
     last: the stems of MobileOne, FastViT and RepVGG as they are trained have one.

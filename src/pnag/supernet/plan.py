@@ -72,7 +72,7 @@ class SupernetPlan:
     Attributes:
         family: its name.
         batch_size: of all processes together.
-        precision: that it is trained in, wherever the training goes on.
+        precision: that it is trained in, wherever the training resumes.
     """
 
     family: str
@@ -138,7 +138,7 @@ class FinetuningPlan:
 
 
 def rounded_epochs(epochs: float) -> float:
-    """Whole ones, but of few of them hundredths."""
+    """Whole epochs; if there are few of them, hundredths."""
     return round(epochs) if epochs >= WHOLE_EPOCHS else round(epochs, 2)
 
 

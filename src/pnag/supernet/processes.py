@@ -84,7 +84,7 @@ def check_same_weights(model: nn.Module, accelerator: Accelerator) -> None:
     if others:
         raise PnagError(
             f"process(es) {', '.join(map(str, others))} have other weights than process 0; all "
-            "must run the same version of pnag and torch. Start them again: the training goes on "
+            "must run the same version of pnag and torch. Start them again: the training resumes "
             "from its last checkpoint"
         )
 
@@ -102,5 +102,5 @@ def others_alive() -> Iterator[None]:
         reason = str(error).strip().splitlines() or ["no reason given"]
         raise PnagError(
             f"another process of this training has ended or cannot be reached ({reason[0][:200]}). "
-            "Start all processes again: the training goes on from its last checkpoint"
+            "Start all processes again: the training resumes from its last checkpoint"
         ) from error

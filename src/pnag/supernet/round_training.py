@@ -2,8 +2,8 @@
 
 After Neural Architecture Transfer (https://arxiv.org/abs/2005.05859), which trains its supernet in
 each round for 5 epochs on subnets like the best so far. By the sandwich rule, as before the rounds,
-but the smaller networks are no longer any: each step has one of the liked and one that differs from
-a liked one in about one choice.
+but the smaller networks are no longer random: each step has one of the liked ones and one that
+differs from a liked one in about one choice.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def train_round(
     watch: Callable[[Step], None] = lambda step: None,
     notice: Callable[[str], None] = lambda text: None,
 ) -> Path:
-    """Train a supernet on, in place, for networks like some.
+    """Continue to train a supernet, in place, for networks like some.
 
     Args:
         liked: (N, T) the best architectures so far and those that will be judged.

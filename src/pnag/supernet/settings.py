@@ -44,7 +44,7 @@ class Augmentation:
             low, high = getattr(self, name)
             if not 0 < low <= high < math.inf:
                 raise ValueError(
-                    f"{name} must be two growing positive numbers, not [{low}, {high}]"
+                    f"{name} must be two increasing positive numbers, not [{low}, {high}]"
                 )
         if self.scale[1] > 1:
             raise ValueError(f"scale must be shares of at most 1, not {list(self.scale)}")

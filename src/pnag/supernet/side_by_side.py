@@ -165,7 +165,7 @@ def finetune_on_ray(
 
     Args:
         folder: of this machine; each answer's weights are put there when they are done, and an
-            answer whose machine is lost begins anew on another.
+            answer whose machine is lost starts over on another.
         address: of the cluster, or "local".
         watch: called with the answers done, and their total.
 

@@ -170,7 +170,7 @@ def sandwich(
     labels: Tensor,
     label_smoothing: float,
 ) -> Iterator[Tensor]:
-    """In place: the largest learns from the labels, all others from what it says now.
+    """Losses of a step: the largest learns from the labels, all others from its present outputs.
 
     Args:
         images: (B, 3, R, R).

@@ -18,7 +18,7 @@ from pnag.supernet.processes import from_main
 
 
 def checkpoint_of(path: Path) -> Path:
-    """Where a training goes on from that will end with the weights at `path`."""
+    """The checkpoint of a training that will end with the weights at `path`."""
     return path.with_name(f"{path.stem}.checkpoint.safetensors")
 
 
@@ -92,5 +92,5 @@ def _put(state: dict[str, Tensor], path: Path, module: nn.Module) -> None:
 
 def _damaged(path: Path, error: Exception) -> PnagError:
     return PnagError(
-        f"the weights {path} are damaged ({error}); remove the file to train them anew"
+        f"the weights {path} are damaged ({error}); remove the file to train them again"
     )

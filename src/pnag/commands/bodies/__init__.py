@@ -1,1 +1,1 @@
-"""What the commands do: apart from their options, so that `pnag --help` loads no framework."""
+"""What the commands do, kept apart from their options so that `pnag --help` loads no framework."""

@@ -77,8 +77,8 @@ def size_of(run: RunDirectory, recipe: Recipe, given: dict[str, Any]) -> Size:
     """The size of a run's networks.
 
     Args:
-        given: what the user says of `Size`. A run that measured a device knows better; one from a
-            table does not, and what is not given is as in `Size`.
+        given: the parts of `Size` that the user gives. A run that measured a device knows its
+            size; one from a table does not, and what is not given is as in `Size`.
 
     Raises:
         PnagError: if the run's networks are of another size than the user says, or of a family

@@ -30,7 +30,7 @@ def in_order_of(data: ImageData, names: Sequence[str] | None, whose: str) -> tup
         whose: the network, for messages.
 
     Raises:
-        PnagError: if the classes are others.
+        PnagError: if the classes differ.
     """
     found = data.classes
     if names is None:
@@ -66,7 +66,7 @@ def in_order_of(data: ImageData, names: Sequence[str] | None, whose: str) -> tup
 
 
 def _plain(name: str) -> str:
-    """As systems and users spell a name differently: case, and how accents are stored."""
+    """A name without what systems and users write differently: case, and how accents are stored."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
@@ -88,6 +88,6 @@ def _differences(data: ImageData, names: Sequence[str], whose: str) -> str:
             f"{whose} has {len(names)} classes and {data.source} has {len(data.classes)}"
         )
     return (
-        f"the classes are others: {'; '.join(reasons)}; name the images that it was trained on, or "
-        "call the classes by its names"
+        f"the classes differ: {'; '.join(reasons)}; name the images that it was trained on, or "
+        "give the classes its names"
     )

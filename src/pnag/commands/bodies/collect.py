@@ -121,8 +121,7 @@ def normalised_for(supernet: Path, num_classes: int, data: ImageData) -> tuple[I
     if not guessed:
         return normalised_by(data, how), ""
     return data, (
-        "the weights do not say how images are normalised: these are by their own mean and "
-        "deviation"
+        "the weights do not say how images are normalised: these use their own mean and deviation"
     )
 
 
@@ -136,11 +135,11 @@ def classes_of(
     """The images with their classes numbered as the supernet has them, and what to know.
 
     Args:
-        supernet: for messages. num_classes: of it. how, trained: what its file says of what goes in
-            and comes out, and of what it was trained on.
+        supernet: for messages. num_classes: of it. how, trained: what its file says about its input
+            and output, and about the images that it was trained on.
 
     Raises:
-        PnagError: if the classes are others, by what the file says.
+        PnagError: if the classes differ from those in the file.
     """
     same = trained is not None and trained.split == data.split  # images have the same classes
     if how is None and (same or len(data.classes) != num_classes):  # which is refused later
@@ -307,8 +306,8 @@ def _judge(
     display.note(f"judged in {settings.precision} [dim](--precision)[/dim]")
     if device.type == "cpu" and asked.ray_address is None and asked.workers > allowed_cpus():
         display.warn(
-            f"{asked.workers} workers share the {allowed_cpus()} CPU(s) that this process may use, "
-            "one for each: more take memory and gain nothing"
+            f"{asked.workers} workers share the {allowed_cpus()} CPU(s) that this process may use: "
+            "more workers than CPUs take memory and gain nothing"
         )
     with display.bar("judging subnets") as bar:
         return collect(

@@ -257,7 +257,7 @@ def _of_run(run: FinishedRun, asked: Asked) -> Iterator[Exportable]:
 def _images(
     run: FinishedRun | None, asked: Asked, one: Exportable, stack: ExitStack
 ) -> tuple[ImageData | None, list[str]]:
-    """The images that batch norms or 8 bits need, None if neither does; what to know of them."""
+    """The images that batch norms or 8 bits need, None if neither does; what to know about them."""
     images = run.recipe.images if run else None
     if asked.int8 and images is not None and run is not None:
         data = load_images(
@@ -306,7 +306,7 @@ def _images(
 
 
 def _batch_of(asked: Asked) -> dict[str, Any]:
-    """What the description of a file says of its batch: nothing if it is one image."""
+    """What the description of a file says about its batch: nothing if it is one image."""
     if asked.batch == 1:
         return {}
     return {"batch": "any" if asked.batch == ANY_BATCH else asked.batch}

@@ -17,7 +17,7 @@ def export_options(path: Path, size: dict[str, Any]) -> str:
     wherever the command is given.
 
     Args:
-        size: what the user says of them, which a run on a table does not know.
+        size: what the user says about them, which a run on a table does not know.
     """
     run = RunDirectory(path, reading=True)
     recipe = make_recipe(load_recipe(run.recipe))

@@ -143,8 +143,8 @@ def subnet(arch: str, trained: Trained, resolution: int | None, name: str = "pna
     classes = trained.supernet.num_classes
     preprocessing, guessed = expected_input(trained.preprocessing, classes, resolution or 224)
     said = (
-        f"weights of the supernet {trained.name}, batch norms as it left them, which are of no one "
-        "subnet: --images SOURCE measures them anew"
+        f"weights of the supernet {trained.name}, with its batch norms, which fit no single "
+        "subnet: --images SOURCE measures them again"
     )
     own = BaseArchitecture.parse(arch).resolution
     if own:  # it says its resolution, and the file's is the largest

@@ -41,7 +41,7 @@ def generate_for(
         budgets: by the cost's name; "" is the run's own cost.
         devices: FILE replaces the run's own cost, NAME=FILE adds a cost (`load_cost` reads it). A
             generator is trained for them once, and kept.
-        size: what the user says of the networks' size; checked where the run knows it.
+        size: the networks' size as the user gives it; checked where the run knows it.
         greedy: take the generator's most likely architecture.
         thorough: search long, where f's draws, what is known and a short search would answer;
             nothing is trained for devices that only add costs.
@@ -88,7 +88,7 @@ def generate_for(
 
 
 def _answer_one(run: RunDirectory, recipe: Recipe, budget: float, *, greedy: bool) -> Answer:
-    """The answer to one budget of the run's own cost; refused if none can hold it."""
+    """The answer to one budget of the run's own cost; an error if nothing is within it."""
     space = space_of_run(run, recipe)
     front, margin = load_calibrated_front(run, space), margin_of(run, recipe.margin)
     answer = answer_with_margin(front, space, budget, margin)

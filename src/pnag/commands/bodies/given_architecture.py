@@ -55,8 +55,8 @@ def unlike(sizes: dict[str, float], size: Size) -> list[str]:
     """Where the size that an architecture comes with is not that of the network, for people."""
     own = size.identity()
     return [
-        f"the architecture says {name.replace('_', ' ')} {said:g}; taken is "
-        f"{own[name]:g}: give --{name.replace('_', '-')} {said:g} if it should be that"
+        f"the architecture says {name.replace('_', ' ')} {said:g}, but {own[name]:g} is used; to "
+        f"use its own, give --{name.replace('_', '-')} {said:g}"
         for name, said in sizes.items()
         if name in own and said != own[name]
     ]

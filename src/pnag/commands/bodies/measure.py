@@ -64,7 +64,7 @@ def measure_asked(asked: Asked, as_json: bool) -> None:
 def _measure(
     asked: Asked, runtime: Runtime, path: Path, name: str, display: Display
 ) -> dict[str, Any]:
-    """Measure one runtime; what a script gets of it."""
+    """Measure one runtime; return what `--json` prints about it."""
     with display.bar(f"measuring {name}") as bar:
         table = measure_device(
             runtime,
@@ -102,7 +102,7 @@ def table_paths(out: Path, runtimes: list[str]) -> dict[str, Path]:
 
 
 def _result(table: LatencyTable, error: ModelError) -> dict[str, Any]:
-    """What a script gets of a measured device."""
+    """What `--json` prints about a measured device."""
     return {
         **table.identity,
         **asdict(error),

@@ -190,7 +190,7 @@ def answer_several(
 ) -> SeveralAnswer:
     """The most accurate architecture found by a long search that is within all budgets.
 
-    Budgets that can be held without the margin only are answered without it, which is said.
+    Budgets that can be held only without the margin are answered without it, with a note.
 
     Args:
         costs: those that are not the run's, by name.
@@ -206,7 +206,7 @@ def answer_several(
             raise
         found = _searched(loaded, budgets, costs, display)
         note = (
-            f"budgets are held without the margin only: {loaded.own} may take "
+            f"budgets can be held only without the margin: {loaded.own} may take "
             f"{loaded.margin:.1%} longer than predicted"
         )
         display.warn(note)
@@ -272,7 +272,7 @@ def _what_can_be_held(
     limits: Floats,
     loaded: LoadedRun,
 ) -> Tokens:
-    """(1, T) an architecture within all budgets, where the search has overlooked it.
+    """(1, T) an architecture within all budgets, if the search has overlooked one.
 
     Raises:
         PnagError: if there is none: names a budget that cannot be held and the least that can.

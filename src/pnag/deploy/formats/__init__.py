@@ -24,7 +24,7 @@ class Converted:
 
     Attributes:
         files: content by suffix; the first is the one that is loaded and that is named. One in a
-            folder has its place there behind the folder's suffix: `.mlpackage/Manifest.json`.
+            folder has its path there after the folder's suffix: `.mlpackage/Manifest.json`.
         run: the logits of images of the shape it was converted for, from these very bytes in the
             format's own runtime.
     """

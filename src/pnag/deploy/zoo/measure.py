@@ -43,11 +43,11 @@ def measure_zoo(
 ) -> ZooTimes:
     """Time networks, each on images of its own size, `rounds` turns each.
 
-    All stay open at once, for turns of all in random order are what makes their times comparable:
-    the whole zoo takes 5 GB in ONNX Runtime.
+    All stay open at once, because only turns of all in random order give comparable times: the
+    whole zoo takes 5 GB in ONNX Runtime.
 
     Args:
-        may_leave_out: keys of networks without which it goes on if the runtime cannot run them.
+        may_leave_out: keys of networks that are skipped if the runtime cannot run them.
 
     Raises:
         PnagError: if a library that builds one of them is not installed, if the runtime cannot run

@@ -1,4 +1,4 @@
-"""What the zoo knows of a network, and how it becomes a module."""
+"""What the zoo knows about a network, and how it becomes a module."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class Network:
         top1, top5: published ImageNet accuracies (fractions), None where none is published.
         source: who publishes them.
         weights: trained on ImageNet by `weights_by`; None where none are published.
-        note: what one should know of it.
+        note: what users should know about it.
         training: of the weights, where their name says so.
         published_ms: latency that was published (`timm_networks.PLACE`), by which networks can be
             chosen before any is timed here.

@@ -9,7 +9,7 @@ from pnag.downloads import Checksum, PublishedFile
 RELEASE = "https://github.com/guoyongcs/PNAG/releases/download/weights"
 NO_TABLE = "the supplement prints no table for mobile phones"
 
-# Name, architecture, and what the name of its file of weights says of that file's SHA-256.
+# Name, architecture, and the first digits of its weights' SHA-256, from the file's name.
 _ARCHITECTURES = """
 cpu-30     048f7ba8 2,2,3,3,3:5,5,0,0,5,5,0,0,7,5,7,0,3,5,5,0,7,5,5,0:3,3,0,0,4,3,0,0,4,3,3,0,6,4,4,0,6,6,6,0
 cpu-35     a4f4b023 2,3,3,3,3:5,3,0,0,5,5,7,0,5,7,7,0,5,5,7,0,7,5,7,0:3,4,0,0,4,6,3,0,6,4,6,0,6,6,6,0,6,6,6,0

@@ -88,7 +88,7 @@ class PrintedRow:
         latency_ms: on the table's device.
         top1, top5: ImageNet, fractions.
         params_m, macs_m: millions.
-        search_gpu_days: text, for it may be "~3792".
+        search_gpu_days: text, because it may be "~3792".
         key: of the zoo's network; None if the row cannot be rebuilt.
         note: why it cannot be rebuilt, or which printed number is not the network's.
     """

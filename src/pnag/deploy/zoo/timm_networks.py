@@ -1,7 +1,7 @@
 """Today's networks: those of timm that are small, on or near the front of its published results.
 
-`timm_networks.csv` names them, with what was published (`scripts/timm_networks.py` writes its
-figures anew). All else is read from timm's registry: image size, licence and place of the weights,
+`timm_networks.csv` names them, with the published numbers (`scripts/timm_networks.py` rewrites
+these). All else is read from timm's registry: image size, licence and place of the weights,
 and what the weights' name says about their training. Networks that are trained in another form
 than they run in (MobileOne, RepVGG, RepViT, FastViT, LeViT, ...) are built in the form they run in.
 """
@@ -34,7 +34,7 @@ def training_of(weights: str, licence: str) -> Training:
     """How weights were trained, as far as their name says.
 
     Args:
-        weights: the part of timm's name behind the dot. licence: that timm names, or empty.
+        weights: the part of timm's name after the dot. licence: that timm names, or empty.
     """
     parts = weights.split("_")
     more = next((images for part, images in MORE_IMAGES.items() if part in parts), "")
@@ -42,7 +42,7 @@ def training_of(weights: str, licence: str) -> Training:
 
 
 def _network(row: dict[str, str]) -> Network:
-    """The network of a line of the data file, with what the registry knows of it."""
+    """The network in a line of the data file, with what the registry knows about it."""
     name, pixels = row["network"], int(row["pixels"])
     registered = timm.get_pretrained_cfg(name, allow_unregistered=False)
     assert registered is not None

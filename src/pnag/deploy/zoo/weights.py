@@ -34,7 +34,7 @@ def load_trainable(network: Network) -> nn.Module:
             place for the file), if they are not the published ones, or not of this network.
     """
     if network.weights is None:
-        raise PnagError(f"pnag knows of no published weights of {network.key}")
+        raise PnagError(f"pnag knows no published weights for {network.key}")
     recipe = network.recipe
     module = recipe.build() if isinstance(recipe, Ours) else recipe.trainable()
     path = fetch(network.weights)
