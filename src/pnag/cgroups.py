@@ -9,7 +9,7 @@ OWN = Path("/proc/self/cgroup")
 
 
 def folders_of(controller: str, cgroups: Path = CGROUPS, own: Path = OWN) -> list[Path]:
-    """Of this process' groups and all above them, which limit it too; none where there are none.
+    """Folders of this process' groups and of all groups above them, which limit it too.
 
     Args:
         controller: of cgroup version 1, such as `memory`; version 2 has all in one folder.

@@ -20,7 +20,7 @@ TIMEOUT = 60.0  # seconds without a byte
 
 @dataclass(frozen=True)
 class Checksum:
-    """What is known of a file's content.
+    """What is known about a file's content.
 
     Attributes:
         kind: one of CHECKSUMS.

@@ -1,9 +1,9 @@
 """While a CPU trains or judges, memory that is freed stays with the process, in large pages.
 
 glibc hands the memory of a large tensor back to the system as soon as it is freed, and the next
-layer's is mapped anew, 4 KiB at a time: 24,000 page faults a training step of efficientnet_lite0 on
-64 images of 64 pixels. Without them that step takes three quarters of the time, and judging half
-(`benchmarks/README.md`). Elsewhere than on Linux with glibc nothing is done.
+layer's is mapped again, 4 KiB at a time: 24,000 page faults a training step of efficientnet_lite0
+on 64 images of 64 pixels. Without them that step takes three quarters of the time, and judging half
+(`benchmarks/README.md`). Nothing is done on systems other than Linux with glibc.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _inside = 0  # how many `with` statements there are around
 def kept_memory() -> Iterator[None]:
     """Keep freed memory for a while. May be nested; the process gives it back at the end.
 
-    Who has set glibc's MALLOC_... variables knows better: then nothing is done.
+    Nothing is done if the user has set glibc's MALLOC_... variables.
     """
     global _inside
     if not _inside:

@@ -11,7 +11,7 @@ _SHOWN = 4
 
 
 def near(name: str, names: Iterable[str]) -> list[str]:
-    """Those of the names that are like one, whatever their case, the likest first."""
+    """The names that are similar to one, whatever their case, the most similar first."""
     lower = {each.casefold(): each for each in names}
     found = difflib.get_close_matches(name.casefold(), lower, _SHOWN, 0.6)
     return [lower[each] for each in found]

@@ -17,7 +17,7 @@ from typing import TextIO
 from pnag.downloads import cache_directory
 
 NAME = "libraries.log"
-LARGEST = 1_000_000  # bytes, after which it begins anew
+LARGEST = 1_000_000  # bytes, after which it starts over
 
 _folder: Path | None = None
 _log: TextIO | None = None

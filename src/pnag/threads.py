@@ -12,7 +12,7 @@ SMALL_ROWS = 4096
 
 @contextmanager
 def torch_threads(threads: int | None) -> Iterator[None]:
-    """Let torch use so many threads for a while: the number is the whole process'.
+    """Let torch use this many threads for a while; the number holds for the whole process.
 
     Args:
         threads: None leaves it as it is.

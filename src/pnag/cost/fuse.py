@@ -13,7 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 def fuse_batch_norms(network: nn.Module, images: Tensor) -> int:
     """Fold each batch norm into the convolution whose output it normalises, in place.
 
-    Which ones these are is seen on a call, so that any network will do. A batch norm that also
+    A call shows which ones these are, so any network works. A batch norm that also
     activates (timm's) leaves its activation behind.
 
     Args:

@@ -6,7 +6,7 @@ but at both ends of a lone block), and blocks of one place do so alike: what it 
 multiplied by 1 + scale + place + own, all normal, where `place` is shared by the blocks of one unit
 and stride position. The timed networks give these by Bayesian linear regression. The three standard
 deviations below gave the least error over four measurements of one machine, two of them while it
-was busy; choosing among them for each table anew by leaving networks out did worse.
+was busy; choosing them for each table by leaving networks out did worse.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def fit_latency_model(table: LatencyTable) -> LatencyModel:
     """Fit to a table's blocks and calibration networks.
 
     Raises:
-        PnagError: if the table lacks blocks or calibration networks that it was to have, or has
-            fewer than three of them.
+        PnagError: if blocks or calibration networks are missing, or there are fewer than three
+            networks.
     """
     of = family_of(table.identity)
     blocks = of.blocks(table.identity["resolution"])

@@ -72,7 +72,7 @@ def load_cost(
 def measured_content(path: Path) -> dict[str, Any] | None:
     """What a file holds if it is a latency table of ours or a model fitted to one, else None.
 
-    That is asked of the content, not of the name.
+    The content decides that, not the name.
     """
     try:
         raw = read_json(path)
@@ -113,7 +113,7 @@ def _measured(
 def _refuse_another_size(
     file: Path, measured: Mapping[str, Any], of: Family, size: Mapping[str, Any]
 ) -> None:
-    """Refuse a table of other networks; names all that differs, for measuring takes long.
+    """Refuse a table of other networks; name all that differs, because measuring takes long.
 
     Args:
         measured: the identity of the table. of, size: of the networks.

@@ -103,7 +103,7 @@ class _Measuring:
         self.done = self.total = 0
 
     def complete(self, blocks: set[str], missing: dict[str, list[str]]) -> None:
-        """Measure all blocks, if one of these lacks, and the missing networks of each part."""
+        """Measure all blocks if one is missing, and the missing networks of each part."""
         torch.manual_seed(self.seed)  # fresh weights; their values do not change a time
         # Of middling size: its time shows the speed that both small and large networks feel.
         self.reference = self.prepared(self.family.middling)

@@ -1,8 +1,8 @@
 """Tables of operators' times, as any program writes them: a network's latency is their sum.
 
-What a file is, its content says: a mapping from operators to times, or to mappings with a `mean`
-(JSON, YAML), or a table with a column of operators and one of times (CSV and so on). How operators
-are called, their names say: `Naming`.
+Its content says what a file is: a mapping from operators to times, or to mappings with a `mean`
+(JSON, YAML), or a table with a column of operators and one of times (CSV and so on). Operators'
+names say which program wrote them: `Naming`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TIME_COLUMNS = ("ms", "mean_ms", "latency_ms", "time_ms", "mean", "latency", "ti
 
 @dataclass(frozen=True)
 class Naming:
-    """How someone's tables call the operators of a network.
+    """Names of a network's operators in the tables of some program.
 
     Attributes:
         marks: what some of the names begin with, and those of no other naming.
@@ -67,8 +67,8 @@ class Operators:
         """The latency of every architecture of a family at a size.
 
         Raises:
-            PnagError: if an operator lacks (the table is of another size, most likely), or a time
-                is not a positive number.
+            PnagError: if an operator is missing (most likely the table is of another size), or a
+                time is not a positive number.
         """
         several = family.space.resolutions or (resolution,)
         fixed = [

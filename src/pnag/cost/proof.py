@@ -64,7 +64,7 @@ def time_together(
         table: of the same runtime: its reference network's time turns ratios into milliseconds.
         resolutions: height and width of the images of those networks, by name, that do not take
             the table's.
-        may_leave_out: names of networks without which it goes on if the runtime cannot run them.
+        may_leave_out: names of networks that are skipped if the runtime cannot run them.
 
     Raises:
         PnagError: if the table was measured on another runtime or machine.

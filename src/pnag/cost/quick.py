@@ -1,4 +1,4 @@
-"""A latency model of a new device from a few whole networks and what is known of other devices.
+"""A latency model of a new device from a few whole networks and what is known about other devices.
 
 A network's time on the new device is taken for a mixture of what it is predicted to take on known
 ones, plus what each of its parts takes more or less than that: Bayesian linear regression on

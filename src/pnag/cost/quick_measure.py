@@ -19,7 +19,7 @@ from pnag.families.base import Family
 from pnag.families.counts import counts_of
 from pnag.space import AnyArchitecture, SearchSpace
 
-LEAST = 0.01  # of what is known of a block
+LEAST = 0.01  # of what is known about a block
 
 
 @dataclass(frozen=True)

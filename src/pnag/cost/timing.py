@@ -8,7 +8,7 @@ ties groups to each other that were timed one after the other. Turns that stay f
 explanation were disturbed: they are taken again, and the report says how many.
 
 Where a network's weights happen to lie in memory shifts its time by about half a per cent for as
-long as it is open, so networks are opened anew several times.
+long as it is open, so networks are reopened several times.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def measure_interleaved(
     """Time every network once a round, in a new random order each round.
 
     A turn runs the network once unmeasured (its weights are cold after the others ran) and then
-    several times, and yields the median. All are opened anew a few times on the way.
+    several times, and yields the median. All are reopened a few times on the way.
 
     Args:
         networks: what to time, by name.
@@ -107,7 +107,7 @@ def measure_interleaved(
         for name, times in zip(samples, log_times, strict=True):
             samples[name] += times
         drift = drift.merged(of_part)
-        del references, calls  # before they are opened anew: two of each would be twice the memory
+        del references, calls  # before they are reopened: two of each would be twice the memory
     return samples, drift
 
 

@@ -1,7 +1,7 @@
 """A table of architectures and their accuracies, row by row, by one process or many.
 
-Rows are appended to a CSV file as they come, and a JSON file beside it says of which supernet,
-images and settings they are. After a stop at any moment the rows that are there are kept and the
+Rows are appended to a CSV file as they come, and a JSON file beside it says which supernet,
+images and settings they are of. After a stop at any moment the rows that are there are kept and the
 others follow. An accuracy depends on neither the stop, the order nor the number of processes: each
 has one thread, and `SubnetEvaluator` gives an architecture the same bits in any company.
 """
@@ -208,7 +208,7 @@ def _opened(
             _check_identity(out, beside, identity)
         elif out.exists() and out.stat().st_size:
             raise PnagError(
-                f"{out} exists and {beside.name}, which says of which supernet its rows are, does "
+                f"{out} exists and {beside.name}, which says which supernet its rows are of, does "
                 "not; choose another file with --out"
             )
         else:

@@ -165,7 +165,7 @@ class JudgedLayer:
     """A layer of one architecture, its weights as they are or with batch norms folded in.
 
     Attributes:
-        convolutions: in order. excite: behind the last but one, the depthwise one.
+        convolutions: in order. excite: after the last but one, the depthwise one.
         widest: channels of the widest map.
     """
 
@@ -302,7 +302,7 @@ class Stem:
         self._statistics: list[Statistics] = []
 
     def calibrate(self, x: Tensor) -> Tensor:
-        """Measure the batch norms on (N, R, R, 3); the maps behind the layers."""
+        """Measure the batch norms on (N, R, R, 3); return the maps after the layers."""
         self._statistics = []
         for layer, judged in zip(self._layers, self._judged, strict=True):
             out = _room(x, layer)

@@ -1,7 +1,7 @@
-"""Processes of this machine that work on tasks side by side; one that is killed is made up for.
+"""Processes of this machine that work on tasks side by side; one that is killed is replaced.
 
-A process whose start fails tells so at its first task: the executor itself would say only that the
-process is gone, which is what lack of memory looks like, too.
+A process whose start fails reports this at its first task: the executor itself would only say that
+the process is gone, which looks like a lack of memory.
 """
 
 from __future__ import annotations

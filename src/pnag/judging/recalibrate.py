@@ -1,4 +1,4 @@
-"""A subnet's batch norms, measured anew on images: those of the supernet are of all subnets."""
+"""Measure a subnet's batch norms on images: the supernet's fit no single subnet."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _measure_in_one_pass(network: nn.Module, batches: Iterable[Tensor]) -> None:
 def _blocks(network: Any) -> list[nn.Module]:
     """Parts that follow each other and hold all batch norms, each with few of them.
 
-    None of a network that has other parts.
+    None for a network that has other parts.
     """
     if not all(hasattr(network, name) for name in ("conv_stem", "bn1", "blocks", "conv_head")):
         return []

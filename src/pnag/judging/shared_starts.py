@@ -1,4 +1,4 @@
-"""What architectures have in common from the first layer on, and an order in which it is much."""
+"""What architectures have in common from the first layer on, and an order that makes this a lot."""
 
 from __future__ import annotations
 

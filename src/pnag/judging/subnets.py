@@ -1,4 +1,4 @@
-"""Accuracy of many subnets of a trained supernet, each with batch norms measured for it anew.
+"""Accuracy of many subnets of a trained supernet, each with its own measured batch norms.
 
 Each batch norm is measured on the calibration images after those before it have been, in training
 mode's own way (a batch of all calibration images), and then folded into the weights before it. What

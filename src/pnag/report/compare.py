@@ -49,12 +49,12 @@ class Compared:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Cost of its cheapest and of its dearest architecture."""
+        """Cost of its cheapest and of its most expensive architecture."""
         return float(self.front["cost"].iloc[0]), float(self.front["cost"].iloc[-1])
 
     @property
     def range(self) -> tuple[float, float]:
-        """The budgets that its cheapest and its dearest architecture hold."""
+        """The budgets that its cheapest and its most expensive architecture hold."""
         low, high = self.ends
         return low * (1 + self.margin), high * (1 + self.margin)
 
@@ -146,7 +146,7 @@ def compare(runs: list[Compared]) -> Comparison:
 
 
 def budget_at(run: Compared, place: float) -> float:
-    """The budget at a part of a run's range, 0 its cheapest architecture and 1 its dearest."""
+    """The budget at a part of a run's range, 0 its cheapest architecture, 1 its most expensive."""
     low, high = run.range
     return high if place == 1 else low + place * (high - low)
 
@@ -194,7 +194,7 @@ def warnings(comparison: Comparison) -> list[str]:
     if comparison.by == "place":
         texts.append(
             "Some ranges do not meet, so each run is asked for the same part of its own range "
-            "(0 % its cheapest architecture, 100 % its dearest) instead of for the same budget."
+            "(0 % its cheapest architecture, 100 % its most expensive), not for the same budget."
         )
     return texts
 

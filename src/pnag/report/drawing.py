@@ -61,7 +61,7 @@ class Legend:
 
 
 def drawing(family: Family, arch: AnyArchitecture) -> Drawing:
-    """The picture of an architecture: its layers that another one could lack or have otherwise."""
+    """The picture of an architecture: the layers that others of its family may not have."""
     parsed = family.parse(arch)
     present = {layer.index: layer for layer in family.active(parsed)}
     units: list[list[Bar | None]] = []

@@ -90,7 +90,7 @@ def _pixels(device: dict[str, Any]) -> str:
 
 
 def unsure_times(warnings: list[str]) -> str:
-    """What a run says of times that were taken on a busy machine, as HTML; empty texts are none."""
+    """Warnings about times that were taken on a busy machine, as HTML; empty texts are skipped."""
     return "".join(f"<p class='note'>{escape(text)}</p>" for text in warnings if text)
 
 
@@ -261,8 +261,8 @@ def _known(metrics: dict[str, Any]) -> str:
     change = "slower" if speed > 0 else "faster"
     note = (
         f"<p class='muted'>Published by: {sources}. During this run the machine was "
-        f"{abs(speed):.1%} {change} than when the latency table was measured; the times have that "
-        "taken out. Better means faster and more accurate.</p>"
+        f"{abs(speed):.1%} {change} than when the latency table was measured; the times are "
+        "corrected for that. Better means faster and more accurate.</p>"
     )
     title = "Networks timed in the same run"
     return section("known", title, table(header, rows, title) + note)

@@ -104,7 +104,7 @@ def count_before(places: Tensor, prefixes: Tensor, bounds: Tensor) -> Tensor:
         total += goes_right * (high_zeros - low_zeros)
         low = low_zeros + goes_right * (zeros + low_ones - low_zeros)
         high = high_zeros + goes_right * (zeros + high_ones - high_zeros)
-        # Stable split: zeros keep their order in front, ones behind them.
+        # Stable split: zeros first, ones after them, each in their old order.
         before = ones_before[:, :-1]
         place = (positions - before) + one * (zeros + 2 * before - positions)
         current = torch.empty_like(current).scatter_(1, place.long(), current)

@@ -119,9 +119,9 @@ def trained_budgets(costs: NDArray[np.float64], k: int) -> Tensor:
     """
     if costs.ndim == 2:
         return torch.stack([trained_budgets(column, k) for column in costs.T], 1)
-    cheapest, dearest = float(costs.min()), float(costs.max())
-    low = cheapest - BELOW * (dearest - cheapest or abs(dearest) or 1.0)
-    return even_budgets(max(low, cheapest / 2) if cheapest > 0 else low, dearest, k)
+    cheapest, highest = float(costs.min()), float(costs.max())
+    low = cheapest - BELOW * (highest - cheapest or abs(highest) or 1.0)
+    return even_budgets(max(low, cheapest / 2) if cheapest > 0 else low, highest, k)
 
 
 def jittered(budgets: Tensor, generator: torch.Generator) -> Tensor:

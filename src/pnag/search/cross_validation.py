@@ -65,7 +65,7 @@ def error_of_fit(
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> PredictionError:
-    """Of anything else, by fitting it anew without each fold.
+    """Cross-validate any other predictor, by fitting it again without each fold.
 
     Args:
         tokens: (N, T), targets: (N,). progress: called with the folds done and in all.

@@ -73,7 +73,7 @@ class Generator(nn.Module):
         self.from_budget = nn.Linear(dimension, 4 * hidden)
         self.from_hidden = nn.Parameter(torch.empty(hidden, 4 * hidden))
         nn.init.orthogonal_(self.from_hidden)
-        # Each token has its own output layer, for each decides something else.
+        # Each token has its own output layer, because each decides something else.
         self.heads = nn.Parameter(torch.randn(count, hidden, self.most) * 0.01)
         self.biases = nn.Parameter(torch.zeros(count, self.most))
 

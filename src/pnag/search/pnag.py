@@ -103,7 +103,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class NoStore:
-    """Keeps nothing: each part is made anew.
+    """Keeps nothing: each part is made again.
 
     Args:
         settings: of the search, to know how many steps the three parts have together.
@@ -235,8 +235,8 @@ def known_to_draw_by(
 ) -> torch.Tensor | None:
     """(P, 1 + C) accuracies and costs over the whole range, by which vectors are drawn.
 
-    None of one cost, which needs none. A table's rows, that is uniform samples, lie near the middle
-    of the range; architectures from the smallest to the largest do not.
+    None for one cost, which needs none. A table's rows, which are uniform samples, lie near the
+    middle of the range; architectures from the smallest to the largest do not.
     """
     if cost.ndim == 1:
         return None

@@ -62,8 +62,8 @@ class GeneratorSettings:
         check_ranges(self)
         if (self.entropy == 0) != (self.final_entropy == 0):
             raise ValueError(
-                f"entropy is {self.entropy} and final_entropy is {self.final_entropy}: what falls "
-                "by equal factors is nowhere 0; set both to 0, or neither"
+                f"entropy is {self.entropy} and final_entropy is {self.final_entropy}: a "
+                "rate that falls by equal factors never reaches 0; set both to 0, or neither"
             )
 
     def entropy_weight(self, done: float) -> float:
@@ -78,8 +78,8 @@ class Baseline:
     """What is usual for a budget: subtracted, it lowers the policy gradient's variance.
 
     For one of several samples that is the mean of the others. For the paper's one it is the running
-    mean of the budget's earlier samples, as in ENAS. The gradient's mean stays the same, for what
-    is subtracted does not depend on the sample.
+    mean of the budget's earlier samples, as in ENAS. The gradient's mean stays the same,
+    because what is subtracted does not depend on the sample.
     """
 
     DECAY = 0.95

@@ -22,7 +22,7 @@ Value = Callable[[Tokens], Floats]
 Costs = Callable[[Tokens], Floats]
 """Tokens (N, T) to their costs (N, C), one column a budget."""
 
-BEYOND = 0.1  # searched shares go up to 1.1: the best is often a small step from something dearer
+BEYOND = 0.1  # searched shares go up to 1.1: the best is often near something over budget
 INFEASIBLE = 1e9  # taken from the value of what is not within the budgets: below all that is
 
 

@@ -160,7 +160,7 @@ def make_runtime(name: str, threads: int = 1, adb: str | None = None) -> Runtime
 
 
 def make_runtimes(names: str, threads: int = 1, adb: str | None = None) -> dict[str, Runtime]:
-    """Those of a comma list, by name, before any is used: a mistake should not cost an hour.
+    """The runtimes of a comma list, by name, made before any is used: a mistake costs no hour.
 
     Args:
         adb: serial number of the phone, for those of them that run on one.

@@ -68,7 +68,7 @@ class Phone:
         if state.returncode != 0 or state.stdout.strip() != "device":
             raise PhoneGoneError(
                 f"the phone {self.serial} is gone ({said.splitlines()[-1]}): plug it in again and "
-                "give the same command, which continues where it was"
+                "give the same command, which continues where it stopped"
             )
         raise PnagError(f"`adb {' '.join(arguments)}` failed on {self.serial}: {said}")
 
@@ -133,5 +133,5 @@ def _adb(adb: str, *arguments: str, timeout: float) -> subprocess.CompletedProce
         ) from error
     except OSError as error:
         raise PnagError(
-            f"cannot run {adb}: {error.strerror or error}; install Android's platform tools anew"
+            f"cannot run {adb}: {error.strerror or error}; reinstall Android's platform tools"
         ) from error

@@ -24,7 +24,7 @@ from torch import nn
 from pnag.cost.runtimes.ncnn import export_ncnn
 from pnag.cost.runtimes.phone_program import OnPhone
 
-# What benchmark/README.md of ncnn says of them, and benchmark/benchncnn.cpp of the line it prints.
+# As benchmark/README.md of ncnn describes them, and benchmark/benchncnn.cpp prints its line.
 BIG_CORES, CPU, NO_PAUSE = "2", "-1", "0"  # powersave, gpu device, cooling down
 _TIMES = re.compile(r"min = +([0-9.]+) +max = +([0-9.]+) +avg = +([0-9.]+)")
 

@@ -176,7 +176,7 @@ def _hold(serial: str) -> FileLock:
     Raises:
         PnagError: if another process has it.
     """
-    # hashed, for a serial can be an address; the mode lets every user wait for every other
+    # hashed, because a serial can be an address; the mode lets every user wait for every other
     path = Path(tempfile.gettempdir()) / f"pnag-phone-{fingerprint(serial)}.lock"
     lock = FileLock(path, mode=0o666)
     with writing(path, "name another folder for temporary files with TMPDIR"):

@@ -124,7 +124,7 @@ class Evo:
             if not len(pending):
                 break
         found = np.setdiff1d(np.arange(len(first)), pending)
-        accuracy[found] = self._accuracy(children[found])  # of no try that failed: it is dear
+        accuracy[found] = self._accuracy(children[found])  # not of tries that failed: it is slow
         return children, accuracy
 
     def _first_population(self, budget: float, rng: np.random.Generator) -> Tokens:

@@ -87,7 +87,7 @@ class Study:
 
     @cached_property
     def measured_on(self) -> dict[str, Any]:
-        """What the run's latency table says of the device."""
+        """What the run's latency table says about the device."""
         identity: dict[str, Any] = read_json(self.run.latency_table)["identity"]
         return identity
 

@@ -57,7 +57,7 @@ def steadiness(study: Study, times: dict[str, Any]) -> Steadiness:
 
 
 def forget_unsure_times(study: Study) -> None:
-    """Remove the times if something disturbed the machine meanwhile: they are taken anew."""
+    """Remove the times if something disturbed the machine meanwhile, so that they are retaken."""
     file = _file(study)
     if file.exists() and steadiness(study, read_json(file)).warning:
         file.unlink()
