@@ -1,4 +1,4 @@
-"""Errors that a user can mend: the command line prints them in one line and exits with 2."""
+"""Errors that a user can fix: the command line prints them in one line and exits with 2."""
 
 
 class PnagError(Exception):

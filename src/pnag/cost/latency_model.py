@@ -1,8 +1,8 @@
 """Predict an architecture's latency from its blocks' times and a few timed whole networks.
 
 A whole network costs `fixed + sum of its blocks`, where `fixed` is the stem and the head. A block
-costs in place something else than alone (a runtime changes the memory layout once for a network,
-but at both ends of a lone block), and blocks of one place do so alike: what it costs alone is
+costs more or less in a network than alone (a runtime changes the memory layout once for a network,
+but at both ends of a lone block), and blocks of one place differ alike: what it costs alone is
 multiplied by 1 + scale + place + own, all normal, where `place` is shared by the blocks of one unit
 and stride position. The timed networks give these by Bayesian linear regression. The three standard
 deviations below gave the least error over four measurements of one machine, two of them while it

@@ -101,7 +101,7 @@ class LatencyTable:
 
 
 def of_each(number: int, space: SearchSpace) -> int:
-    """How many networks, or turns, of each resolution where so many are asked for.
+    """How many networks, or turns, each resolution gets of the number that is asked for.
 
     Half as many where architectures choose among resolutions: what is so at one is nearly so at the
     next.
@@ -110,12 +110,12 @@ def of_each(number: int, space: SearchSpace) -> int:
 
 
 def in_all(networks: int, space: SearchSpace) -> int:
-    """How many whole networks are timed to calibrate by where so many are asked for."""
+    """How many whole networks are timed for calibration, of the number that is asked for."""
     return max(1, len(space.resolutions)) * of_each(networks, space)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """In what two identities differ, as `threads (1, not 2), version (1.20, not 1.21)`."""
+    """How two identities differ, as `threads (1, not 2), version (1.20, not 1.21)`."""
     return ", ".join(
         f"{name} ({before.get(name)}, not {value})"
         for name, value in now.items()

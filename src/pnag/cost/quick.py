@@ -1,10 +1,10 @@
 """A latency model of a new device from a few whole networks and what is known about other devices.
 
-A network's time on the new device is taken for a mixture of what it is predicted to take on known
-ones, plus what each of its parts takes more or less than that: Bayesian linear regression on
+A network's time on the new device is modelled as a mixture of its predicted times on known ones,
+plus a deviation of each of its parts: Bayesian linear regression on
 relative errors. How much the mixture may differ from the devices' mean, how much a part may deviate
 and how noisy a measurement is, are chosen by the evidence, the probability of what was measured. So
-where a known device is alike, few networks are enough, and where none is, many parts are learnt.
+if a known device is similar, few networks are enough, and if none is, many parts are learnt.
 """
 
 from __future__ import annotations

@@ -96,10 +96,10 @@ def _seen(files: list[Path]) -> str:
 
 
 def refuse_images_beside(folder: Path, folders: list[Path]) -> None:
-    """See that a folder has not images in one folder and, in others, what is known about them.
+    """Refuse a folder that has images in one folder and, in others, what is known about them.
 
     Raises:
-        PnagError: if it has.
+        PnagError: if it is one.
     """
     holding = [f for f in folders if f.name.lower() in CONTAINERS]
     others = [f for f in folders if f not in holding]

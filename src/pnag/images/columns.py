@@ -134,7 +134,7 @@ def _image_and_label(features: Any, name: str) -> tuple[str, str]:
 def _known_values(
     parts: dict[str, Dataset], label: str, name: str
 ) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """The label column's values of each part, and the notes on parts that keep theirs secret."""
+    """The label column's values of each part, and notes on parts whose labels are kept secret."""
     values, notes = {}, []
     for part, rows in parts.items():
         column = rows.data.column(label)

@@ -288,7 +288,7 @@ def _any_images(folder: Path) -> bool:
 
 
 def _inner(folder: Path, part: str | None) -> Path:
-    """Past folders that hold nothing but one folder of folders, as archives have them.
+    """Skip folders that hold nothing but one folder of folders, as archives have them.
 
     Args:
         part: which such a folder may be called like.

@@ -92,7 +92,7 @@ def has_images(folder: Path) -> bool:
 def may_be_image(path: Path) -> bool:
     """Whether a file is an image or, at least, neither text nor an archive.
 
-    What is neither, such as a HEIC image, counts: it is no image for us to leave out unseen.
+    A file that is neither, such as a HEIC image, counts, so that no image is left out unseen.
     """
     suffix = path.suffix.lower()
     if suffix in SUFFIXES or suffix in _TEXT_IMAGES:

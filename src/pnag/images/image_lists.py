@@ -134,7 +134,7 @@ def _candidates(root: Path, flat: Flat) -> Iterator[Path]:
                 path.suffix in SUFFIXES
                 and not name.startswith(".")
                 and path.stem not in stems  # 1.txt of 1.jpg says something else
-                # to be filled in by who takes part in a competition: its classes mean nothing
+                # for participants of a competition to fill in: its classes mean nothing
                 and not any(word in name for word in ("submission", "sample"))
                 and path.is_file()
             ):

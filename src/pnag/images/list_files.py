@@ -35,7 +35,7 @@ class Table:
 
 
 def read_table(path: Path, named: Sequence[str]) -> Table | None:
-    """The rows of a list; None if it is no table at all.
+    """The rows of a list; None if it is not a table at all.
 
     Args:
         named: file names, without folder and suffix, one of which is in each row of a list of

@@ -77,7 +77,7 @@ def there(source: str) -> bool:
 
 
 def _like_a_path(source: str) -> bool:
-    """Whether a name can be none of the hub, or is much more likely a path."""
+    """Whether a name cannot be one of the hub, or is much more likely a path."""
     first, slash, _ = source.partition("/")
     return (
         not _HUB_NAME.fullmatch(source)

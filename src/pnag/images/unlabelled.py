@@ -1,4 +1,4 @@
-"""Images of which nothing says the class: what they look like, and what to do."""
+"""Images whose classes nothing gives: what they look like, and what to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NUMBERS = "ground_truth"
 
 
 def refuse_unlabelled(folder: Path, images: Sequence[Path]) -> NoReturn:
-    """Say how a folder of images without class folders and without a list came about.
+    """Refuse a folder of images without class folders and without a list; say what it looks like.
 
     Raises:
         PnagError: always.

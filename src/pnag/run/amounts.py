@@ -1,4 +1,4 @@
-"""Costs and budgets as people write them, never below what they stand for."""
+"""Costs and budgets as people write them, never rounded down."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def answer_stage(
 
     Args:
         budgets: those over the front if there are none.
-        margin: by how much answers may take longer than predicted and hold their budget.
+        margin: how much longer than predicted answers may take and still hold their budget.
         size: of the networks; None where there is a table only, in a unit that is not known.
         largest: what answers are unless another network is surely better, if not None.
     """

@@ -1,4 +1,4 @@
-"""Decoding images while a user waits, and telling what was found."""
+"""Decode images while a user waits, and report what was found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run shows while it works: one progress bar a stage, and notes.
+"""What a run shows while it works: a progress bar for each stage, and notes.
 
 Where there is no terminal to draw a bar in, a stage writes a line every half minute instead, and
 one when it is done.
@@ -71,7 +71,7 @@ class _Drawn:
 
 
 class _Lines:
-    """Lines of a file, written by a thread of their own: a stage may be long in one step."""
+    """Lines in a file, written by a thread of their own: one step of a stage may be long."""
 
     def __init__(self, console: Console, name: str) -> None:
         self._console = console

@@ -46,7 +46,7 @@ class Largest:
         Of several resolutions it is at the greatest one, unless a smaller one is better for sure.
 
         Args:
-            margin: by how much the network may take longer than predicted and hold its budget.
+            margin: how much longer than predicted the network may take and still hold its budget.
         """
         limit = answer.budget / (1 + margin)
         best: int | None = None

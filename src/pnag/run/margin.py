@@ -15,7 +15,7 @@ SHARE = 0.9
 
 
 def margin_of(run: RunDirectory, asked: float | None) -> float:
-    """By how much answers may take longer than predicted and hold their budget, as a fraction.
+    """How much longer than predicted answers may take and still hold their budget, as a fraction.
 
     What is asked for, or else what the latency model's own error is within for 90 % of the
     networks that it was checked on. 0 where no device was measured.

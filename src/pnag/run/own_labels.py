@@ -89,7 +89,7 @@ def tell_errors(
     display: Display,
     fix: str = "bring more rows, or more exact ones",
 ) -> None:
-    """Print how well accuracy and cost are predicted, and warn where that is badly.
+    """Print how well accuracy and cost are predicted, and warn about bad predictions.
 
     Args:
         errors: as `as_json` gives them. columns: what the user calls accuracy and cost.
@@ -112,7 +112,7 @@ def tell_errors(
 def refuse_unknown_cost(
     errors: dict[str, dict[str, Any]], column: str, source: str, name: str = "cost"
 ) -> None:
-    """Promise no budget of a cost that cannot be predicted from the architectures.
+    """Refuse a cost that cannot be predicted from the architectures: no budget could be promised.
 
     Args:
         name: of the cost in `errors`, whose column is `column`.

@@ -73,7 +73,7 @@ def published_rows(timed: Mapping[str, Any]) -> list[Row]:
 
 
 def export_command(network: Network) -> str:
-    """How a published network is written with its weights."""
+    """The command that writes a published network with its weights."""
     return f"pnag zoo export {network.key} --pretrained"
 
 

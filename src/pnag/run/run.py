@@ -57,7 +57,7 @@ def run_pipeline(
         ray_address: of a Ray cluster that judges subnets and fine-tunes answers of own images.
 
     Raises:
-        PnagError: for anything that the user can mend.
+        PnagError: for anything that the user can fix.
     """
     if _launched("WORLD_SIZE", "SIZE") > 1:
         raise PnagError("`pnag run` is one process; several can share `pnag train`")
@@ -189,7 +189,7 @@ def train_only(recipe: Recipe, out: Path, display: Display) -> None:
     """The part of a run on images that several processes can share: up to the trained supernet.
 
     Raises:
-        PnagError: for anything that the user can mend.
+        PnagError: for anything that the user can fix.
     """
     from pnag.run import image_plans as plans
     from pnag.run.image_run import open_images

@@ -235,7 +235,7 @@ class _RunStore:
         return Found(load_front(run.front, self.space), load_front(run.own_front, self.space))
 
     def vector_front(self, make: Callable[[Steps], Known]) -> None:
-        """Keep the best for many vectors of budgets. Depends on the generator too."""
+        """Keep the best for many vectors of budgets. This depends on the generator, too."""
         run, settings = self.run, asdict(self.settings.vectors)
 
         def work() -> None:

@@ -1,4 +1,4 @@
-"""What a supernet starts from: published weights, timm's, a supernet of ours, or nothing."""
+"""What a supernet starts from: published weights, timm's, another supernet's, or fresh ones."""
 
 from __future__ import annotations
 

@@ -5,9 +5,9 @@ budgets matters where its budgets bind, and that depends on them all: with a tig
 milliseconds one of parameters often changes nothing. So a vector takes one cost's budget as above,
 the main one. Then some of the other costs are limited to what a good architecture has of them: of
 those that are known within the main budget the one whose accuracy, less random prices of these
-costs, is highest. Were one of its budgets left out, a better architecture would be within the
-others; half of the time they get some room besides. What is left has no limit. So vectors that bind
-in one cost, in some and in all come up all the time.
+costs, is highest. If one of its budgets were left out, a better architecture would be within
+the others; half of the time they get some room, too. The remaining costs have no limit. So training
+keeps seeing vectors that bind in one cost, in some and in all.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ OF_RUN = ("rounds", "per_round", "seed", "margin")
 
 
 def asked_values(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's values: those of the file of --recipe, completed by the other options.
+    """A recipe's values: those in the file of --recipe, completed with the other options.
 
     Args:
         given: what was given of the options, by their names.
@@ -69,7 +69,7 @@ def _section(values: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _table_values(values: dict[str, Any], given: Mapping[str, Any]) -> None:
-    """Complete a recipe's values by the options that go with --table."""
+    """Complete a recipe's values with the options that go with --table."""
     table, accuracy, cost = (given.get(name) for name in ("table", "accuracy", "cost"))
     if table is None:
         if accuracy or cost or given.get("choices"):
@@ -94,7 +94,7 @@ def _table_values(values: dict[str, Any], given: Mapping[str, Any]) -> None:
 
 
 def _image_values(values: dict[str, Any], given: Mapping[str, Any]) -> None:
-    """Complete a recipe's values by the options that go with --images."""
+    """Complete a recipe's values with the options that go with --images."""
     options, images = _some(given, OF_IMAGES), given.get("images")
     if "table" in given:
         options.pop("family", None)  # of the table
@@ -124,7 +124,7 @@ def _image_values(values: dict[str, Any], given: Mapping[str, Any]) -> None:
 
 
 def _latency_values(values: dict[str, Any], options: dict[str, Any]) -> None:
-    """Complete a recipe's values by the options that name a device."""
+    """Complete a recipe's values with the options that name a device."""
     if options and values.get("source") == "table":
         raise PnagError(
             f"--{next(iter(options))} is for measuring a device, and the table has its own costs; "

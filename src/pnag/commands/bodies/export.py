@@ -90,7 +90,7 @@ class Asked:
         return family(named)
 
     def refuse_other_family(self, found: str) -> None:
-        """Whether weights are of the family that is asked for; of which resolutions is open.
+        """Whether weights are of the family that is asked for, at whatever resolutions.
 
         Raises:
             PnagError: if they are not.
@@ -120,7 +120,7 @@ def export_all(
         written: called with each network's file.
 
     Raises:
-        PnagError: for anything that the user can mend.
+        PnagError: for anything that the user can fix.
     """
     path, suffix = Path(what), find_format(asked.to).suffix
     if exists(path) and path.is_dir():

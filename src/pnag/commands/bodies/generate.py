@@ -104,7 +104,7 @@ def _tell_size(size: Size, display: Display) -> None:
 
 
 def _no_networks(path: Path, costs: list[str]) -> PnagError:
-    """What a run on choices says where something is asked that only networks have."""
+    """The error of a run on choices that is asked for what only networks have."""
     return PnagError(
         f"{path} is a run on a table's own choices, which are not networks that can be counted or "
         f"measured; its costs are {', '.join(costs)}"

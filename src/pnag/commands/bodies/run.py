@@ -35,7 +35,7 @@ def run_asked(given: Mapping[str, Any], as_json: bool) -> None:
         given: what was given of its options, by their names.
 
     Raises:
-        PnagError: for anything that the user can mend.
+        PnagError: for anything that the user can fix.
     """
     recipe = make_recipe(asked_values(given))
     out = given.get("out")
@@ -60,7 +60,7 @@ def train_asked(given: Mapping[str, Any], out: Path) -> None:
         given: what was given of its options, by their names.
 
     Raises:
-        PnagError: for anything that the user can mend.
+        PnagError: for anything that the user can fix.
     """
     values = asked_values(given)
     for name in OF_DEVICE:
@@ -130,7 +130,7 @@ def _check_source(out: Path, recipe: Recipe) -> None:
 
 
 def _source_of(recipe: Recipe) -> tuple[str, str]:
-    """What a run is of, for people, and to compare."""
+    """The source of a run, for people to read and for runs to be compared by."""
     if recipe.table is not None:
         return f"the table {recipe.table.path}", str(recipe.table.path.resolve())
     if recipe.images is not None:

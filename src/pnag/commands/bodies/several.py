@@ -76,7 +76,7 @@ class LoadedRun:
         own: name of the run's own cost. labels: its predictors, of the own cost first.
         columns: names of the further costs that f was trained for.
         known: the front of vectors; None in a run of one cost.
-        margin: by how much the own cost may be above its prediction and hold its budget.
+        margin: how far the own cost may be above its prediction and still hold its budget.
     """
 
     run: RunDirectory

@@ -77,9 +77,9 @@ def load_ncnn(model: NcnnModel, threads: int) -> Callable[[Images], NDArray[np.f
         weights.write_bytes(model.bin)
         if net.load_param(str(param)) or net.load_model(str(weights)):  # 0 if all went well
             raise PnagError(
-                f"ncnn {ncnn.__version__} cannot read what pnnx {pnnx.__version__} wrote: it lacks "
-                "one of the network's layers, and you can take onnx instead; or the two are not of "
-                'one date, and pip install --upgrade "pnag[ncnn]" mends that'
+                f"ncnn {ncnn.__version__} cannot read what pnnx {pnnx.__version__} wrote: it has "
+                "no such layer (take onnx instead), or the two are of different dates (pip install "
+                '--upgrade "pnag[ncnn]")'
             )
 
     def run(images: Images) -> NDArray[np.float32]:

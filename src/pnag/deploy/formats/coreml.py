@@ -28,7 +28,7 @@ def convert(network: nn.Module, input_shape: tuple[int, ...]) -> Converted:
     """A folder; its input is called `images`, its output `logits`, both in 32 bits.
 
     Raises:
-        PnagError: if coremltools cannot convert the network. Some with attention it cannot.
+        PnagError: if coremltools cannot convert the network, such as some with attention.
     """
     with torch.no_grad():
         traced = torch.jit.trace(network.eval(), torch.zeros(input_shape))
