@@ -177,7 +177,7 @@ def main() -> None:
     outside = []
     for name, held in (
         ("cheapest 10 % by MACs", macs <= np.quantile(macs, 0.1)),
-        ("dearest 10 % by MACs", macs >= np.quantile(macs, 0.9)),
+        ("most expensive 10 % by MACs", macs >= np.quantile(macs, 0.9)),
         ("least front-like 10 %", behind >= np.quantile(behind, 0.9)),
     ):
         p = fit(tokens[~held], top1[~held], macs[~held], teacher).predict(tokens[held])

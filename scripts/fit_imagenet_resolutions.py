@@ -85,7 +85,7 @@ def quarters_of(rows: pd.DataFrame) -> NDArray[np.int64]:
     quarter = np.cumsum(np.diff(place, prepend=0) < 0)
     hits = rows.top1.to_numpy() / 100 * 12_500
     if quarter.max() != QUARTERS - 1 or np.abs(hits - hits.round()).max() > 1e-6:
-        raise ValueError("the rows are not four files of 12,500 images each, one behind the other")
+        raise ValueError("the rows are not four files of 12,500 images each, one after the other")
     return quarter
 
 
@@ -365,16 +365,16 @@ batch norm recalibration, without fine-tuning.
 them only (published with memory-optimized-once-for-all, used as facts); and the
 {whole.sum():,} of DyNAS-T (Apache-2.0) at 224. The file holds weights only, none of those rows.
 
-**The rows are quarters.** Every top-1 is a multiple of 1/12,500, and the rows are four files one
-behind the other, each ordered by peak activations: four GPUs, of which each judged its own quarter
-of the validation images. By how many points a quarter is easier than all four, beside the standard
-deviation that chance would give it:
+**The rows are quarters.** Every top-1 is a multiple of 1/12,500, and the rows are four files, one
+after the other, each ordered by peak activations: four GPUs, each of which judged its own quarter
+of the validation images. The table shows by how many points each quarter is easier than all four,
+and the standard deviation that chance would give:
 
 | pixels | the four quarters | expected deviation |
 |---|---|---|
 {offsets}
-That is no property of an architecture. The fit has a term for each quarter and resolution, and the
-file predicts the mean of the four, which together are the 50,000 images.
+That is not a property of an architecture. The fit has a term for each quarter and resolution, and
+the file predicts the mean of the four, which together are the 50,000 images.
 
 **Form.** Top-1 is a quadratic function of the one-hot choices at each resolution
 ({size / 1e6:.2f} MB): the mean of a Gaussian process over all four resolutions, whose kernel is

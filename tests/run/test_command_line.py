@@ -488,6 +488,24 @@ def test_count_and_export(tmp_path: Path) -> None:
     assert onnxruntime.InferenceSession(out).get_outputs()[0].shape == [1, 10]
 
 
+def test_a_mistyped_table_is_told_its_likely_name(tmp_path: Path) -> None:
+    own_table(20).to_csv(tmp_path / "times.csv", index=False)
+    columns = ("--accuracy", "top1", "--cost", "ms", "--out", tmp_path / "run")
+    near = call("run", "--table", tmp_path / "time.csv", *columns)
+    far = call("run", "--table", tmp_path / "quite_another", *columns)
+    assert (near.exit_code, far.exit_code) == (2, 2)
+    assert f"time.csv; there is {tmp_path / 'times.csv'}" in near.stderr
+    assert "quite_another; check its path" in far.stderr
+
+
+def test_a_column_of_texts_is_not_an_accuracy(tmp_path: Path) -> None:
+    own_table(20).assign(act="relu").to_csv(tmp_path / "t.csv", index=False)
+    done = call("run", "--table", tmp_path / "t.csv", "--accuracy", "act", "--cost", "ms",
+                "--out", tmp_path / "run")  # fmt: skip
+    assert done.exit_code == 2
+    assert "act must be a finite number, not relu (20 such row(s)); name another" in done.stderr
+
+
 def test_the_version_is_printed() -> None:
     done = call("--version")
     assert (done.exit_code, done.stdout) == (0, f"pnag {pnag.__version__}\n")

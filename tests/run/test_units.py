@@ -96,7 +96,7 @@ SEARCH = ["search", "--table", "none.csv", "--accuracy", "top1", "--cost"]
     ("command", "says"),
     [
         (["run", "--budgets", "6B"], "the budget 6 of latency has the unit B; give it in ms"),
-        (["run", "--budgets", "6MB,7"], "has the unit B; give it in ms"),
+        (["run", "--budgets", "6MB,7"], "the budget 6M of latency has the unit B; give it in ms"),
         (["run", "--budgets", "6ms,x"], "6ms,8ms, not 'x'"),
         (
             ["experiment", "cpu", "--run", "none", "--budgets", "6B"],

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pnag.cost.counted import COUNTED
 from pnag.cost.runtimes import ON_NVIDIA, RUNTIMES
 from pnag.errors import PnagError
-from pnag.run.amounts import UNITS
+from pnag.run.amounts import UNITS, amount
 from pnag.run.nested_tables import in_milliseconds
 
 
@@ -43,8 +43,8 @@ def read_budget(text: str) -> Budget | None:
     if match is None:
         return None
     number, milliseconds, multiple, byte = match.groups()
-    amount = float(number) * _MULTIPLES[multiple or ""]
-    return Budget(amount, milliseconds or byte or "") if 0 < amount < math.inf else None
+    value = float(number) * _MULTIPLES[multiple or ""]
+    return Budget(value, milliseconds or byte or "") if 0 < value < math.inf else None
 
 
 def check_units(budgets: Mapping[str, Budget], columns: str | Sequence[str] | None) -> None:
@@ -71,7 +71,7 @@ def check_units(budgets: Mapping[str, Budget], columns: str | Sequence[str] | No
             known = " or ".join(sorted(units - {""}))
             fix = f"give it in {known}" if known else "give the number alone"
             raise PnagError(
-                f"the budget {budget.amount:g} of {name} has the unit {budget.unit}; {fix}"
+                f"the budget {amount(budget.amount)} of {name} has the unit {budget.unit}; {fix}"
             )
 
 

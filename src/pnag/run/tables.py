@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pnag.cost.counted import COUNTED
 from pnag.errors import PnagError
 from pnag.files import exists, write_atomic
+from pnag.near_names import meant
 from pnag.run.arch_column import architectures_of
 from pnag.run.nested_tables import flattened
 from pnag.run.size import Size
@@ -61,7 +62,9 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def _read(path: Path) -> TableFile:
     if not exists(path):
-        raise PnagError(f"there is no table {path}")
+        raise PnagError(
+            f"there is no table {path}{meant(path, else_all=False) or '; check its path'}"
+        )
     read = read_table_file(path)
     nested = any(isinstance(cell, Mapping) for cell in read.frame.iloc[:1].to_numpy().flat)
     return flattened(read, path) if nested else read
@@ -128,9 +131,10 @@ def read_rows(
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             what = "a finite number" if name == "accuracy" else "a positive finite number"
+            fix = "name another column" if bad.all() else "correct or remove them"
             raise PnagError(
                 f"{path}, row {row + 1}: {column} must be {what}, not {raw[column].iloc[row]} "
-                f"({int(bad.sum())} such row(s)); correct or remove them"
+                f"({int(bad.sum())} such row(s)); {fix}"
             )
         frame[name] = numbers
     return frame, read.notes + notes

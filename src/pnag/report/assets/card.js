@@ -79,7 +79,7 @@ function answerWithin(rows, budget, margin) {
 }
 
 /**
- * A slider and a number field that are one budget. `ends` are the cheapest and dearest cost.
+ * A slider and a number field that are one budget. `ends` are the cheapest and highest cost.
  * The slider moves in round steps; the field takes any number. Calls `show(budget)`.
  */
 function budgetControl(slider, field, ends, unit, show) {
