@@ -275,7 +275,7 @@ def test_other_archives(tmp_path: Path, look: Call) -> None:
     for path, says in (
         (tar, "says no class of cat/0.png, dog/0.png"),
         (tmp_path / "a.zip", "a.zip is a file, but not a .parquet or .tar; unpack it"),
-        (tmp_path / "list.csv", f"name the folder that it and the images are in, {tmp_path}"),
+        (tmp_path / "list.csv", f"if it lists images, name the folder that holds it: {tmp_path}"),
     ):
         result, text = look(path)
         assert result.exit_code == 2 and says in text

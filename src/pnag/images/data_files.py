@@ -74,7 +74,7 @@ def data_files(parts: Parts) -> Source:
     if suffix in ARCHIVES:
         remedy = "unpack it and name the folder"
     elif suffix in _LISTS:
-        remedy = f"of a list name the folder that it and the images are in, {first.parent}"
+        remedy = f"if it lists images, name the folder that holds it: {first.absolute().parent}"
     raise PnagError(f"{first} is a file, but not a .parquet or .tar; {remedy}")
 
 
