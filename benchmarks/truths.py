@@ -137,9 +137,9 @@ PROBLEMS: dict[str, Callable[[], Truth]] = {
     "raspi4_ms and fpga_ms": lambda: nasbench201("raspi4_ms", "fpga_ms"),
     "NAS-Bench-Macro flops": macro,
 }
-Proposes = Callable[[Truth, Problem, Floats, int], Tokens]
-"""Truth (of the costs), problem by one budget's shares, that budget (C,) and a seed, to tokens, the
-ones to ask for first in front."""
+Proposes = Callable[[Truth, Problem, Floats, int, int], Tokens]
+"""Truth (of the costs), problem by one budget's shares, that budget (C,), how many are asked for in
+a round and a seed, to tokens, the ones to ask for first in front."""
 
 
 def shares_of(truth: Truth, budget: Floats) -> Callable[[Tokens], Floats]:
@@ -151,27 +151,34 @@ def shares_of(truth: Truth, budget: Floats) -> Callable[[Tokens], Floats]:
     return lambda tokens: ((truth.costs_of(tokens) - low) / (budget - low)).max(1)
 
 
-def in_rounds(propose: Proposes, truth: Truth, seed: int) -> Tokens:
+def in_rounds(
+    propose: Proposes,
+    truth: Truth,
+    seed: int,
+    *,
+    start: int = START,
+    per_round: int = PER_ROUND,
+) -> Tokens:
     """(500, T) what is evaluated if each round asks for what a search of the predictor finds.
 
     Each round is for one of the budgets in turn. What is known already is passed over; if too
     little is left, mutants of what was found are asked for.
     """
     rng = np.random.default_rng(seed)
-    tokens = truth.space.sample_unique(START, rng)
+    tokens = truth.space.sample_unique(start, rng)
     budgets = truth.budgets()
-    for done in range((TOTALS[-1] - START) // PER_ROUND):
+    for done in range((TOTALS[-1] - start) // per_round):
         accuracy, budget = truth.accuracy_of(tokens), budgets[done % len(budgets)]
         values = normal_scores(accuracy)
         process = fit_likeliest(truth.space, tokens, values)
         share = shares_of(truth, budget)
         labels = Labels(truth.space, process, Known(share))
         problem = Problem(truth.space, tokens, values, share(tokens), labels)
-        found = propose(truth, problem, budget, seed + done)
+        found = propose(truth, problem, budget, per_round, seed + done)
         seen, asked, more = {row.tobytes() for row in tokens}, list[Tokens](), found
-        while len(asked) < PER_ROUND:
+        while len(asked) < per_round:
             for row in more:
-                if len(asked) < PER_ROUND and row.tobytes() not in seen:
+                if len(asked) < per_round and row.tobytes() not in seen:
                     seen.add(row.tobytes())
                     asked.append(row)
             more = truth.space.mutate(found, 0.2, rng)
@@ -179,13 +186,13 @@ def in_rounds(propose: Proposes, truth: Truth, seed: int) -> Tokens:
     return tokens
 
 
-def evenly(front: Tokens) -> Tokens:
-    """A front by growing cost, PER_ROUND evenly spread ones first."""
-    first = np.unique(np.linspace(0, len(front) - 1, PER_ROUND).astype(int))
+def evenly(front: Tokens, n: int) -> Tokens:
+    """A front by growing cost, n evenly spread ones first."""
+    first = np.unique(np.linspace(0, len(front) - 1, n).astype(int))
     return np.concatenate([front[first], np.delete(front, first, axis=0)])
 
 
-def by_evo(truth: Truth, problem: Problem, budget: Floats, seed: int) -> Tokens:
+def by_evo(truth: Truth, problem: Problem, budget: Floats, n: int, seed: int) -> Tokens:
     """The last population, best first."""
     if problem.cost.min() > 1:  # it starts from what holds the budget, of uniform samples or rows
         held = truth.tokens[problem.labels.cost.predict(truth.tokens) <= 1]
@@ -193,22 +200,22 @@ def by_evo(truth: Truth, problem: Problem, budget: Floats, seed: int) -> Tokens:
     return np.asarray(Evo(problem, seed, silent, EVO).generate(1.0, EVO.population))
 
 
-def by_nsga2(truth: Truth, problem: Problem, budget: Floats, seed: int) -> Tokens:
+def by_nsga2(truth: Truth, problem: Problem, budget: Floats, n: int, seed: int) -> Tokens:
     """The nondominated set."""
-    return evenly(nsga2(problem, seed, silent, NSGA2).front.tokens)
+    return evenly(nsga2(problem, seed, silent, NSGA2).front.tokens, n)
 
 
-def by_local_search(truth: Truth, problem: Problem, budget: Floats, seed: int) -> Tokens:
+def by_local_search(truth: Truth, problem: Problem, budget: Floats, n: int, seed: int) -> Tokens:
     """The front of the library's local search from what is evaluated."""
     share = problem.labels.cost.predict
     span = (float(share(truth.tokens).min()), float(share(truth.tokens).max()))
     found = improve(truth.space, problem.tokens, problem.label, span, LOCAL, seed=seed)
-    return evenly(found.tokens)
+    return evenly(found.tokens, n)
 
 
-def by_pnag(truth: Truth, seed: int) -> Tokens:
+def by_pnag(truth: Truth, seed: int, *, start: int = START, per_round: int = PER_ROUND) -> Tokens:
     """(500, T) what the library's rounds evaluate. R and f have no part: they need no truth."""
-    tokens = truth.space.sample_unique(START, np.random.default_rng(seed))
+    tokens = truth.space.sample_unique(start, np.random.default_rng(seed))
     several = truth.costs.shape[1] > 1
 
     def cost(asked: Tokens) -> Floats:
@@ -217,7 +224,7 @@ def by_pnag(truth: Truth, seed: int) -> Tokens:
     grown, _, _ = ask_in_rounds(
         truth.space, tokens, truth.accuracy_of(tokens), cost(tokens), cost,
         lambda asked: (truth.accuracy_of(asked), cost(asked)),
-        rounds=(TOTALS[-1] - START) // PER_ROUND, per_round=PER_ROUND, seed=seed,
+        rounds=(TOTALS[-1] - start) // per_round, per_round=per_round, seed=seed,
     )  # fmt: skip
     return grown
 
