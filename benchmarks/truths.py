@@ -11,10 +11,11 @@ best *evaluated* one within it: nothing is believed unseen. An evaluation is of 
 are looked up at no charge, by every method alike.
 
 All start from the same 30 uniform samples and then ask for 10 a round. PNAG's are the library's
-`ask_in_rounds`. The others search the same predictor (`fit_likeliest` of the accuracies' ranks,
-fitted anew in each round) and ask for what they find. No method is told how many evaluations it
-will have, so the first 100 of 500 are those of a run of 100. Each (problem, method, seed) is kept
-in `results/truths.json` as soon as it is finished, so a stopped run goes on.
+`ask_in_rounds`. The others search one predictor (`fit_likeliest` of the accuracies' ranks, fitted
+anew in each round; PNAG's rounds used it too before `fit_learnt`) and ask for what they find. No
+method is told how many evaluations it will have, so the first 100 of 500 are those of a run of 100.
+Each (problem, method, seed) is kept in `results/truths.json` as soon as it is finished, so a
+stopped run goes on.
 """
 
 from __future__ import annotations

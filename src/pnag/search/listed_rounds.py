@@ -1,9 +1,10 @@
 """A round where all architectures of a space can be listed and few of them are known.
 
 Each is a candidate. The Gaussian process is fitted anew in each round, to the ranks of the
-accuracies and with the kernel under which they are likeliest; asked for is what together can be
-expected to improve the answers to all budgets most (`expected_gain.py`). `benchmarks/README.md`
-tells what that is worth, and that it is worth nothing in a space too large to be listed.
+accuracies and with a learnt likeness of choices (`learnt_kernel.py`); asked for is what together
+can be expected to improve the answers to all budgets most (`expected_gain.py`).
+`benchmarks/README.md` tells what that is worth, and that it is worth nothing in a space too large
+to be listed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pnag.search.expected_gain import (
     normal_scores,
 )
 from pnag.search.front import Floats
-from pnag.search.gaussian_process import fit_likeliest
+from pnag.search.learnt_kernel import fit_learnt
 from pnag.space import SearchSpace, Tokens, not_among
 
 LISTED = 20_000  # architectures at most
@@ -57,7 +58,7 @@ def propose_of_all(
         return candidates
     prices, known = _columns(cost(candidates)), _columns(costs)
     scores = normal_scores(accuracy)
-    process = fit_likeliest(space, tokens, scores)
+    process = fit_learnt(space, tokens, scores)
     rng = np.random.default_rng(seed)
     budgets = budgets_over(np.concatenate([known, prices]), rng)
     best = best_within(scores, known, budgets)
