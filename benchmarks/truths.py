@@ -11,11 +11,10 @@ best *evaluated* one within it: nothing is believed unseen. An evaluation is of 
 are looked up at no charge, by every method alike.
 
 All start from the same 30 uniform samples and then ask for 10 a round. PNAG's are the library's
-`ask_in_rounds`. The others search one predictor (`fit_likeliest` of the accuracies' ranks, fitted
-anew in each round; PNAG's rounds used it too before `fit_learnt`) and ask for what they find. No
-method is told how many evaluations it will have, so the first 100 of 500 are those of a run of 100.
-Each (problem, method, seed) is kept in `results/truths.json` as soon as it is finished, so a
-stopped run goes on.
+`ask_in_rounds`. The others search the same predictor (`fit_learnt` of the accuracies' ranks,
+fitted anew in each round) and ask for what they find. No method is told how many evaluations it
+will have, so the first 100 of 500 are those of a run of 100. Each (problem, method, seed) is kept
+in `results/truths.json` as soon as it is finished, so a stopped run goes on.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ from what_f_adds import NASBENCH, Known, tokens_of_cells
 from pnag.files import read_json, write_json, write_text
 from pnag.search.expected_gain import normal_scores
 from pnag.search.front import Floats, FrontSettings, improve
-from pnag.search.gaussian_process import fit_likeliest
 from pnag.search.labels import Labels
+from pnag.search.learnt_kernel import fit_learnt
 from pnag.search.methods import Problem, silent
 from pnag.search.methods.evo import Evo, EvoSettings
 from pnag.search.methods.nsga2 import Nsga2Settings, nsga2
@@ -171,7 +170,7 @@ def in_rounds(
     for done in range((TOTALS[-1] - start) // per_round):
         accuracy, budget = truth.accuracy_of(tokens), budgets[done % len(budgets)]
         values = normal_scores(accuracy)
-        process = fit_likeliest(truth.space, tokens, values)
+        process = fit_learnt(truth.space, tokens, values)
         share = shares_of(truth, budget)
         labels = Labels(truth.space, process, Known(share))
         problem = Problem(truth.space, tokens, values, share(tokens), labels)

@@ -55,8 +55,8 @@ from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.files import read_json, write_json, write_text
 from pnag.run.recipe import make_recipe
 from pnag.search.front import Floats, FrontSettings, improve
-from pnag.search.gaussian_process import fit_likeliest
 from pnag.search.labels import Labels
+from pnag.search.learnt_kernel import fit_learnt
 from pnag.search.methods import Problem, silent
 from pnag.search.methods.multi_objective import MultiObjective, mnasnet_reward, nas_mo, ofa_mo
 from pnag.search.policy_gradient import GeneratorSettings
@@ -180,7 +180,7 @@ def by_multi_objective(
     """The draws of the budget's generator, those first that the method prefers."""
     tokens, limit = problem.tokens, float(budget[0])
     accuracy, cost = truth.accuracy_of(tokens), truth.costs_of(tokens)[:, 0]
-    process = fit_likeliest(truth.space, tokens, accuracy)
+    process = fit_learnt(truth.space, tokens, accuracy)
     labels = Labels(truth.space, process, Known(lambda some: truth.costs_of(some)[:, 0]))
     method = make(Problem(truth.space, tokens, accuracy, cost, labels), seed, silent, MULTI)
     drawn = np.unique(method.generate(limit, MULTI.draws), axis=0)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import kendalltau
 
 import pnag
@@ -104,3 +105,14 @@ def test_extending_is_fitting_to_all_rows() -> None:
     wanted = cross @ inverse @ standard * process.unit + process.mean
     assert grown.predict(tokens[140:]) == pytest.approx(wanted, abs=1e-3 * process.unit)
     assert grown.spread(tokens[:140]).max() < process.spread(tokens[100:140]).max()
+
+
+def test_a_file_of_an_earlier_version_is_read() -> None:
+    tokens = SPACE.sample_unique(60, np.random.default_rng(6))
+    process = fit_gaussian_process(SPACE, tokens, truth(tokens))
+    state = process.state()
+    again = GaussianProcess.from_state(SPACE, state)
+    assert (again.predict(tokens) == process.predict(tokens)).all()
+    state["numbers"] = torch.cat([state["numbers"], torch.tensor([REACH], dtype=torch.float64)])
+    older = GaussianProcess.from_state(SPACE, state)
+    assert (older.predict(tokens) == process.predict(tokens)).all()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pnag.search.front import Floats
-from pnag.search.gaussian_process import fit_likeliest
+from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.learnt_kernel import Likeness, _loss, fit_learnt
 from pnag.space import SearchSpace, Tokens
 from pnag.space.choices import ChoiceSpace
@@ -31,9 +31,9 @@ def error(predicted: Floats, truth: Floats) -> float:
 def test_choices_that_do_the_same_are_learnt_to_be_alike() -> None:
     known, other = np.split(CELLS.sample_unique(800, np.random.default_rng(0)), [100])
     learnt = fit_learnt(CELLS, known, worth_of(known))
-    likeliest = fit_likeliest(CELLS, known, worth_of(known))
+    unlearnt = fit_gaussian_process(CELLS, known, worth_of(known))
     wrong = error(learnt.predict(other), worth_of(other))
-    assert wrong < 0.3 and wrong < error(likeliest.predict(other), worth_of(other)) / 2
+    assert wrong < 0.3 and wrong < error(unlearnt.predict(other), worth_of(other)) / 2
     points = learnt.likeness.shared[0]
     assert (points[0] - points[1]).norm() < (points[1] - points[4]).norm() / 2
 
@@ -97,3 +97,17 @@ def test_a_token_that_is_absent_has_no_part_and_equal_targets_are_no_error() -> 
     absent = process.likeness.points(everything[-1:])
     assert not absent[0, 3:].any()
     assert fit_learnt(space, everything, np.ones(4)).predict(everything) == pytest.approx(1.0)
+
+
+def test_a_search_that_fails_leaves_the_likeness_that_it_began_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails() -> float:
+        raise torch.linalg.LinAlgError("the leading minor is not positive")
+
+    monkeypatch.setattr("pnag.search.learnt_kernel._loss", lambda *arguments: fails)
+    tokens = CELLS.sample_unique(60, np.random.default_rng(4))
+    process = fit_learnt(CELLS, tokens, worth_of(tokens))
+    for found, start in zip(process.likeness.learnt, Likeness.start(CELLS).learnt, strict=True):
+        assert (found == start).all()
+    assert np.isfinite(process.predict(tokens)).all()

@@ -14,7 +14,6 @@ from pnag.search.expected_gain import (
     normal_scores,
 )
 from pnag.search.front import Floats
-from pnag.search.gaussian_process import REACH, GaussianProcess, fit_likeliest
 from pnag.search.rounds import ask_in_rounds, promising
 from pnag.space import SearchSpace, Tokens
 from pnag.space.search_space import Token
@@ -116,37 +115,6 @@ def test_best_within_takes_all_costs_into_account() -> None:
     budgets = np.array([[1.0, 1.0], [2.0, 4.0], [4.0, 2.0], [0.5, 9.0]])
     assert best_within(values, costs, budgets).tolist() == [1.0, 2.0, 3.0, 1.0]
     assert budgets_over(costs[:, :1], np.random.default_rng(0))[-1] == 3.0
-
-
-def test_the_likeliest_kernel_is_the_one_the_targets_came_from() -> None:
-    rng = np.random.default_rng(1)
-    tokens = CELLS.sample_unique(300, rng)
-    rough = fit_likeliest(CELLS, tokens, rng.standard_normal((5,) * 6)[tuple(tokens.T)])
-    smooth = fit_likeliest(CELLS, tokens, WORTH[np.arange(6), tokens].sum(1))
-    assert smooth.reach > 1.0 and smooth.noise == 1e-3
-    assert rough.spread(tokens[:9]).min() > 0.5 > smooth.spread(tokens[:9]).max()
-    again = GaussianProcess.from_state(CELLS, smooth.state())
-    assert again.reach == smooth.reach
-    other = CELLS.sample(50, rng)
-    assert (again.predict(other) == smooth.predict(other)).all()
-
-
-def test_a_file_from_before_there_was_a_reach_is_read() -> None:
-    tokens = CELLS.sample_unique(50, np.random.default_rng(2))
-    state = fit_likeliest(CELLS, tokens, accuracy_of(tokens)).state()
-    state["numbers"] = state["numbers"][:3]
-    assert GaussianProcess.from_state(CELLS, state).reach == REACH
-
-
-def test_covariances_go_with_the_spreads() -> None:
-    tokens = CELLS.sample_unique(90, np.random.default_rng(3))
-    process = fit_likeliest(CELLS, tokens[:60], accuracy_of(tokens[:60]))
-    covariance = process.covariance(tokens[60:])
-    spreads = process.spread(tokens[60:])
-    assert np.sqrt(covariance.diagonal()) == pytest.approx(spreads, rel=1e-3)
-    told = process.extended(tokens[60:61], accuracy_of(tokens[60:61])).spread(tokens[61:])
-    column = covariance[1:, 0] / np.sqrt(covariance[0, 0] + process.noise * process.unit**2)
-    assert told**2 == pytest.approx(covariance.diagonal()[1:] - column**2, rel=2e-2)
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -34,7 +34,6 @@ Floats = NDArray[np.float64]
 
 BIAS = 0.3
 REACH = 20.0  # choices that differ until the local kernel has fallen to 1/e
-REACHES = (1.0, 2.0, 4.0, 8.0, REACH)  # that `fit_likeliest` tries
 NOISES = (1e-3, 1e-2, 0.1, 0.3, 1.0)  # variance of the targets' noise, the prior's being 1
 MOST_ROWS = 20_000  # the kernel matrix then takes 1.6 GB
 LAST_ROWS = 2_000  # of more rows these are always used: what rounds have added stands last
@@ -43,13 +42,12 @@ TRIAL_ROWS = 3_000
 
 @dataclass(frozen=True)
 class GaussianProcess:
-    """What `fit_gaussian_process` and `fit_likeliest` return.
+    """What `fit_gaussian_process` returns.
 
     Attributes:
         tokens: (N, T) the rows it was fitted to. weights: (N,) of the kernel with each of them.
         mean, unit: of the targets. noise: the chosen one of `NOISES`.
         factor: (N, N) lower Cholesky factor for `spread`; None after loading from a file.
-        reach: of the local kernel.
     """
 
     space: SearchSpace
@@ -59,11 +57,10 @@ class GaussianProcess:
     unit: float
     noise: float
     factor: Tensor | None = None
-    reach: float = REACH
 
     def predict(self, tokens: Tokens) -> Floats:
         """(N,) posterior means, in the unit of the targets."""
-        table = kernel_table(len(self.space.tokens), self.reach)
+        table = kernel_table(len(self.space.tokens))
         sums = weighted_sums(Packed.of(self.space, tokens), self._packed, table, self.weights)
         return sums * self.unit + self.mean
 
@@ -79,25 +76,16 @@ class GaussianProcess:
         """
         known = self._whitened(tokens).square().sum(0)
         sizes = torch.from_numpy((tokens >= 0).sum(1))
-        prior = kernel_table(len(self.space.tokens), self.reach)[sizes, sizes, sizes]
+        prior = kernel_table(len(self.space.tokens))[sizes, sizes, sizes]
         return np.asarray((prior - known).clamp(min=0).sqrt().double().numpy() * self.unit)
-
-    def covariance(self, tokens: Tokens) -> Floats:
-        """(N, N) posterior covariances, in the squared unit of the targets; as dear as `spread`."""
-        half = self._whitened(tokens)
-        posterior = self._kernel(tokens, tokens) - half.T @ half
-        return np.asarray(posterior.double().numpy() * self.unit**2)
 
     def _whitened(self, tokens: Tokens) -> Tensor:
         """(rows, N) the kernel of its own rows with N tokens, divided by the factor."""
         if self.factor is None:
             raise ValueError("a Gaussian process that was loaded from a file has no spread")
-        cross = self._kernel(tokens, self.tokens)
+        cross = _kernel(self.space, tokens, self.tokens)
         whitened: Tensor = torch.linalg.solve_triangular(self.factor, cross.T, upper=False)
         return whitened
-
-    def _kernel(self, tokens: Tokens, others: Tokens) -> Tensor:
-        return _kernel(self.space, tokens, others, self.reach)
 
     def without(self, rows: NDArray[np.int64], targets: Floats) -> Floats:
         """What the process would predict for n of its own rows, had it not been fitted to them.
@@ -133,7 +121,7 @@ class GaussianProcess:
         if self.factor is None:
             raise ValueError("a Gaussian process that was loaded from a file cannot be extended")
         n, more = len(self.tokens), len(tokens)
-        own = self._kernel(tokens, tokens)
+        own = _kernel(self.space, tokens, tokens)
         own.diagonal().add_(self.noise)
         side = self._whitened(tokens)
         corner = torch.linalg.cholesky(own - side.T @ side)
@@ -156,30 +144,28 @@ class GaussianProcess:
         return {
             "tokens": torch.tensor(self.tokens),
             "weights": self.weights,
-            "numbers": torch.tensor(
-                [self.mean, self.unit, self.noise, self.reach], dtype=torch.float64
-            ),
+            "numbers": torch.tensor([self.mean, self.unit, self.noise], dtype=torch.float64),
         }
 
     @classmethod
     def from_state(cls, space: SearchSpace, state: dict[str, Tensor]) -> GaussianProcess:
-        """The inverse of `state`; of a file from before there was a choice of the reach, too.
+        """The inverse of `state`; of a file of an earlier version, which has REACH as well, too.
 
         Raises:
             KeyError, ValueError: if these are not the tensors of a Gaussian process.
         """
-        mean, unit, noise, *reach = state["numbers"].tolist()
+        mean, unit, noise, *_ = state["numbers"].tolist()
         tokens = space.check(state["tokens"].numpy())
         if state["weights"].shape != (len(tokens),):
             raise ValueError(f"{len(state['weights'])} weights for {len(tokens)} architectures")
-        return cls(space, tokens, state["weights"], mean, unit, noise, None, *(reach or [REACH]))
+        return cls(space, tokens, state["weights"], mean, unit, noise)
 
 
 @cache
-def kernel_table(tokens: int, reach: float) -> Tensor:
+def kernel_table(tokens: int) -> Tensor:
     """(T + 1, T + 1, T + 1) float32 kernel by n_a, n_b and s, scaled to k(a, a) = 1 at n_a = T.
 
-    Made once for each T and reach, as every prediction reads it: do not change it.
+    Made once for each T, as every prediction reads it: do not change it.
     """
     numbers = torch.arange(tokens + 1, dtype=torch.float64)
     counts = numbers * 2 / tokens + BIAS
@@ -191,13 +177,13 @@ def kernel_table(tokens: int, reach: float) -> Tensor:
     table = product * first + same * (math.pi - angle) / math.pi
     tangent = table / table[-1, -1, -1]
     differing = (numbers[:, None, None] + numbers[None, :, None] - 2 * numbers) / 2
-    local = torch.exp(-differing.clamp(min=0) / reach)
+    local = torch.exp(-differing.clamp(min=0) / REACH)
     return ((tangent + local) / 2).float()
 
 
-def _kernel(space: SearchSpace, tokens: Tokens, others: Tokens, reach: float = REACH) -> Tensor:
+def _kernel(space: SearchSpace, tokens: Tokens, others: Tokens) -> Tensor:
     """(len(tokens), len(others)) float32."""
-    table = kernel_table(len(space.tokens), reach)
+    table = kernel_table(len(space.tokens))
     return kernel_matrix(Packed.of(space, tokens), Packed.of(space, others), table)
 
 
@@ -240,39 +226,6 @@ def fit_gaussian_process(
     weights, factor = _solve(kernel, standard, noise)
     progress(steps, steps)
     return GaussianProcess(space, tokens, weights, mean, unit, noise, factor)
-
-
-def fit_likeliest(space: SearchSpace, tokens: Tokens, targets: Floats) -> GaussianProcess:
-    """Condition on few rows, under the reach and noise that make their targets likeliest.
-
-    Of few rows none are left out to try the choices on, and what a choice says about another
-    differs from space to space: in one of six tokens a single one can change everything. The unit
-    is such that the targets are as large as the prior expects, which the spreads then are too
-    (marginal likelihood, Rasmussen and Williams 2006, chapter 5). Takes
-    `len(REACHES) * len(NOISES)` Cholesky factorisations of all rows.
-
-    Args:
-        tokens: (N, T), targets: (N,).
-    """
-    mean, deviation = float(targets.mean()), max(float(targets.std()), 1e-12)
-    standard = torch.tensor((targets - mean) / deviation).float()
-    best: tuple[float, GaussianProcess] | None = None
-    for reach in REACHES:
-        kernel = _kernel(space, tokens, tokens, reach)
-        for noise in NOISES:
-            weights, factor = _solve(kernel.clone(), standard, noise)
-            scale = max(float(standard @ weights) / len(targets), 1e-12)
-            likelihood = -len(targets) / 2 * math.log(scale) - float(factor.diagonal().log().sum())
-            if best is None or likelihood > best[0]:
-                root = math.sqrt(scale)
-                best = (
-                    likelihood,
-                    GaussianProcess(
-                        space, tokens, weights / root, mean, deviation * root, noise, factor, reach
-                    ),
-                )
-    assert best is not None  # there are reaches and noises
-    return best[1]
 
 
 def rows_used(rows: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -171,7 +171,10 @@ def _solved(likeness: Likeness, rows: Tensor, targets: Tensor) -> tuple[Tensor, 
 
 
 def _likeliest(likeness: Likeness, tokens: Tokens, targets: Tensor) -> Likeness:
-    """Move `likeness` to where the targets and the priors are likeliest together, in place."""
+    """Move `likeness` to where the targets and the priors are likeliest together, in place.
+
+    It stays as it was if the search fails.
+    """
     learnt = likeness.learnt
     starts = [values.clone() for values in learnt]
     for values in learnt:
@@ -179,7 +182,11 @@ def _likeliest(likeness: Likeness, tokens: Tokens, targets: Tensor) -> Likeness:
     search = torch.optim.LBFGS(
         learnt, max_iter=STEPS, max_eval=STEPS, history_size=15, line_search_fn="strong_wolfe"
     )
-    search.step(_loss(likeness, starts, tokens, targets))
+    try:
+        search.step(_loss(likeness, starts, tokens, targets))
+    except torch.linalg.LinAlgError:  # a step led to a kernel that has no factor
+        for values, start in zip(learnt, starts, strict=True):
+            values.data.copy_(start)
     for values in learnt:
         values.requires_grad_(False)
     return likeness

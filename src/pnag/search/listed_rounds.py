@@ -1,10 +1,9 @@
 """A round where all architectures of a space can be listed and few of them are known.
 
 Each is a candidate. The Gaussian process is fitted anew in each round, to the ranks of the
-accuracies and with a learnt likeness of choices (`learnt_kernel.py`); asked for is what together
-can be expected to improve the answers to all budgets most (`expected_gain.py`).
-`benchmarks/README.md` tells what that is worth, and that it is worth nothing in a space too large
-to be listed.
+accuracies and with a learnt likeness of choices (`learnt_kernel.py`). A round asks for those that
+together can be expected to improve the answers to all budgets most (`expected_gain.py`).
+`benchmarks/README.md` says what that is worth: nothing in a space too large to be listed.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ Ask = Callable[[Tokens], tuple[Floats, Floats]]
 """Tokens (N, T) to true accuracy (N,) and true cost (N,), or (N, C) of several."""
 
 OPTIMISM = 2.0  # standard deviations added to a prediction: the unknown may be better
-SHORTLIST = 1200  # of the candidates, for the spread is dear
+SHORTLIST = 1200  # of the candidates, because the spread is expensive
 MUTATION_RATE = 0.04  # of a token; where there are few tokens, one of them on average
 SEARCH = FrontSettings(rounds=25, children=2048, bins=300)
 
