@@ -184,7 +184,7 @@ def _likeliest(likeness: Likeness, tokens: Tokens, targets: Tensor) -> Likeness:
     )
     try:
         search.step(_loss(likeness, starts, tokens, targets))
-    except torch.linalg.LinAlgError:  # a step led to a kernel that has no factor
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # a step went too far
         for values, start in zip(learnt, starts, strict=True):
             values.data.copy_(start)
     for values in learnt:
