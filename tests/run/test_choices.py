@@ -88,6 +88,34 @@ def test_answers_are_rows_of_choices(tmp_path: Path, recipe: Path) -> None:
     assert done.exit_code == 2 and "its costs are watts, mb" in " ".join(done.stderr.split())
 
 
+def test_a_small_budget_of_a_cost_that_is_a_product_is_held_or_refused(
+    tmp_path: Path, recipe: Path
+) -> None:
+    """Of a plain fit a third of the space costs less than nothing."""
+    choices = itertools.product([1, 2, 4, 8], [8, 16, 32, 64], [16, 24, 32], [3, 5, 7])
+    frame = pd.DataFrame(list(choices), columns=["depth", "width", "pixels", "kernel"])
+
+    def milliseconds(rows: pd.DataFrame) -> pd.Series[float]:
+        return rows["depth"] * rows["width"] ** 2 * rows["pixels"] * rows["kernel"] / 1e4
+
+    frame["ms"] = milliseconds(frame)
+    frame["score"] = 0.5 + 0.03 * np.log(frame["ms"]) + 0.01 * frame["kernel"]
+    seen = frame.sample(90, random_state=0)
+    seen.to_csv(tmp_path / "t.csv", index=False)
+    out, lowest = tmp_path / "run", frame["ms"].min()
+    done = call("run", "--table", tmp_path / "t.csv", "--accuracy", "score", "--cost", "ms",
+                "--choices", "depth,width,pixels,kernel", "--out", out, "--recipe",
+                recipe)  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    found = call("generate", out, "--budget", 3 * lowest, "--json")
+    assert found.exit_code == 0, found.stderr
+    answer = json.loads(found.stdout)
+    assert 0 < answer["cost"] <= 3 * lowest
+    assert milliseconds(pd.DataFrame([answer["choices"]])).item() <= 1.1 * 3 * lowest
+    refused = call("generate", out, "--budget", 0.5 * lowest)
+    assert refused.exit_code == 2 and "Traceback" not in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("choices", "says"),
     [

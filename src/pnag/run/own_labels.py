@@ -12,10 +12,11 @@ from rich.markup import escape
 
 from pnag.errors import PnagError
 from pnag.run.display import Display
+from pnag.search.cost_fit import fit_cost_predictor
 from pnag.search.cross_validation import Floats, PredictionError, error_of_fit, error_of_process
 from pnag.search.gaussian_process import GaussianProcess, fit_gaussian_process, rows_used
 from pnag.search.predictor import Predictor
-from pnag.search.predictor_fit import PredictorSettings, fit_predictor
+from pnag.search.predictor_fit import PredictorSettings
 from pnag.space import SearchSpace, Tokens
 
 LOW_TAU = 0.5  # below it there is a warning
@@ -55,13 +56,13 @@ def fit_labels(
     accuracy = frame["accuracy"].to_numpy(dtype=float)
 
     def fit_without(some: Tokens, values: Floats) -> Callable[[Tokens], Floats]:
-        return fit_predictor(space, some, values, settings=settings, seed=seed).predict
+        return fit_cost_predictor(space, some, values, settings=settings, seed=seed).predict
 
     fitted, errors = {}, {}
     for name in ("cost", *further):
         costs, said = frame[name].to_numpy(dtype=float), "cost" if name == "cost" else escape(name)
         with display.bar(f"fitting the {said} predictor") as bar:
-            fitted[name] = fit_predictor(
+            fitted[name] = fit_cost_predictor(
                 space, tokens, costs, settings=settings, seed=seed, progress=bar.update
             )
         with display.bar("checking it on rows left out") as bar:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,6 +50,8 @@ class Predictor(nn.Module):
 
     Attributes:
         name, measure: what it predicts and in which unit; kept in the file, empty if not set.
+        logarithm: whether it has learnt the logarithm; its exponential is what is predicted.
+        floor: nothing is predicted below it; None predicts whatever was learnt.
         scales: (R,) of the space's resolutions, if it has some.
     """
 
@@ -68,6 +71,8 @@ class Predictor(nn.Module):
         super().__init__()
         self.space = space
         self.name, self.measure = "", ""
+        self.logarithm = False
+        self.floor: float | None = None
         additive = additive_features(space, space.sample(1, np.random.default_rng(0))).shape[1]
         linear = additive + 4 * sums
         inputs = space.num_features + 4 * sums
@@ -119,14 +124,15 @@ class Predictor(nn.Module):
         self.biases[-1].zero_()
 
     @property
-    def _ridge_alone(self) -> bool:
+    def is_ridge_alone(self) -> bool:
+        """Whether the ensemble adds nothing."""
         return not (self.weights[-1].any() or self.biases[-1].any())
 
     @torch.no_grad()
     def both(self, tokens: Tokens) -> tuple[Floats, Floats]:
         """(N,) predictions and (N,) spreads."""
         means, spreads = [], []
-        nothing = torch.zeros(len(self.biases[0]), 1) if self._ridge_alone else None
+        nothing = torch.zeros(len(self.biases[0]), 1) if self.is_ridge_alone else None
         for start in range(0, len(tokens), 8192):
             some = tokens[start : start + 8192]
             inputs = self.inputs(some)
@@ -137,10 +143,15 @@ class Predictor(nn.Module):
             )
             residual = said.double() * self.unit.double()
             base = (inputs @ self.ridge).double() + self.offset.double()
-            mean = self._below_ceiling(base + residual.mean(0), some)
+            mean = self._below_ceiling(base + residual.mean(0), some).numpy()
             scales = self.scale_of(some)
-            means.append(mean.numpy() * scales)
-            spreads.append(residual.std(0).numpy() * scales)
+            spread = residual.std(0).numpy()
+            if self.logarithm:
+                mean = np.exp(mean)
+                spread = spread * mean  # the derivative of exp is exp
+            value = mean * scales
+            means.append(value if self.floor is None else np.maximum(value, self.floor))
+            spreads.append(spread * scales)
         if not means:
             return np.zeros(0), np.zeros(0)
         return np.concatenate(means), np.concatenate(spreads)
@@ -172,13 +183,17 @@ class Predictor(nn.Module):
 
     def save(self, path: Path) -> None:
         """Write weights and what they belong to, atomically."""
-        belongs = {
+        belongs: dict[str, Any] = {
             "version": VERSION,
             "space": space_fingerprint(self.space),
             "name": self.name,
             "measure": self.measure,
             "shape": [len(self.sums), *self.weights[1].shape[:2], len(self.ceiling)],
         }
+        if self.logarithm:
+            belongs["logarithm"] = True
+        if self.floor is not None:
+            belongs["floor"] = self.floor
         # One entry: safetensors writes several in an order that changes from process to process.
         metadata = {"pnag_predictor": json.dumps(belongs)}
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
@@ -203,6 +218,9 @@ class Predictor(nn.Module):
             predictor = cls(space, *belongs["shape"])
             predictor.load_state_dict(state)
             predictor.name, predictor.measure = belongs["name"], belongs["measure"]
+            # An accuracy's file has neither of them, nor has a cost's of an earlier run.
+            predictor.logarithm = bool(belongs.get("logarithm", False))
+            predictor.floor = belongs.get("floor")
         except PredictorFileError:
             raise
         except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:

@@ -43,55 +43,83 @@ def fit_predictor(
     row_weights: Floats | None = None,
     settings: PredictorSettings | None = None,
     seed: int = 0,
+    logarithm: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Predictor:
-    """Fit a predictor to N rows.
+    """Fit a predictor to N rows. Of costs, `fit_cost_predictor` fits a safer one.
 
     Args:
         tokens: (N, T), targets: (N,).
         sums: (S, F + P) weights of `additive_features`, whose sums are quantities, such as
             multiply-adds, on which the target depends smoothly.
         row_weights: (N,) trust in each row; all 1 by default.
+        logarithm: learn the logarithm of the targets, which are then all positive.
         progress: called with the epochs done and in all.
 
     Returns:
         The same predictor for the same arguments on the same machine.
     """
     settings = settings or PredictorSettings()
-    n = len(tokens)
-    trust = np.ones(n) if row_weights is None else row_weights
+    trust = np.ones(len(tokens)) if row_weights is None else row_weights
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         count = 0 if sums is None else len(sums)
         predictor = Predictor(space, count, settings.members, settings.hidden)
+        predictor.logarithm = logarithm
         if sums is not None:
             predictor.sums.copy_(torch.from_numpy(sums))
-        if space.resolutions:
-            predictor.scales.copy_(
-                torch.from_numpy(_mean_of_each_resolution(space, tokens, targets))
-            )
-            targets = targets / predictor.scale_of(tokens)
-        raw = predictor.inputs(tokens)
-        predictor.center.copy_(raw.mean(0))
-        predictor.scale.copy_(raw.std(0) + 0.01)
-        inputs = predictor.inputs(tokens)
-        ridge, offset = _ridge(inputs.double().numpy(), targets, trust)
-        predictor.ridge.copy_(torch.from_numpy(ridge))
-        predictor.offset.copy_(torch.tensor(offset))
-        residual = targets - inputs.double().numpy() @ ridge - offset
-        unit = max(float(residual.std()), 1e-12)
-        predictor.unit.copy_(torch.tensor(unit))
-        if unit <= NOTHING_LEFT * float(targets.std()):
+        inputs, residual, little = _fit_ridge(predictor, tokens, targets, trust)
+        if little:
             predictor.leave_to_ridge()
             return predictor.eval()
         _train_members(
             predictor,
             inputs[:, predictor.mlp_columns],
-            torch.from_numpy(residual / unit).float(),
+            torch.from_numpy(residual).float(),
             torch.from_numpy(trust).float(),
             settings,
             progress,
         )
+    return predictor.eval()
+
+
+def _fit_ridge(
+    predictor: Predictor, tokens: Tokens, targets: Floats, trust: Floats
+) -> tuple[Tensor, Floats, bool]:
+    """Fit everything but the ensemble.
+
+    Returns:
+        (N, linear) inputs, (N,) what the ridge leaves, in units, and whether that is not worth
+        learning.
+    """
+    space = predictor.space
+    if space.resolutions:
+        predictor.scales.copy_(torch.from_numpy(_mean_of_each_resolution(space, tokens, targets)))
+        targets = targets / predictor.scale_of(tokens)
+    if predictor.logarithm:
+        targets = np.log(targets)
+    raw = predictor.inputs(tokens)
+    predictor.center.copy_(raw.mean(0))
+    predictor.scale.copy_(raw.std(0) + 0.01)
+    inputs = predictor.inputs(tokens)
+    ridge, offset = _ridge(inputs.double().numpy(), targets, trust)
+    predictor.ridge.copy_(torch.from_numpy(ridge))
+    predictor.offset.copy_(torch.tensor(offset))
+    residual = targets - inputs.double().numpy() @ ridge - offset
+    unit = max(float(residual.std()), 1e-12)
+    predictor.unit.copy_(torch.tensor(unit))
+    return inputs, residual / unit, unit <= NOTHING_LEFT * float(targets.std())
+
+
+def ridge_alone(
+    space: SearchSpace, tokens: Tokens, targets: Floats, logarithm: bool = False
+) -> Predictor:
+    """A predictor without its ensemble, in a moment; arguments as of `fit_predictor`."""
+    with torch.random.fork_rng(devices=[]):
+        predictor = Predictor(space, sums=0, members=2, hidden=1)
+    predictor.logarithm = logarithm
+    predictor.leave_to_ridge()
+    _fit_ridge(predictor, tokens, targets, np.ones(len(tokens)))
     return predictor.eval()
 
 
