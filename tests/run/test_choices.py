@@ -91,7 +91,7 @@ def test_answers_are_rows_of_choices(tmp_path: Path, recipe: Path) -> None:
 def test_a_small_budget_of_a_cost_that_is_a_product_is_held_or_refused(
     tmp_path: Path, recipe: Path
 ) -> None:
-    """Of a plain fit a third of the space costs less than nothing."""
+    """A plain fit predicts negative costs of such a table."""
     choices = itertools.product([1, 2, 4, 8], [8, 16, 32, 64], [16, 24, 32], [3, 5, 7])
     frame = pd.DataFrame(list(choices), columns=["depth", "width", "pixels", "kernel"])
 
