@@ -4,7 +4,8 @@
 
 Reads a directory of `pnag run --images`. Uniform random architectures are judged with the
 supernet's weights on the validation part, as a run judges them. Each is then fine-tuned from the
-supernet's weights on the train part, and judged on the test part. Prints Kendall's tau of the two.
+supernet's weights on the train part, and judged on the test part. Prints Kendall's tau of the two,
+also with what tuning is known to add at each resolution (`pnag.run.doubt`).
 Networks that are fine-tuned are kept in the run's `finetuned`, so a stopped benchmark goes on.
 """
 
@@ -22,10 +23,12 @@ from pnag.cost.runtimes.machine import cpu_name
 from pnag.files import file_fingerprint, read_json, write_json, write_text
 from pnag.judging.subnets import make_evaluator
 from pnag.run.display import Display
+from pnag.run.doubt import after_tuning
 from pnag.run.image_run import open_images
 from pnag.run.recipe import load_recipe, make_recipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.supernet_stage import trained_supernet
+from pnag.run.tuning_order import trained_at
 from pnag.supernet.finetune import finetune, finetune_identity, judge
 from pnag.supernet.plan import evaluator_settings
 
@@ -67,14 +70,18 @@ def main() -> None:
         print(f"{arch}: {shared[number]:.3f}, tuned {found['tuned'][arch]:.3f}", flush=True)
     tuned = [found["tuned"][arch] for arch in space.text(tokens)]
     tau = float(kendalltau(shared, tuned).statistic)
+    at = trained_at(supernet.family)
+    believed = [after_tuning(a, s, at) for a, s in zip(space.text(tokens), shared, strict=True)]
+    as_compared = float(kendalltau(believed, tuned).statistic)
     validation = settings.validation_images(opened.data)
-    write_json(file, found | {"shared": shared, "tau": tau})
+    write_json(file, found | {"shared": shared, "tau": tau, "as_compared": as_compared})
     text = (
         f"{cpu_name()}, torch {torch.__version__}\n"
         f"{len(tuned)} random subnets of {supernet.family.name}: top-1 {min(shared):.1%} to "
         f"{max(shared):.1%} with the supernet's weights on {validation:,} validation images, "
         f"{min(tuned):.1%} to {max(tuned):.1%} after {options.epochs} epochs of their own on "
-        f"{len(opened.data.test):,} test images: Kendall's tau {tau:.3f}\n"
+        f"{len(opened.data.test):,} test images: Kendall's tau {tau:.3f}, "
+        f"{as_compared:.3f} with what tuning adds at each resolution, as answers are compared\n"
     )
     print(text)
     write_text(file.with_suffix(".txt"), text)
