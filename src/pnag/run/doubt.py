@@ -30,7 +30,7 @@ GAIN_ABOVE, GAIN_BELOW = 0.14, 0.018
 def after_tuning(arch: str, accuracy: float, trained_at: int) -> float:
     """A network's judged accuracy with what tuning adds to it at its resolution, beyond the usual.
 
-    Of 20 random subnets these rank as the tuned networks do with a tau of 0.81, the judged ones
+    Of 20 random subnets these rank as the tuned networks do with a tau of 0.80, the judged ones
     with 0.40 (`benchmarks/rank_after_tuning.py`).
 
     Args:
