@@ -296,14 +296,23 @@ def goals(results: dict[str, Any]) -> list[str]:
         if total in GOALS:
             missed = [f"{p} {i + 1}: {own:.2f}" for p, i, own, _ in rows if own > GOALS[total]]
             line += f"regret above {GOALS[total]} at {len(missed)} ({'; '.join(missed)}); "
-        behind = [(own - min(other.values()), p, i) for p, i, own, other in rows if other]
-        level = sum(gap <= LEVEL for gap, _, _ in behind)
-        far = [f"{p} {i + 1}: {gap:.2f}" for gap, p, i in behind if gap > BEHIND]
-        lines.append(
-            f"{line}ahead of or level with every other method at {level} of {len(behind)}, behind "
-            f"by more than {BEHIND} at {len(far)} ({'; '.join(far)})"
-        )
+        behind = [(own - min(other.values()), f"{p} {i + 1}") for p, i, own, other in rows if other]
+        lines.append(line + standing(behind))
     return lines
+
+
+def standing(behind: list[tuple[float, str]]) -> str:
+    """How often PNAG is ahead, and where it is not, as a text.
+
+    Args:
+        behind: points that it is behind the best other method, and where, for each budget.
+    """
+    level = sum(gap <= LEVEL for gap, _ in behind)
+    far = [f"{where}: {gap:.2f}" for gap, where in behind if gap > BEHIND]
+    return (
+        f"ahead of or level with every other method at {level} of {len(behind)}, behind "
+        f"by more than {BEHIND} at {len(far)} ({'; '.join(far)})"
+    )
 
 
 def main() -> None:

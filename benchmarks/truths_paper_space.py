@@ -35,8 +35,6 @@ from note10 import FACTS, RESOLUTION, WIDTH_MULT, Note10
 from quick_device import I7
 from search_note10 import HARD, machine
 from truths import (
-    BEHIND,
-    LEVEL,
     RESULTS,
     SHARES,
     TOTALS,
@@ -46,6 +44,7 @@ from truths import (
     by_nsga2,
     by_pnag,
     in_rounds,
+    standing,
 )
 from what_f_adds import Known
 
@@ -279,13 +278,8 @@ def summary(results: dict[str, Any]) -> list[str]:
             for i in range(len(SHARES))
             if (others := [m[i] for (n, o), m in medians.items() if n == name and o != "pnag"])
         ]
-        level = sum(gap <= LEVEL for gap, _ in behind)
-        far = [f"{where}: {gap:.2f}" for gap, where in behind if gap > BEHIND]
         lines.append(f"{total} evaluations, mean regret: {', '.join(means)}")
-        lines.append(
-            f"  PNAG ahead of or level with every other method at {level} of {len(behind)}, "
-            f"behind by more than {BEHIND} at {len(far)} ({'; '.join(far)})"
-        )
+        lines.append(f"  PNAG {standing(behind)}")
     return lines
 
 
