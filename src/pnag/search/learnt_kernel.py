@@ -21,13 +21,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from pnag.search.additive import Floats
 from pnag.space import SearchSpace, Tokens
 from pnag.space.choices import ChoiceSpace
-
-Floats = NDArray[np.float64]
 
 STEPS = 25  # of L-BFGS, each with a Cholesky factorisation of all rows
 RELEVANCE, ADDITIVE, NOISE = -0.7, -1.0, -2.5  # logarithms that the search starts from

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from rich.markup import escape
 
 from pnag.cost.counted import COUNTED, CountedCost
@@ -32,7 +32,6 @@ from pnag.run.run_directory import RunDirectory
 from pnag.run.search_stages import search_stages
 from pnag.run.size import Size
 from pnag.run.tables import read_table, write_table
-from pnag.search.labels import Predicts
 from pnag.search.predictor import Predictor
 from pnag.space import SearchSpace
 
@@ -116,8 +115,9 @@ def device_run(
             be written.
     """
     space = space_of_run(run, recipe)
+    names, kept = own_names(recipe, devices.own), further_costs(run)
     own = size.cost(devices.own) if devices.own else load_kept_cost(run.cost_model, space)
-    further = _further(run, recipe, devices, size)
+    further = _further(kept, space, devices, size, besides=names)
     identity = devices.identity() | size.identity()
     device = _directory(run, devices, fingerprint(identity))
     own_file = {
@@ -137,27 +137,39 @@ def device_run(
         own.save(own_file)
         keep_further_costs(device, further)
         write_bytes(device.accuracy_predictor, run.accuracy_predictor.read_bytes())
-        write_table(_table(run, space, own if devices.own else None, further), device.table)
+        table = read_table(run.table)
+        tokens = space.encode(table["arch"])
+        new = {name: cost for name, cost in further.items() if name not in kept}
+        for name, cost in (new | ({"cost": own} if devices.own else {})).items():
+            table[name] = cost.predict(tokens)
+        write_table(table, device.table)
 
     outputs = [own_file, device.accuracy_predictor, device.table]
     outputs += further_files(device, [suffix_of(cost) for cost in further.values()])
-    inputs = identity | _inputs(run, list(further))
+    inputs = identity | _inputs(run, kept, list(further))
     device.stage("table", inputs, outputs, work, display.reused)
     search_stages(device, space, search_settings(recipe), recipe.seed, display)
-    names = [own_names(recipe, devices.own)[0], *further]
-    display.note(f"budgets of {', '.join(names)} are answered at once")
+    display.note(f"budgets of {', '.join([names[0], *further])} are answered at once")
     return device
 
 
-def _further(run: RunDirectory, recipe: Recipe, devices: Devices, size: Size) -> dict[str, Kept]:
-    """What predicts costs besides the own one, by name, whatever the devices' order is."""
-    space, own = space_of_run(run, recipe), own_names(recipe, devices.own)
-    found: dict[str, Kept] = {
-        name: load_kept_cost(path, space) for name, path in further_costs(run).items()
-    }
+def _further(
+    kept: Mapping[str, Path],
+    space: SearchSpace,
+    devices: Devices,
+    size: Size,
+    *,
+    besides: Collection[str],
+) -> dict[str, Kept]:
+    """What predicts costs besides the own one, by name, whatever the devices' order is.
+
+    Args:
+        kept: files of the run's further costs. besides: names of the own one.
+    """
+    found: dict[str, Kept] = {name: load_kept_cost(path, space) for name, path in kept.items()}
     found = {**counted_costs(size), **found}  # a table's column goes before a count of its name
     found |= {name: size.cost(spec) for name, spec in sorted(devices.named.items())}
-    return {name: cost for name, cost in found.items() if name not in own}
+    return {name: cost for name, cost in found.items() if name not in besides}
 
 
 def _directory(run: RunDirectory, devices: Devices, key: str) -> RunDirectory:
@@ -172,25 +184,9 @@ def _directory(run: RunDirectory, devices: Devices, key: str) -> RunDirectory:
         ) from error
 
 
-def _inputs(run: RunDirectory, further: list[str]) -> dict[str, Any]:
+def _inputs(run: RunDirectory, kept: Mapping[str, Path], further: list[str]) -> dict[str, Any]:
     """What a device's table depends on besides the devices."""
     files = {"table": run.table, "accuracy": run.accuracy_predictor, "run's cost": run.cost_model}
-    kept = {name: file_fingerprint(path) for name, path in further_costs(run).items()}
     found = {name: file_fingerprint(path) for name, path in files.items()}
-    return found | {"kept": kept, "further": further}
-
-
-def _table(
-    run: RunDirectory, space: SearchSpace, own: Predicts | None, further: Mapping[str, Predicts]
-) -> pd.DataFrame:
-    """The run's table with the devices' costs; what it has of further costs stays as it is.
-
-    Args:
-        own: what takes the place of the run's own cost, if anything does.
-    """
-    table, kept = read_table(run.table), further_costs(run)
-    tokens = space.encode(table["arch"])
-    predicted = {name: cost for name, cost in further.items() if name not in kept}
-    for name, cost in (predicted | ({"cost": own} if own else {})).items():
-        table[name] = cost.predict(tokens)
-    return table
+    of_kept = {name: file_fingerprint(path) for name, path in kept.items()}
+    return found | {"kept": of_kept, "further": further}
