@@ -1,8 +1,10 @@
 """Which resolutions suit budgets, where a supernet starts from trained weights.
 
 Its networks are as wide as those, so it is the resolution that makes them fast or slow. Each budget
-gets the one at which the largest network is just within it, and the greatest budget one at which
-that network reaches it: there smaller networks compete.
+gets the one at which the largest network takes about as long as it allows: somewhat smaller ones
+are as good where the largest turns out to take longer. Where that is another resolution, it also
+gets the greatest one at which the largest network is within it. The greatest budget gets one at
+which that network reaches it: there smaller networks compete.
 
 One resolution's time is off by up to a fifth where a machine's speed moves, which is more than a
 step of the ladder. So all that were timed decide together: a line through all times, over the
@@ -11,6 +13,7 @@ network's multiply-adds, is closer to the truth than each of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -27,7 +30,7 @@ WITHIN, REACHED = 1.05, 0.9
 MOST = 6  # resolutions; each trains a share of the steps
 # That the largest network could take at the greatest resolution in all of a run's minutes: with
 # fewer, a smaller one is worth more (`benchmarks/README.md`).
-ENOUGH_STEPS = 1500
+ENOUGH_STEPS = 1000
 
 
 def usual_resolutions(own: int, trained_at: int) -> tuple[int, ...]:
@@ -65,13 +68,18 @@ def suited_resolutions(
         [milliseconds(of.largest, of, p) for p in below],
     )
     times = dict(zip(below, line, strict=True))
-    top = next((p for p in below if times[p] >= REACHED * greatest), below[-1])
+
+    def nearest(budget: float) -> int:
+        return min(below, key=lambda p: abs(math.log(times[p] / budget)))
 
     def largest_within(budget: float) -> int:
-        fits = (p for p in below if p <= top and times[p] <= WITHIN * budget)
-        return max(fits, default=below[0])
+        return max((p for p in below if times[p] <= WITHIN * budget), default=below[0])
 
-    found = sorted({top, *map(largest_within, budgets)})
+    up = below[below.index(nearest(greatest)) :]
+    top = next((p for p in up if times[p] >= REACHED * greatest), below[-1])
+    suited = {top, *map(nearest, budgets)}
+    further = sorted({*map(largest_within, budgets)} - suited, reverse=True)
+    found = sorted(suited | {*further[: max(0, MOST - len(suited))]})
     bottom = found[0]
     cheapest = milliseconds(of.smallest, of, bottom)
     if cheapest > least:
