@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,25 +21,16 @@ from torch.nn import functional as F
 
 from pnag.cost.runtimes.machine import cpu_name
 from pnag.families import family
-from pnag.families.depthwise import DepthwiseConv2d, with_fast_depthwise
+from pnag.families.quick_layers import with_quick_layers
 from pnag.files import write_text
+from pnag.kept_memory import kept_memory
 from pnag.supernet.loop import to_device
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = (64, 96, 128, 160)
 BATCH, TURNS = 64, 5
-WAYS = ("float32", "bfloat16, torch", "bfloat16, ours")
-
-
-@contextmanager
-def torchs_way() -> Iterator[None]:
-    """Depthwise convolutions as `nn.Conv2d` has them."""
-    ours = DepthwiseConv2d.forward
-    DepthwiseConv2d.forward = torch.nn.Conv2d.forward  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        DepthwiseConv2d.forward = ours  # type: ignore[method-assign]
+OURS = "bfloat16, ours"
+WAYS = ("float32", "bfloat16, torch", OURS)
 
 
 def seconds(network: torch.nn.Module, images: torch.Tensor, way: str) -> float:
@@ -49,11 +38,7 @@ def seconds(network: torch.nn.Module, images: torch.Tensor, way: str) -> float:
     labels = torch.zeros(len(images), dtype=torch.int64)
     started = time.process_time()
     with torch.autocast("cpu", torch.bfloat16, enabled=way != "float32"):
-        if way == "bfloat16, torch":
-            with torchs_way():
-                logits = network(images)
-        else:
-            logits = network(images)
+        logits = network(images)
     F.cross_entropy(logits.float(), labels).backward()
     return time.process_time() - started
 
@@ -62,18 +47,22 @@ def main() -> None:
     """Print and keep the ratios."""
     torch.set_num_threads(1)
     of = family("timm/efficientnet_lite0")
-    network = of.build(of.largest, 10).train()
-    with_fast_depthwise(network)
-    to_device(network, torch.device("cpu"))
+    networks = {way: of.build(of.largest, 10).train() for way in WAYS}
+    with_quick_layers(networks[OURS])
+    for network in networks.values():
+        to_device(network, torch.device("cpu"))
     table = Table(title=f"batch {BATCH}, one thread", title_justify="left")
     for name in ("resolution", *(f"{way} (ms)" for way in WAYS), "ours / float32", "ours / torch"):
         table.add_column(name, justify="right")
     for resolution in SIZES:
         images = torch.randn(BATCH, 3, resolution, resolution)
         images = images.to(memory_format=torch.channels_last)
-        for way in WAYS:
-            seconds(network, images, way)
-        turns = np.array([[seconds(network, images, w) for w in WAYS] for _ in range(TURNS)])
+        with kept_memory():
+            for way in WAYS:
+                seconds(networks[way], images, way)
+            turns = np.array(
+                [[seconds(networks[w], images, w) for w in WAYS] for _ in range(TURNS)]
+            )
         ratios = []
         for other in (0, 1):
             low, middle, high = np.quantile(turns[:, 2] / turns[:, other], (0.25, 0.5, 0.75))

@@ -60,21 +60,25 @@ def test_gradients_are_torchs(
         assert (ours - exact).abs().max() <= 1e-5 * exact.abs().max().clamp(min=1)
 
 
-@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (7, 2)])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [(3, 1, 1), (3, 2, 1), (5, 1, 2), (7, 2, 3), (3, 2, 0), (5, 1, 0), (3, 3, 1)],
+)
+@pytest.mark.parametrize("size", [(9, 9), (8, 11)])
 @pytest.mark.parametrize("autocast", [False, True])
 def test_gradients_in_bfloat16_are_nearly_those_of_float32(
-    kernel: int, stride: int, autocast: bool
+    kernel: int, stride: int, padding: int, size: tuple[int, int], autocast: bool
 ) -> None:
     torch.manual_seed(0)
-    x = torch.randn(4, 16, 9, 9).to(memory_format=torch.channels_last)
+    x = torch.randn(4, 16, *size).to(memory_format=torch.channels_last)
     weight, found = torch.randn(16, 1, kernel, kernel), []
     for exact in (True, False):
         a, w = x.clone().requires_grad_(), weight.clone().requires_grad_()
         if exact:
-            y = F.conv2d(a, w, None, stride, kernel // 2, 1, 16)
+            y = F.conv2d(a, w, None, stride, padding, 1, 16)
         else:
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-                y = depthwise(a if autocast else a.bfloat16(), w, stride, kernel // 2)
+                y = depthwise(a if autocast else a.bfloat16(), w, stride, padding)
             assert y.dtype == torch.bfloat16
         (y.float() * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
         assert a.grad is not None and w.grad is not None and w.grad.dtype == torch.float32
@@ -88,7 +92,8 @@ def test_the_number_of_threads_changes_no_bit(threads: None) -> None:
     found = []
     for count in (1, 2, 3):
         torch.set_num_threads(count)
-        found.append(weight_gradient(x, grad, 5, 1, 2))
+        in_half = weight_gradient(x.bfloat16(), grad.bfloat16(), 5, 1, 2)
+        found.append(torch.cat([weight_gradient(x, grad, 5, 1, 2), in_half]))
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
 
 

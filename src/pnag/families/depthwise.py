@@ -2,14 +2,13 @@
 
 oneDNN's kernel for the weights' gradient ends at 3x3; larger ones take a way that costs 15 to 100
 times as much as the sum itself. That was 40 % of a training step on small images. In bfloat16 it
-has no kernel at all for either gradient, which was 85 % of a step: they are computed in float32
-(`benchmarks/README.md`). The forward pass and the input's gradient stay torch's.
+has no kernel at all for either gradient, which was 85 % of a step (`benchmarks/README.md`). There
+the input's gradient is computed as what it is, a convolution too, or here if the stride is above 1,
+and the weights' gradient here.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pnag.compiled import compiled
+from pnag.families.bfloat16 import SHARES, Bits, bits_of, for_each_share, narrowed, widened
 
 LARGEST_OF_ONEDNN = 3
-# Sums over so many shares of the batch, whatever the number of threads: the result depends on the
-# order of a sum, and a run that resumes with other threads should end with the same weights.
-SHARES = 4
 Floats = NDArray[np.float32]
 
 
@@ -99,17 +96,37 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         x, weight = ctx.saved_tensors
-        dtype, kernel = x.dtype, weight.shape[-1]
-        x, grad = x.float(), grad.float()
-        size, padding = [ctx.stride] * 2, [ctx.padding] * 2
-        small = kernel <= LARGEST_OF_ONEDNN
-        into_input, into_weight, _ = torch.ops.aten.convolution_backward(
-            grad, x, weight, None, size, padding, [1, 1], False, [0, 0], x.shape[1],
-            [ctx.needs_input_grad[0], small, False],
-        )  # fmt: skip
-        if not small:
-            into_weight = weight_gradient(x, grad, kernel, ctx.stride, ctx.padding)
-        return into_input if into_input is None else into_input.to(dtype), into_weight, None, None
+        stride, padding, wanted = ctx.stride, ctx.padding, ctx.needs_input_grad[0]
+        into_weight = weight_gradient(x, grad, weight.shape[-1], stride, padding)
+        into_input = None
+        if wanted and x.dtype == torch.bfloat16:
+            into_input = input_gradient(grad, weight.to(x.dtype), x.shape, stride, padding)
+        elif wanted:
+            into_input, _, _ = torch.ops.aten.convolution_backward(
+                grad, x, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0],
+                x.shape[1], [True, False, False],
+            )  # fmt: skip
+        return into_input, into_weight, None, None
+
+
+def input_gradient(
+    grad: Tensor, weight: Tensor, shape: torch.Size, stride: int, padding: int
+) -> Tensor:
+    """(N, C, H, W) gradient of a depthwise convolution's input, of `shape`, in bfloat16.
+
+    Args:
+        grad: (N, C, H', W') of the output. weight: (C, 1, K, K).
+    """
+    kernel = weight.shape[-1]
+    if stride == 1:  # a convolution by the weights in reverse
+        return F.conv2d(grad, weight.flip(2, 3), None, 1, kernel - 1 - padding, 1, shape[1])
+    into = torch.empty(shape, dtype=grad.dtype, memory_format=torch.channels_last)
+    taps = np.ascontiguousarray(weight.detach()[:, 0].permute(1, 2, 0).float().numpy())
+    changes, written = bits_of(grad), bits_of(into)
+    for_each_share(
+        lambda part, _: _spread(changes[part], taps, stride, padding, written[part]), len(grad)
+    )
+    return into
 
 
 def weight_gradient(x: Tensor, grad: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
@@ -118,26 +135,24 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel: int, stride: int, padding: 
     Args:
         x: (N, C, H, W) input. grad: (N, C, H', W') of the output.
     """
-    images, gradients = _channels_last(x), _channels_last(grad)
     sums = np.zeros((SHARES, kernel, kernel, x.shape[1]), np.float32)
-    edges = [len(images) * share // SHARES for share in range(SHARES + 1)]
-
-    def add(share: int) -> None:
-        part = slice(edges[share], edges[share + 1])
-        _add_weight_gradient(images[part], gradients[part], stride, padding, sums[share])
-
-    threads = torch.get_num_threads()
-    if threads > 1:
-        list(_pool(min(threads, SHARES)).map(add, range(SHARES)))
+    if x.dtype == torch.bfloat16:
+        bits, changes = bits_of(x), bits_of(grad)
+        for_each_share(
+            lambda part, share: _add_weight_gradient_of_bits(
+                bits[part], changes[part], stride, padding, sums[share]
+            ),
+            len(x),
+        )
     else:
-        for share in range(SHARES):
-            add(share)
+        images, gradients = _channels_last(x), _channels_last(grad)
+        for_each_share(
+            lambda part, share: _add_weight_gradient(
+                images[part], gradients[part], stride, padding, sums[share]
+            ),
+            len(x),
+        )
     return torch.from_numpy(sums.sum(0)).permute(2, 0, 1)[:, None].contiguous()
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads)
 
 
 def _channels_last(x: Tensor) -> Floats:
@@ -166,3 +181,53 @@ def _add_weight_gradient(
                         pixel, into = images[n, y, x], sums[i, j]
                         for channel in range(into.shape[0]):
                             into[channel] += pixel[channel] * change[channel]
+
+
+@compiled(any_order=True)
+def _add_weight_gradient_of_bits(
+    images: Bits, gradients: Bits, stride: int, padding: int, sums: Floats
+) -> None:
+    """The same of bfloat16, image by image: each number is used as often as the kernel has taps."""
+    image = np.empty((1, *images.shape[1:]), np.float32)
+    gradient = np.empty((1, *gradients.shape[1:]), np.float32)
+    for n in range(images.shape[0]):
+        _widen(images[n], image[0])
+        _widen(gradients[n], gradient[0])
+        _add_weight_gradient(image, gradient, stride, padding, sums)
+
+
+@compiled()
+def _widen(bits: Bits, into: Floats) -> None:
+    for y in range(bits.shape[0]):
+        for x in range(bits.shape[1]):
+            for channel in range(bits.shape[2]):
+                into[y, x, channel] = widened(bits[y, x, channel])
+
+
+@compiled(any_order=True)
+def _spread(gradients: Bits, taps: Floats, stride: int, padding: int, into: Bits) -> None:
+    """What each input gets of the outputs that it is used for, by (K, K, C) weights."""
+    height, width, channels = gradients.shape[1:]
+    changes = np.empty((height, width, channels), np.float32)
+    line = np.empty((into.shape[2], channels), np.float32)
+    flat = line.reshape(-1)
+    for n in range(into.shape[0]):
+        _widen(gradients[n], changes)
+        for y in range(into.shape[1]):
+            line[:] = 0
+            for i in range(taps.shape[0]):
+                to_y = (y + padding - i) // stride
+                if to_y * stride != y + padding - i or to_y < 0 or to_y >= height:
+                    continue
+                for to_x in range(width):
+                    change = changes[to_y, to_x]
+                    for j in range(taps.shape[1]):
+                        x = to_x * stride + j - padding
+                        if x < 0 or x >= into.shape[2]:
+                            continue
+                        weight, pixel = taps[i, j], line[x]
+                        for channel in range(channels):
+                            pixel[channel] += weight[channel] * change[channel]
+            row = into[n, y].reshape(-1)
+            for i in range(row.shape[0]):
+                row[i] = narrowed(flat[i])

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from pnag.families.depthwise import depthwise, useful_taps
 from pnag.families.layers import Layer
+from pnag.families.norm_act import norm_act
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Step:
     def finish(self, x: Tensor) -> Tensor:
         """Batch norm and activation of the convolution's (N, C, H, W)."""
         if self.norm is not None:
-            x = batch_norm(x, self.norm)
+            return norm_act(x, self.norm, self.act)
         result: Tensor = x if self.act is None else self.act(x)
         return result
 
@@ -161,28 +162,6 @@ def depthwise_weight(layer: Layer, parts: LayerParts) -> Tensor:
             matrix, size = parts.matrix(inner) @ centre, inner
         flat = weight[:, :, 1:-1, 1:-1].reshape(len(weight), -1)
         return (flat @ matrix.t()).view(len(weight), 1, kernel, kernel)
-
-
-def batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
-    """Normalise (N, C, H, W) by the first C channels' affine part and running statistics.
-
-    When training, update these channels of the running statistics.
-    """
-    assert norm.running_mean is not None and norm.running_var is not None
-    assert norm.num_batches_tracked is not None and norm.momentum is not None
-    active = slice(x.shape[1])
-    if norm.training:
-        norm.num_batches_tracked.add_(1)
-    return F.batch_norm(
-        x,
-        norm.running_mean[active],
-        norm.running_var[active],
-        norm.weight[active],
-        norm.bias[active],
-        norm.training,
-        norm.momentum,
-        norm.eps,
-    )
 
 
 def plain_weights(layer: Layer, parts: LayerParts) -> dict[str, Tensor]:

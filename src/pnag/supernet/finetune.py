@@ -11,8 +11,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pnag.families.depthwise import with_fast_depthwise
 from pnag.families.elastic_network import ElasticNetwork
+from pnag.families.quick_layers import with_quick_layers
 from pnag.files import fingerprint
 from pnag.images.batches import eval_batches
 from pnag.images.images import ImageData
@@ -88,7 +88,7 @@ def finetune(
     Raises:
         PnagError: if the loss is no longer a number, or a file is damaged.
     """
-    with_fast_depthwise(network)
+    with_quick_layers(network)
 
     file = tuned_file(folder, identity)
     if not load_finished(network, file, identity, accelerator):

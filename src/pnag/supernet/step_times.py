@@ -13,8 +13,8 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor, nn
 
 from pnag.families.base import Family
-from pnag.families.depthwise import with_fast_depthwise
 from pnag.families.elastic_network import ElasticNetwork
+from pnag.families.quick_layers import with_quick_layers
 from pnag.images.batches import train_batches
 from pnag.images.feed import Pixels
 from pnag.images.images import ImageData
@@ -142,7 +142,7 @@ def network_step(
         drawn: resolutions that are drawn for steps; none for that of the images.
     """
     to_device(network.train(), accelerator.device)
-    with_fast_depthwise(network)
+    with_quick_layers(network)
     pixels = Pixels(data.train, accelerator.device)
     images, labels = _batch(data, fit, pixels, accelerator)
 

@@ -1,0 +1,90 @@
+"""Numbers of 16 bits in compiled loops, which know no bfloat16: the upper half of a float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, cast
+
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pnag.compiled import compiled
+
+Bits = NDArray[np.uint16]
+
+# Sums over so many shares of the batch, whatever the number of threads: the result depends on the
+# order of a sum, and a run that resumes with other threads should end with the same weights.
+SHARES = 4
+
+
+def bits_of(x: Tensor) -> Bits:
+    """(N, H, W, C) view of (N, C, H, W) where the memory is laid out so, else a copy."""
+    laid = x.detach().permute(0, 2, 3, 1).contiguous()
+    return laid.view(torch.int16).numpy().view(np.uint16)
+
+
+def for_each_share(add: Callable[[slice, int], None], items: int) -> None:
+    """Call a function, which lets other threads run, with each share of items and its number."""
+    edges = [items * share // SHARES for share in range(SHARES + 1)]
+    parts = [slice(edges[share], edges[share + 1]) for share in range(SHARES)]
+    threads = torch.get_num_threads()
+    if threads > 1:
+        list(_pool(min(threads, SHARES)).map(add, parts, range(SHARES)))
+    else:
+        for share, part in enumerate(parts):
+            add(part, share)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)
+
+
+@intrinsic
+def _float_of_bits(_: Any, bits: Any) -> Any:
+    def generate(
+        context: Any, builder: ir.IRBuilder, signature: Any, arguments: tuple[Any, ...]
+    ) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.uint32), generate
+
+
+@intrinsic
+def _bits_of_float(_: Any, number: Any) -> Any:
+    def generate(
+        context: Any, builder: ir.IRBuilder, signature: Any, arguments: tuple[Any, ...]
+    ) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.uint32(types.float32), generate
+
+
+# The same 32 bits, taken for a number of the other kind.
+float_of_bits = cast(Callable[[Any], Any], _float_of_bits)
+bits_of_float = cast(Callable[[Any], Any], _bits_of_float)
+
+
+@compiled()
+def _widened(bits: Any) -> Any:
+    return float_of_bits(np.uint32(bits) << np.uint32(16))
+
+
+@compiled()
+def _narrowed(number: Any) -> Any:
+    bits = bits_of_float(np.float32(number))
+    even = (bits >> np.uint32(16)) & np.uint32(1)
+    return np.uint16((bits + np.uint32(0x7FFF) + even) >> np.uint32(16))
+
+
+# A float32 of bfloat16's bits.
+widened = cast(Callable[[Any], Any], _widened)
+# The bits of the bfloat16 nearest to a float32, the even one of two.
+narrowed = cast(Callable[[Any], Any], _narrowed)
