@@ -158,6 +158,15 @@ def alone(arch: str, classes: int) -> float:
     return float(np.median([latencies([arch], classes)[arch] for _ in range(TIMES)]))
 
 
+def budgets_alone(resolutions: list[int], classes: int) -> dict[str, float]:
+    """ms of timm's network by resolution, timed again until a greater one takes longer."""
+    while True:
+        found = {str(r): alone(rival_at(r), classes) for r in sorted(resolutions)}
+        if sorted(found.values()) == list(found.values()):
+            return found
+        print(f"disturbed, timed again: {found}", flush=True)
+
+
 def rival_at(resolution: int | str) -> str:
     """timm's network at a resolution, as a text form."""
     return f"{pnag.family(MODEL).largest}@{resolution}"
@@ -251,7 +260,7 @@ def main() -> None:
         classes, rivals = len(data[resolutions[0]].classes), [rival_at(r) for r in resolutions]
         if "answers" not in results:
             if "budgets" not in results:
-                results["budgets"] = {str(r): alone(rival_at(r), classes) for r in resolutions}
+                results["budgets"] = budgets_alone(resolutions, classes)
                 write_json(file, results)
             started = time.perf_counter()
             budgets = ",".join(str(budget_of(results, str(r))) for r in resolutions)
