@@ -29,17 +29,17 @@ def test_each_begins_with_its_neighbour_towards_the_resolution_trained_at() -> N
     l64, l80, l96, l128, l160 = at(64, 80, 96, 128, 160)
     less = f"{LITTLE_LESS}@64"
     found = begins([l160, l64, less, l96, l80, l128])
-    assert found == {l96: None, l80: l96, l64: l80, l128: None, l160: l128, less: l64}
-    assert waves([l160, l64, less], found) == [[l128, l96], [l160, l80], [l64], [less]]
-    # Without the resolution trained at, the nearest to it on each side is the first.
-    assert begins([l160, l64, l80, l128]) == {l128: None, l160: l128, l80: None, l64: l80}
+    assert found == {l96: None, l80: l96, l64: l80, l128: l96, l160: l128, less: l64}
+    assert waves([l160, l64, less], found) == [[l96], [l128, l80], [l160, l64], [less]]
+    # Without the resolution trained at, the nearest to it is the first.
+    assert begins([l160, l64, l128]) == {l128: None, l160: l128, l64: l128}
 
 
 def test_somewhat_smaller_networks_are_cut_out_of_the_nearest_largest() -> None:
     l64, l128 = at(64, 128)
     less = [f"{LITTLE_LESS}@{p}" for p in (64, 80, 128)]
     assert begins([*less, SMALL, l64, l128]) == {
-        l128: None, l64: None, less[0]: l64, less[1]: l64, less[2]: l128, SMALL: None
+        l128: None, l64: l128, less[0]: l64, less[1]: l64, less[2]: l128, SMALL: None
     }  # fmt: skip
     assert begins([*less, l64], cut=False) == dict.fromkeys([*less, l64])
 

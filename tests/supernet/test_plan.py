@@ -224,18 +224,18 @@ def test_answers_of_several_resolutions_share_the_minutes(monkeypatch: pytest.Mo
     epochs = [made.epochs * pixels[0] / p for p in pixels]
     minutes = [e * 125 * per_pixel * p**2 / 60 for e, p in zip(epochs, pixels, strict=True)]
     wanted = plan.minutes_of("fine-tuning", 40, True)
-    # Those and as much again of two middling ones, for what all others begin with.
-    assert sum(minutes) * (3 + 2 * (plan.FIRST - 1)) / 3 == pytest.approx(wanted, rel=0.01)
+    # Those and as much again of a middling one, for what all others begin with.
+    assert sum(minutes) * (3 + plan.FIRST - 1) / 3 == pytest.approx(wanted, rel=0.01)
     assert made.minutes == pytest.approx(wanted, rel=0.01)
     assert [made.epochs_at(p, pixels) for p in pixels] == [plan.rounded_epochs(e) for e in epochs]
     assert made.epochs_at(96, pixels, first=True) == plan.rounded_epochs(plan.FIRST * epochs[1])
     # Fewer networks than were planned for get longer each.
-    assert (made.networks, made.firsts) == (3, 2)
-    assert made.shared_by(2, firsts=1).epochs == pytest.approx(5 / 3 * made.epochs)
+    assert made.networks == 3
+    assert made.shared_by(2, first=True).epochs == pytest.approx(4 / 3 * made.epochs)
     # ... and still longer where no other network begins with one of them.
-    assert made.shared_by(2, firsts=0).epochs == pytest.approx(5 / 2 * made.epochs)
-    assert made.shared_by(3, firsts=2) == made
-    assert found(40).shared_by(1, firsts=0) == found(40)
+    assert made.shared_by(2, first=False).epochs == pytest.approx(4 / 2 * made.epochs)
+    assert made.shared_by(3, first=True) == made
+    assert found(40).shared_by(1, first=False) == found(40)
     for other in (found(40, adapting=True, epochs=3), found(40, "", adapting=True), found(40)):
         assert {other.epochs_at(p, pixels, first=p == 96) for p in pixels} == {other.epochs}
     assert found(0.1, adapting=True).epochs_at(128, pixels) == pytest.approx(

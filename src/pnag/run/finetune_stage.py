@@ -97,18 +97,18 @@ def _in_order(
     file = run.run.tuning_order
     identity = fingerprint([asdict(plan), file_fingerprint(run.run.last_supernet)])
     found = read_json(file) if file.exists() else {}
-    if found.get("identity") != identity or "firsts" not in found:
+    if found.get("identity") != identity or "first" not in found:
         found = {"identity": identity, "begins": {}}
     begins = what_each_begins_with(archs, of, found["begins"], cut=run.adapting)
-    if "firsts" not in found:
-        firsts = sum(_is_first(arch, begins, of) for arch in begins)
-        found |= {"networks": len(begins), "firsts": firsts}
+    if "first" not in found:
+        first = any(_is_first(arch, begins, of) for arch in begins)
+        found |= {"networks": len(begins), "first": first}
     write_json(file, found | {"begins": begins})
-    return plan.shared_by(found["networks"], found["firsts"]), begins
+    return plan.shared_by(found["networks"], found["first"]), begins
 
 
 def _is_first(arch: str, begins: Begins, of: Family) -> bool:
-    """Whether it is a network that others, of further budgets too, begin with."""
+    """Whether it is the network that others, of further budgets too, begin with."""
     return begins[arch] is None and arch in largest_at(of)
 
 

@@ -1,10 +1,8 @@
 """What each answer's fine-tuning starts from, and so in which order answers are tuned.
 
 The largest network at several resolutions: the one nearest to the resolution that it was trained at
-starts from there, and each below it from its tuned neighbour. Networks at neighbouring resolutions
-are alike, so each has the steps of all before it. Above, what was tuned at a smaller resolution
-knows too well how things look there: the next greater one starts from the supernet, too, and those
-above it from that (`benchmarks/README.md`).
+starts from there, and each other one from its tuned neighbour. Networks at neighbouring
+resolutions are alike, so each has the steps of all before it.
 
 Somewhat smaller networks are cut out of what the largest has become at the nearest resolution:
 after few epochs of a supernet that is worth 4 points more than its own weights for them. Where no
@@ -43,12 +41,9 @@ def what_each_begins_with(
     largest = largest_at(of)
     placed = [arch for arch in begins if arch in largest]
 
-    def nearest(arch: str, others: Iterable[str]) -> str | None:
+    def nearest(arch: str) -> str | None:
         at = resolution_of(arch)
-        return min(others, key=lambda other: _apart(largest[other], at), default=None)
-
-    def is_above(arch: str) -> bool:
-        return largest[arch] > trained_at(of)
+        return min(placed, key=lambda other: _apart(largest[other], at), default=None)
 
     def from_trained(arch: str) -> float:
         return _apart(largest[arch], trained_at(of))
@@ -61,12 +56,9 @@ def what_each_begins_with(
         at = {resolution_of(arch) for arch in from_largest}
         asked = [min((arch for arch in largest if largest[arch] in at), key=from_trained)]
     for arch in sorted(asked, key=from_trained):
-        alike = [other for other in placed if is_above(other) == is_above(arch)]
-        begins[arch] = nearest(arch, alike)
+        begins[arch] = nearest(arch)
         placed.append(arch)
-    return begins | {
-        arch: nearest(arch, placed) if arch in from_largest else None for arch in smaller
-    }
+    return begins | {arch: nearest(arch) if arch in from_largest else None for arch in smaller}
 
 
 def share_of_largest(arch: str, of: Family) -> float:

@@ -16,7 +16,6 @@ rates: `benchmarks/README.md`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +36,9 @@ class Phase:
         epochs: share of all epochs. rate: of the recipe's learning rate.
         random: networks drawn for each step; without any it is the largest one.
         sandwich: whether the largest and the smallest network join them at each step.
-        middle: whether all steps are at the middle resolution: few steps at one are worth more than
-            a share of them at each, and from there it is not far to the others.
+        middle: whether all steps are at the resolution nearest to the geometric mean of the least
+            and the greatest: few steps at one are worth more than a share of them at each, and from
+            there it is not far to the others.
         solve: whether the classifier is solved for first.
         sort: how many of the greatest widths are trained so far, if channels are to be sorted by
             importance first.
@@ -59,7 +59,11 @@ class Phase:
     def drawn_resolutions(self, space: SearchSpace) -> tuple[int, ...]:
         """Resolutions of which each step draws one."""
         found = space.resolutions
-        return (middle_of(found),) if self.middle and found else found
+        if not (self.middle and found):
+            return found
+        mean = math.sqrt(found[0] * found[-1])
+        # The greater one of two that are as near.
+        return (min(found, key=lambda r: (round(abs(math.log(r / mean)), 9), -r)),)
 
     def _least(self, space: SearchSpace) -> Any:
         """(T,) the least index of each token that the phase may take."""
@@ -78,13 +82,6 @@ class Phase:
         """Every choice at its least."""
         tokens = self._least(space)
         return space.decode(space.canonical(tokens[None].astype(np.int8)))[0]
-
-
-def middle_of(resolutions: Sequence[int]) -> int:
-    """The one nearest to the geometric mean of the least and the greatest."""
-    mean = math.sqrt(resolutions[0] * resolutions[-1])
-    # The greater one of two that are as near.
-    return min(resolutions, key=lambda r: (round(abs(math.log(r / mean)), 9), -r))
 
 
 LARGEST_ALONE = Phase("largest", 0.85, 1.0, random=0, middle=True, solve=True)

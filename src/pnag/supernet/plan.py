@@ -17,7 +17,6 @@ from pnag.images.batches import steps_per_epoch
 from pnag.images.images import ImageData
 from pnag.judging.subnets import Settings, make_evaluator
 from pnag.supernet.loop import check_parts, to_device
-from pnag.supernet.phases import middle_of
 from pnag.supernet.precision import MIXED, judging_precision
 from pnag.supernet.settings import (
     FinetuneSettings,
@@ -104,13 +103,11 @@ class FinetuningPlan:
         epochs: of each answer; where they share the minutes, of one at the least resolution.
         minutes: that all should take.
         networks: that share the minutes; 0 if each answer gets its epochs.
-        firsts: how many of them others begin with, and train longer for it.
     """
 
     epochs: float
     minutes: float
     networks: int = 0
-    firsts: int = 1
 
     def epochs_at(self, pixels: int, resolutions: Sequence[int], first: bool = False) -> float:
         """Epochs of an answer at one of the resolutions that answers choose among.
@@ -119,25 +116,25 @@ class FinetuningPlan:
         twice as long.
 
         Args:
-            first: whether others may begin with what it becomes, and it with the supernet's
-                weights.
+            first: whether others begin with what it becomes, and it with the supernet's weights.
         """
         if not self.networks:
             return self.epochs
         often = FIRST if first else 1
         return rounded_epochs(often * self.epochs * min(resolutions) / pixels)
 
-    def shared_by(self, networks: int, firsts: int) -> FinetuningPlan:
+    def shared_by(self, networks: int, first: bool) -> FinetuningPlan:
         """The same minutes for other networks than were planned for.
 
         Args:
-            firsts: how many of them others begin with.
+            first: whether one of them is what others begin with.
         """
         if not self.networks:
             return self
-        planned = self.networks + (FIRST - 1) * self.firsts
-        epochs = self.epochs * planned / (networks + (FIRST - 1) * firsts)
-        return replace(self, epochs=min(epochs, TUNING_EPOCHS[1]), networks=networks, firsts=firsts)
+        trained = networks + (FIRST - 1 if first else 0)
+        epochs = self.epochs * (self.networks + FIRST - 1) / trained
+        epochs = min(epochs, TUNING_EPOCHS[1])
+        return replace(self, epochs=epochs, networks=networks)
 
 
 def rounded_epochs(epochs: float) -> float:
@@ -359,11 +356,9 @@ def plan_finetuning(
     epoch *= float((1 / pixels**2).mean() * pixels.mean() * pixels[0])
     least = LEAST_TUNING_STEPS / steps * pixels[-1] / pixels[0]
     networks = min(answers, len(resolutions))
-    above = resolutions[-1] > middle_of(resolutions)
-    firsts = min(networks, 1 + above)
-    trained = networks + (FIRST - 1) * firsts
+    trained = networks + FIRST - 1
     each = float(np.clip(seconds / epoch / trained, least, TUNING_EPOCHS[1]))
-    return FinetuningPlan(each, round(trained * each * epoch / 60, 2), networks, firsts)
+    return FinetuningPlan(each, round(trained * each * epoch / 60, 2), networks)
 
 
 def _too_little_memory(what: str, section: str, fit: FitSettings) -> PnagError:
