@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from pnag.families.quick_layers import with_quick_layers
 from pnag.images.batches import eval_batches
 from pnag.images.images import ImageData, load_images
 from pnag.judging.recalibrate import PASSED, recalibrate
@@ -24,8 +25,9 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
     return load_images("digits", resolution=32, cache=tmp_path_factory.mktemp("cache"), classes=4)
 
 
+@pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("model", ["test_byobnet", "test_resnet"])
-def test_norms_of_any_network_are_measured(model: str, digits: ImageData) -> None:
+def test_norms_of_any_network_are_measured(model: str, quick: bool, digits: ImageData) -> None:
     torch.manual_seed(0)
     network = timm.create_model(model, num_classes=4)
     expected = copy.deepcopy(network)
@@ -35,6 +37,8 @@ def test_norms_of_any_network_are_measured(model: str, digits: ImageData) -> Non
     (batch,) = eval_batches(digits, "train", PASSED, limit=PASSED)
     with torch.no_grad():
         expected.train()(batch[0])
+    if quick:  # as after fine-tuning
+        with_quick_layers(network)
     recalibrate(network, digits, images=PASSED)
     assert not network.training
     found = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]

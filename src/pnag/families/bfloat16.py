@@ -1,4 +1,8 @@
-"""Numbers of 16 bits in compiled loops, which know no bfloat16: the upper half of a float32."""
+"""Numbers of 16 bits in compiled loops, which know no bfloat16: the upper half of a float32.
+
+Whoever changes `widened` or `narrowed` has to empty numba's cache (`__pycache__`) of the loops that
+use them: it looks only at the file of a loop.
+"""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from pnag.compiled import compiled
@@ -94,6 +95,7 @@ class _Depthwise(torch.autograd.Function):
         return F.conv2d(x, weight.to(x.dtype), None, stride, padding, 1, x.shape[1])
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         x, weight = ctx.saved_tensors
         stride, padding, wanted = ctx.stride, ctx.padding, ctx.needs_input_grad[0]
@@ -204,7 +206,7 @@ def _widen(bits: Bits, into: Floats) -> None:
                 into[y, x, channel] = widened(bits[y, x, channel])
 
 
-@compiled(any_order=True)
+@compiled()
 def _spread(gradients: Bits, taps: Floats, stride: int, padding: int, into: Bits) -> None:
     """What each input gets of the outputs that it is used for, by (K, K, C) weights."""
     height, width, channels = gradients.shape[1:]

@@ -2,7 +2,8 @@
 
 A step on a CPU is bound by how often it reads and writes its maps. Torch goes over a map five times
 for a batch norm and a ReLU6, forwards, and eight times backwards; this goes over it three and five
-times (`benchmarks/README.md`). Sums are float32, as torch's.
+times (`benchmarks/README.md`). Sums are float32, as torch's. It is for activations that only cut
+off: ReLU, ReLU6 or none; with others all is torch's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from pnag.compiled import compiled
@@ -37,7 +39,7 @@ def norm_act(x: Tensor, norm: nn.BatchNorm2d, act: nn.Module | None) -> Tensor:
     mean, var = norm.running_mean[active], norm.running_var[active]
     weight, bias = norm.weight[active], norm.bias[active]
     bounds = bounds_of(act)
-    if bounds and norm.training and _trains_here(x):
+    if bounds and norm.training and _trains_here(x, weight, mean):
         result: Tensor = _NormAct.apply(
             x, weight, bias, mean, var, norm.momentum, norm.eps, *bounds
         )
@@ -55,23 +57,26 @@ def bounds_of(act: nn.Module | None) -> tuple[float, float] | None:
     return (0.0, 6.0) if type(act) is nn.ReLU6 else None
 
 
-def _trains_here(x: Tensor) -> bool:
+def _trains_here(x: Tensor, weight: Tensor, mean: Tensor) -> bool:
     laid = x.is_contiguous(memory_format=torch.channels_last)
     here = x.device.type == "cpu" and x.dtype == torch.bfloat16
-    return here and laid and torch.is_grad_enabled() and x[:, 0].numel() > 1
+    full = weight.dtype == mean.dtype == torch.float32
+    return here and laid and full and torch.is_grad_enabled() and x[:, 0].numel() > 1
 
 
 class _QuickNormAct(BatchNormAct2d):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C, H, W)."""
-        return norm_act(x, self, self.act) if self.training else super().forward(x)
+        # Without momentum statistics are measured, as a mean over all batches.
+        quick = self.training and self.momentum is not None
+        return norm_act(x, self, self.act) if quick else super().forward(x)
 
 
 def with_quick_norms(network: nn.Module) -> None:
     """Let a network's batch norms with activation go through `norm_act`; names stay."""
     for module in network.modules():
         plain = type(module) is BatchNormAct2d and isinstance(module.drop, nn.Identity)
-        if plain and module.track_running_stats and module.affine and module.momentum is not None:
+        if plain and module.track_running_stats and module.affine:
             module.__class__ = _QuickNormAct
 
 
@@ -83,7 +88,7 @@ class _NormAct(torch.autograd.Function):
     ) -> Tensor:  # fmt: skip
         number, rows = x[:, 0].numel(), _Rows(x.shape)
         # Sums of what is left of a guess at the mean: squares of large numbers would lose digits.
-        guess = running_mean.numpy().copy()
+        guess = np.nan_to_num(running_mean.numpy(), posinf=0, neginf=0)
         total, squares = rows.sums(_add_sums, rows.of(x), rows.repeat(guess))
         beside = total / number
         variance = np.maximum(squares / number - beside**2, 0.0)
@@ -103,6 +108,7 @@ class _NormAct(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         mean, inverse, scale, offset = ctx.of_channels
@@ -151,7 +157,7 @@ class _Rows:
         return found.sum(0, np.float64).reshape(2, self.pixels, self.channels).sum(1)
 
     def fill(self, write: Any, into: Bits, *how: Any) -> None:
-        """Let a function write a map."""
+        """Let a function write a map, which is channels last."""
         arrays, rest = _arrays_first(*how)
 
         def share(part: slice, number: int) -> None:
