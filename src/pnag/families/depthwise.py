@@ -95,7 +95,7 @@ class _Depthwise(torch.autograd.Function):
         return F.conv2d(x, weight.to(x.dtype), None, stride, padding, 1, x.shape[1])
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         x, weight = ctx.saved_tensors
         stride, padding, wanted = ctx.stride, ctx.padding, ctx.needs_input_grad[0]
