@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, TypeVar, cast
 
 import numba
@@ -14,6 +15,10 @@ from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
+
+# Sums over so many shares of the batch, whatever the number of threads: the result depends on the
+# order of a sum, and a run that resumes with other threads should end with the same weights.
+SHARES = 4
 
 
 def compiled(*, any_order: bool = False) -> Callable[[F], F]:
@@ -38,6 +43,23 @@ def on_all_threads(work: Callable[[T], object], items: Iterable[T]) -> None:
     """Do `work`, which lets other threads run, for each item, on as many threads as torch has."""
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
         list(threads.map(work, items))
+
+
+def for_each_share(add: Callable[[slice, int], None], items: int) -> None:
+    """Call a function, which lets other threads run, with each share of items and its number."""
+    edges = [items * share // SHARES for share in range(SHARES + 1)]
+    parts = [slice(edges[share], edges[share + 1]) for share in range(SHARES)]
+    threads = torch.get_num_threads()
+    if threads > 1:
+        list(_pool(min(threads, SHARES)).map(add, parts, range(SHARES)))
+    else:
+        for share, part in enumerate(parts):
+            add(part, share)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)
 
 
 @intrinsic

@@ -7,8 +7,6 @@ use them: it looks only at the file of a loop.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -23,32 +21,11 @@ from pnag.compiled import compiled
 
 Bits = NDArray[np.uint16]
 
-# Sums over so many shares of the batch, whatever the number of threads: the result depends on the
-# order of a sum, and a run that resumes with other threads should end with the same weights.
-SHARES = 4
-
 
 def bits_of(x: Tensor) -> Bits:
     """(N, H, W, C) view of (N, C, H, W) where the memory is laid out so, else a copy."""
     laid = x.detach().permute(0, 2, 3, 1).contiguous()
     return laid.view(torch.int16).numpy().view(np.uint16)
-
-
-def for_each_share(add: Callable[[slice, int], None], items: int) -> None:
-    """Call a function, which lets other threads run, with each share of items and its number."""
-    edges = [items * share // SHARES for share in range(SHARES + 1)]
-    parts = [slice(edges[share], edges[share + 1]) for share in range(SHARES)]
-    threads = torch.get_num_threads()
-    if threads > 1:
-        list(_pool(min(threads, SHARES)).map(add, parts, range(SHARES)))
-    else:
-        for share, part in enumerate(parts):
-            add(part, share)
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads)
 
 
 @intrinsic

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from pnag.compiled import compiled
-from pnag.families.bfloat16 import SHARES, Bits, bits_of, for_each_share, narrowed, widened
+from pnag.compiled import SHARES, compiled, for_each_share
+from pnag.families.bfloat16 import Bits, bits_of, narrowed, widened
 
 LARGEST_OF_ONEDNN = 3
 Floats = NDArray[np.float32]
@@ -138,22 +138,14 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel: int, stride: int, padding: 
         x: (N, C, H, W) input. grad: (N, C, H', W') of the output.
     """
     sums = np.zeros((SHARES, kernel, kernel, x.shape[1]), np.float32)
-    if x.dtype == torch.bfloat16:
-        bits, changes = bits_of(x), bits_of(grad)
-        for_each_share(
-            lambda part, share: _add_weight_gradient_of_bits(
-                bits[part], changes[part], stride, padding, sums[share]
-            ),
-            len(x),
-        )
-    else:
-        images, gradients = _channels_last(x), _channels_last(grad)
-        for_each_share(
-            lambda part, share: _add_weight_gradient(
-                images[part], gradients[part], stride, padding, sums[share]
-            ),
-            len(x),
-        )
+    bfloat16 = x.dtype == torch.bfloat16
+    laid: Any = bits_of if bfloat16 else _channels_last
+    add: Any = _add_weight_gradient_of_bits if bfloat16 else _add_weight_gradient
+    images, gradients = laid(x), laid(grad)
+    for_each_share(
+        lambda part, share: add(images[part], gradients[part], stride, padding, sums[share]),
+        len(x),
+    )
     return torch.from_numpy(sums.sum(0)).permute(2, 0, 1)[:, None].contiguous()
 
 

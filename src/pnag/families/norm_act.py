@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from pnag.compiled import compiled
-from pnag.families.bfloat16 import SHARES, Bits, bits_of, for_each_share, narrowed, widened
+from pnag.compiled import SHARES, compiled, for_each_share
+from pnag.families.bfloat16 import Bits, bits_of, narrowed, widened
 
 Floats = NDArray[np.float32]
 LONG = 512  # numbers in a row: more, and what belongs to channels leaves the fastest cache
