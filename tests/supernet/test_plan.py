@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -16,12 +17,13 @@ from pnag.errors import PnagError
 from pnag.families.ofa_mobilenetv3 import OfaMobileNetV3, ofa
 from pnag.families.registry import family
 from pnag.images.images import ImageData
+from pnag.images.resolutions import step_shares
 from pnag.run.named_family import WIDTHS
 from pnag.supernet import plan, rounds_plan, step_times
 from pnag.supernet.loop import add_gradients, check_parts, make_scaler
 from pnag.supernet.phases import PHASES
 from pnag.supernet.rounds_plan import RoundsPlan, plan_rounds
-from pnag.supernet.settings import FinetuneSettings, FitSettings, SupernetSettings
+from pnag.supernet.settings import FinetuneFit, FinetuneSettings, FitSettings, SupernetSettings
 from pnag.supernet.supernet_training import phase_losses
 
 CPU = Accelerator(cpu=True)
@@ -242,3 +244,14 @@ def test_answers_of_several_resolutions_share_the_minutes(monkeypatch: pytest.Mo
         plan.LEAST_TUNING_STEPS / 125
     )
     assert [plan.rounded_epochs(e) for e in (0.666, 9.994, 10.4, 31.6)] == [0.67, 9.99, 10, 32]
+
+
+def test_what_disturbs_a_machine_for_a_moment_does_not_decide(
+    digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = ofa().with_resolutions((32, 48))
+    seconds = iter([9.0, 2.0, 1.0, 8.0])
+    monkeypatch.setattr(step_times, "_timed", lambda *_: next(seconds))
+    settings = FinetuneSettings(fit=FinetuneFit(batch_size=4))
+    found = step_times.finetune_step(digits, settings, of, of.smallest, CPU)
+    assert found == pytest.approx(np.dot(step_shares((32, 48)), (1.0, 2.0)))

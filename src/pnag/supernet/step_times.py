@@ -166,11 +166,11 @@ def _step_seconds(
     if not resolutions:
         return mean_seconds(step, accelerator.device)
     numbers = [first_step_at(each, resolutions) for each in resolutions]
-    each: list[float] = []
     for number in numbers:
         step(number)  # warms up: the first step with maps of a size takes several times as long
-        each.append(_timed(step, number, accelerator.device))
-    return float(np.dot(step_shares(resolutions), each))
+    sweeps = [[_timed(step, number, accelerator.device) for number in numbers] for _ in range(2)]
+    # What disturbs a machine for seconds only adds to times; a plan lasts for an hour.
+    return float(np.dot(step_shares(resolutions), np.min(sweeps, axis=0)))
 
 
 def _fresh(family: Family, num_classes: int, accelerator: Accelerator) -> ElasticNetwork:
