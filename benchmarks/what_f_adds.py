@@ -6,7 +6,14 @@
 Every way may predict the same number of architectures for all budgets together: f's training,
 its draws and the local search all count. The referee is the truth. Problems: the Note 10's with one
 cost (`note10`), the same with parameters as a second one (`note10+params`), and NAS-Bench-201's
-with a Raspberry Pi 5's milliseconds (`nasbench201`), whose 15,625 networks are all known.
+with a Raspberry Pi 5's milliseconds (`nasbench201`), whose 15,625 networks are all known. Two more
+need the directory of a run each:
+
+    --this-machine runs/this-machine    # of `make run`: the published accuracies, its latencies
+    --own-images runs/photos            # of `pnag run --images`: its rows, judged by its supernet
+
+What the best network of one's own images is nobody knows: there all are held against the best
+answer of any way and seed.
 """
 
 from __future__ import annotations
@@ -14,6 +21,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +30,15 @@ import torch
 from note10 import FACTS, Note10
 
 from pnag.cost.counted import CountedCost
+from pnag.cost.latency_model import LatencyModel
 from pnag.families.registry import of_width
 from pnag.files import write_text
-from pnag.run.recipe import make_recipe, search_settings
+from pnag.judging.subnets import make_evaluator
+from pnag.run.display import Display
+from pnag.run.image_run import open_images
+from pnag.run.recipe import load_recipe, make_recipe, search_settings
+from pnag.run.run_directory import RunDirectory
+from pnag.run.supernet_stage import trained_supernet
 from pnag.search.front import Floats, FrontSettings, improve, pareto_front
 from pnag.search.gaussian_process import fit_gaussian_process
 from pnag.search.labels import Labels, Predicts
@@ -33,6 +47,7 @@ from pnag.search.predictor_fit import fit_predictor
 from pnag.search.vector_front import find_vector_front
 from pnag.space import SearchSpace, Tokens
 from pnag.space.search_space import Token
+from pnag.supernet.plan import evaluator_settings
 
 RESULT = Path(__file__).parent / "results" / "what_f_adds.txt"
 SHARES = np.linspace(0.1, 0.9, 6)  # of each cost's range: the budgets
@@ -60,11 +75,23 @@ class Problem:
 
     Attributes:
         accuracy, costs: the truth; (N,) and (N, C) for (N, T) tokens.
+        rows: (N, T) tokens of a table that there is; none where rows are drawn.
+        costs_known: whether a search knows the costs, as a run does that measured them.
+        searchable: whether the truth can be asked often enough to know the best.
     """
 
     space: SearchSpace
     accuracy: Truth
     costs: Truth
+    rows: Tokens | None = None
+    costs_known: bool = False
+    searchable: bool = True
+
+    def table(self, rows: int, seed: int) -> Tokens:
+        """(N, T) tokens that a search starts from."""
+        if self.rows is not None:
+            return self.rows
+        return self.space.sample_unique(rows, np.random.default_rng(seed))
 
 
 def note10(further: bool) -> Problem:
@@ -102,14 +129,47 @@ def nasbench201() -> Problem:
     )
 
 
+def this_machine(run: RunDirectory) -> Problem:
+    """The published predictor (width 1.2) and what a run found that networks take here."""
+    model, truth = LatencyModel.load(run.latency_model), Note10()
+    truth.space = model.family.space
+    return Problem(
+        truth.space, truth.accuracy, lambda tokens: model.predict(tokens)[:, None], costs_known=True
+    )
+
+
+def own_images(run: RunDirectory) -> Problem:
+    """What a run's supernet says of subnets on the validation part, and what they take."""
+    opened = open_images(run, make_recipe(load_recipe(run.recipe)), Display())
+    supernet, model = trained_supernet(opened), LatencyModel.load(run.latency_model)
+    space, known = supernet.family.space, dict[str, float]()
+    evaluator = make_evaluator(supernet, opened.data, evaluator_settings(opened.accelerator.device))
+
+    def accuracy(tokens: Tokens) -> Floats:
+        texts = space.text(tokens)
+        new = list(dict.fromkeys(text for text in texts if text not in known))
+        if new:
+            known.update(zip(new, evaluator.accuracies(space.encode(new)).tolist(), strict=True))
+        return np.array([known[text] for text in texts])
+
+    frame = pd.read_parquet(run.table)
+    known.update(zip(frame["arch"], frame["accuracy"].tolist(), strict=True))
+    return Problem(
+        space, accuracy, lambda tokens: model.predict(tokens)[:, None],
+        space.encode(list(frame["arch"])), costs_known=True, searchable=False,
+    )  # fmt: skip
+
+
 def labels_of(problem: Problem, tokens: Tokens, seed: int) -> tuple[Labels, list[int]]:
     """Predictors as `pnag run --table` fits them, and the list that counts what they are asked."""
     settings = make_recipe({}).predictor
     space, asked = problem.space, list[int]()
     process = fit_gaussian_process(space, tokens, problem.accuracy(tokens), seed=seed)
     own, *further = (
-        fit_predictor(space, tokens, column, settings=settings, seed=seed)
-        for column in problem.costs(tokens).T
+        cost_of(problem, number)
+        if problem.costs_known
+        else fit_predictor(space, tokens, column, settings=settings, seed=seed)
+        for number, column in enumerate(problem.costs(tokens).T)
     )
     counted = Counted(replace(process, factor=None), asked)
     return Labels(space, counted, own, tuple(further)), asked
@@ -121,29 +181,31 @@ def budgets_of(costs: Floats) -> Floats:
     return np.asarray(low + SHARES[:, None] * (high - low))
 
 
-def gap(problem: Problem, labels: Labels, found: Tokens, budgets: Floats, best: Floats) -> float:
-    """Mean points that the answers from `found` are behind the best, by the truth."""
+def answered(problem: Problem, labels: Labels, found: Tokens, budgets: Floats) -> Floats:
+    """(V,) true accuracies of the answers from `found`; 0 where none is predicted to be within."""
     predicted, prices = labels.accuracy.predict(found), labels.costs(found)
-    gaps = []
-    for budget, known in zip(budgets, best, strict=True):
+    values = []
+    for budget in budgets:
         held = np.where((prices <= budget).all(1), predicted, -np.inf)
-        answer = found[[int(held.argmax())]]
-        value = float(problem.accuracy(answer)[0]) if np.isfinite(held.max()) else 0.0
-        gaps.append(100 * (known - value))
-    return float(np.mean(gaps))
+        value = float(problem.accuracy(found[[int(held.argmax())]])[0])
+        values.append(value if np.isfinite(held.max()) else 0.0)
+    return np.array(values)
 
 
 def ways(
     problem: Problem, rows: int, settings: PnagSettings, seed: int
-) -> dict[str, tuple[float, int]]:
-    """Mean gap and predictor calls of each way, for one seed."""
-    tokens = problem.space.sample_unique(rows, np.random.default_rng(seed))
+) -> dict[str, tuple[Floats, int]]:
+    """(V,) points that each way's answers are behind the best, and predictor calls, for one seed.
+
+    Where the best is not known, minus their accuracies in points.
+    """
+    tokens = problem.table(rows, seed)
     accuracy, costs = problem.accuracy(tokens), problem.costs(tokens)
     labels, asked = labels_of(problem, tokens, seed)
     several = costs.shape[1] > 1
     cost = costs if several else costs[:, 0]
     budgets = budgets_of(costs)
-    best = best_of(problem, budgets, seed)
+    best = best_of(problem, budgets, seed) if problem.searchable else np.zeros(len(budgets))
     found: dict[str, tuple[Tokens, int]] = {}
     quiet = replace(settings, front=replace(settings.front, rounds=0))
     asked.clear()
@@ -170,7 +232,7 @@ def ways(
         searched = local_search(labels, first, budgets, replace(settings.front, rounds=count), seed)
         found[name] = searched, sum(asked) + spent * (" f " in name)
     return {
-        name: (gap(problem, labels, found_by, budgets, best), calls)
+        name: (100 * (best - answered(problem, labels, found_by, budgets)), calls)
         for name, (found_by, calls) in found.items()
     }
 
@@ -235,6 +297,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=16_000)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--problems", default=",".join(PROBLEMS))
+    parser.add_argument("--this-machine", type=Path, metavar="RUN")
+    parser.add_argument("--own-images", type=Path, metavar="RUN")
+    parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--small", action="store_true", help="less training")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -251,17 +316,24 @@ def main() -> None:
         f"{options.rows:,} rows (NAS-Bench-201: at most 1,000), {options.seeds} seed(s)"
         f"{', small' if options.small else ''}: mean points behind the best, predictor calls"
     ]
-    for name in options.problems.split(","):
-        problem = PROBLEMS[name]()
+    problems = {name: PROBLEMS[name] for name in options.problems.split(",") if name}
+    for option, make in (("this_machine", this_machine), ("own_images", own_images)):
+        if run := getattr(options, option):
+            problems[option] = partial(make, RunDirectory(run))
+    for name, made in problems.items():
+        problem = made()
         rows = min(options.rows, 1000) if problem.space is NASBENCH else options.rows
         runs = [ways(problem, rows, settings, seed) for seed in range(options.seeds)]
-        for way in runs[0]:
-            gaps, calls = (np.array([run[way][i] for run in runs]) for i in range(2))
+        behind = {way: np.array([run[way][0] for run in runs]) for way in runs[0]}
+        nearest = np.min([found.min(0) for found in behind.values()], axis=0)
+        for way, found in behind.items():
+            gaps = (found if problem.searchable else found - nearest).mean(1)
+            calls = [run[way][1] for run in runs]
             lines.append(
                 f"{name:14} {way:25} {np.median(gaps):6.2f} ± {np.ptp(gaps) / 2:.2f}  "
                 f"{int(np.median(calls)):,}"
             )
-        write_text(RESULT, "\n".join(lines) + "\n")
+        write_text(options.out, "\n".join(lines) + "\n")
     print("\n".join(lines))
 
 

@@ -66,8 +66,9 @@ def adapt_in_rounds(
     for number in range(1, rounds + 1):
         name = f"round {number} of {rounds}"
         asked = promising(
-            supernet.family.space, tokens, accuracy, costs, cost, per_round, seed + number - 1
-        )
+            supernet.family.space, tokens, accuracy, costs, cost, per_round, seed + number - 1,
+            from_rounds=len(tokens) - len(table[0]),
+        )  # fmt: skip
         if not len(asked):  # all of a small space is known
             break
         liked = np.concatenate([pareto_front(tokens, accuracy, costs).tokens, asked])

@@ -26,7 +26,7 @@ from pnag.run.trained import (
     save_gaussian_process,
 )
 from pnag.search.predictor_fit import PredictorSettings
-from pnag.search.rounds import propose_once
+from pnag.search.rounds import promising
 from pnag.space.choices import ChoiceSpace
 
 
@@ -139,10 +139,11 @@ def ask_stage(
         accuracy, cost = (frame[name].to_numpy(dtype=float) for name in ("accuracy", "cost"))
         noise = load_gaussian_process(run.accuracy_predictor, space).noise
         front, predicted = load_front(run.front, space), load_labels(run, space).cost.predict
+        before = sum(len(read_table(path)) for path in run.round_files()[:done])
         with display.bar("choosing what to ask for") as bar:
-            asked = propose_once(
-                space, tokens, accuracy, cost, front, predicted, recipe.per_round,
-                noise=noise, seed=recipe.seed + done, progress=bar.update,
+            asked = promising(
+                space, tokens, accuracy, cost, predicted, recipe.per_round, recipe.seed + done,
+                from_rounds=before, front=front.tokens, noise=noise, progress=bar.update,
             )  # fmt: skip
         if not len(asked):
             display.note(

@@ -2,7 +2,7 @@
 
 A predictor fitted to uniform samples extrapolates where the front lies. A round proposes
 architectures over the whole range of budgets, learns their true accuracy and cost, and adds them to
-the table: the Gaussian process then knows the front's neighbourhood.
+the table: a second process then learns the front's neighbourhood (`corrected.py`).
 
 Where all architectures of a space can be listed and few are known, `listed_rounds.py` chooses among
 all of them instead.
@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pnag.search.corrected import CorrectedProcess, Process, corrected
 from pnag.search.front import Floats, Front, FrontSettings, improve, pareto_front
 from pnag.search.gaussian_process import GaussianProcess, fit_gaussian_process
 from pnag.search.listed_rounds import FEW, LISTED, can_list, propose_of_all
@@ -22,7 +23,9 @@ from pnag.space import SearchSpace, Tokens, not_among
 Ask = Callable[[Tokens], tuple[Floats, Floats]]
 """Tokens (N, T) to true accuracy (N,) and true cost (N,), or (N, C) of several."""
 
-OPTIMISM = 2.0  # standard deviations added to a prediction: the unknown may be better
+# Standard deviations added to a prediction, as the unknown may be better: of a process to which all
+# choices are alike, and of one that has learnt which of them matter.
+OPTIMISM, OPTIMISM_CORRECTED = 2.0, 3.0
 SHORTLIST = 1200  # of the candidates, because the spread is expensive
 MUTATION_RATE = 0.04  # of a token; where there are few tokens, one of them on average
 SEARCH = FrontSettings(rounds=25, children=2048, bins=300)
@@ -30,7 +33,7 @@ SEARCH = FrontSettings(rounds=25, children=2048, bins=300)
 
 def propose(
     space: SearchSpace,
-    process: GaussianProcess,
+    process: Process,
     known: Tokens,
     front: Front,
     cost: Callable[[Tokens], Floats],
@@ -44,7 +47,7 @@ def propose(
     exceeds the front by most, and what is left is filled up with the best of all others.
 
     Args:
-        process: of the accuracy, with its factor. known: (M, T) the table.
+        process: of the accuracy. known: (M, T) the table.
         cost: predicted, of (N, T) tokens.
     """
     rng = np.random.default_rng(seed)
@@ -58,7 +61,8 @@ def propose(
     gain = process.predict(candidates) - np.interp(costs, front.cost, front.accuracy)
     short = np.argsort(-gain)[: max(SHORTLIST, n)]
     candidates, costs = candidates[short], costs[short]
-    gain = gain[short] + OPTIMISM * process.spread(candidates)
+    optimism = OPTIMISM_CORRECTED if isinstance(process, CorrectedProcess) else OPTIMISM
+    gain = gain[short] + optimism * process.spread(candidates)
     share = (costs - costs.min()) / max(np.ptp(costs), 1e-12)
     part = (share * n).astype(int).clip(0, n - 1)
     by_part = np.lexsort((-gain, part))
@@ -70,34 +74,6 @@ def propose(
     return proposed
 
 
-def propose_once(
-    space: SearchSpace,
-    tokens: Tokens,
-    accuracy: Floats,
-    cost: Floats,
-    front: Front,
-    cost_predictor: Callable[[Tokens], Floats],
-    n: int,
-    *,
-    noise: float,
-    seed: int,
-    progress: Callable[[int, int], None],
-) -> Tokens:
-    """(n, T) what a single round asks for, where a front is known.
-
-    Args:
-        tokens: (M, T), accuracy, cost: (M,): the table. noise: of the accuracy's Gaussian process.
-        progress: called with the steps of its fit.
-    """
-    if can_list(space, len(tokens)):
-        progress(1, 1)
-        return propose_of_all(space, tokens, accuracy, cost, cost_predictor, n, seed)
-    process = fit_gaussian_process(
-        space, tokens, accuracy, noise=noise, seed=seed, progress=progress
-    )
-    return propose(space, process, tokens, front, cost_predictor, n, seed)
-
-
 def promising(
     space: SearchSpace,
     tokens: Tokens,
@@ -106,16 +82,32 @@ def promising(
     cost_predictor: Callable[[Tokens], Floats],
     n: int,
     seed: int,
+    *,
+    from_rounds: int = 0,
+    front: Tokens | None = None,
+    noise: float | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tokens:
-    """Up to (n, T) what a single round asks for, where nothing but a table of one cost is known.
+    """Up to (n, T) what a single round asks for.
 
     Args:
         tokens: (M, T), accuracy, cost: (M,): the table.
+        from_rounds: how many of its last rows earlier rounds have asked for.
+        front: (F, T) where to look first, beside the table's own front.
+        noise: of the accuracy's Gaussian process; None finds it.
+        progress: called with the steps of its fit.
     """
     if can_list(space, len(tokens)):
+        progress(1, 1)
         return propose_of_all(space, tokens, accuracy, cost, cost_predictor, n, seed)
-    process = fit_gaussian_process(space, tokens, accuracy, seed=seed)
+    first = len(tokens) - from_rounds
+    uniform = fit_gaussian_process(
+        space, tokens[:first], accuracy[:first], noise=noise, seed=seed, progress=progress
+    )
+    process = corrected(space, uniform, tokens[first:], accuracy[first:])
     start = pareto_front(tokens, accuracy, cost).tokens
+    if front is not None:
+        start = np.concatenate([start, front])
     return _propose_from(start, space, process, tokens, cost, cost_predictor, n, seed)[0]
 
 
@@ -146,7 +138,8 @@ def ask_in_rounds(
         ValueError: if `ask` returns anything but one finite accuracy and cost each, or for several
             costs where the space cannot be listed.
     """
-    process: GaussianProcess | None = None
+    uniform: GaussianProcess | None = None
+    first = len(tokens)
     for done in range(rounds):
         if can_list(space, len(tokens)):
             asked = propose_of_all(
@@ -158,9 +151,10 @@ def ask_in_rounds(
                 f"which at most {FEW:,} are known"
             )
         else:
-            if process is None:
-                process = fit_gaussian_process(space, tokens, accuracy, seed=seed)
+            if uniform is None:
+                uniform = fit_gaussian_process(space, tokens, accuracy, seed=seed)
                 start = pareto_front(tokens, accuracy, cost).tokens
+            process = corrected(space, uniform, tokens[first:], accuracy[first:])
             asked, start = _propose_from(
                 start, space, process, tokens, cost, cost_predictor, per_round, seed + done
             )
@@ -170,8 +164,7 @@ def ask_in_rounds(
         tokens = np.concatenate([tokens, asked])
         accuracy = np.concatenate([accuracy, true_accuracy])
         cost = np.concatenate([cost, true_cost])
-        if process is not None:
-            process = process.extended(asked, true_accuracy)
+        if uniform is not None:
             # From the predicted front as well: it may hold what the next fit finds good.
             start = np.concatenate([pareto_front(tokens, accuracy, cost).tokens, start])
         progress(done + 1, rounds)
@@ -181,7 +174,7 @@ def ask_in_rounds(
 def _propose_from(
     start: Tokens,
     space: SearchSpace,
-    process: GaussianProcess,
+    process: Process,
     tokens: Tokens,
     cost: Floats,
     cost_predictor: Callable[[Tokens], Floats],
