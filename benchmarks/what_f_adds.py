@@ -32,7 +32,7 @@ from note10 import FACTS, Note10
 from pnag.cost.counted import CountedCost
 from pnag.cost.latency_model import LatencyModel
 from pnag.families.registry import of_width
-from pnag.files import write_text
+from pnag.files import read_json, write_text
 from pnag.judging.subnets import make_evaluator
 from pnag.run.display import Display
 from pnag.run.image_run import open_images
@@ -47,7 +47,7 @@ from pnag.search.predictor_fit import fit_predictor
 from pnag.search.vector_front import find_vector_front
 from pnag.space import SearchSpace, Tokens
 from pnag.space.search_space import Token
-from pnag.supernet.plan import evaluator_settings
+from pnag.supernet.plan import CollectingPlan, evaluator_settings
 
 RESULT = Path(__file__).parent / "results" / "what_f_adds.txt"
 SHARES = np.linspace(0.1, 0.9, 6)  # of each cost's range: the budgets
@@ -143,7 +143,9 @@ def own_images(run: RunDirectory) -> Problem:
     opened = open_images(run, make_recipe(load_recipe(run.recipe)), Display())
     supernet, model = trained_supernet(opened), LatencyModel.load(run.latency_model)
     space, known = supernet.family.space, dict[str, float]()
-    evaluator = make_evaluator(supernet, opened.data, evaluator_settings(opened.accelerator.device))
+    precision = CollectingPlan(**read_json(run.collecting_plan)).precision
+    settings = evaluator_settings(opened.accelerator.device, precision=precision)
+    evaluator = make_evaluator(supernet, opened.data, settings)
 
     def accuracy(tokens: Tokens) -> Floats:
         texts = space.text(tokens)
@@ -313,8 +315,9 @@ def main() -> None:
             vectors=replace(settings.vectors, vectors=512),
         )
     lines = [
-        f"{options.rows:,} rows (NAS-Bench-201: at most 1,000), {options.seeds} seed(s)"
-        f"{', small' if options.small else ''}: mean points behind the best, predictor calls"
+        f"{options.rows:,} rows (NAS-Bench-201: at most 1,000; own images: its own), "
+        f"{options.seeds} seed(s){', small' if options.small else ''}: mean points behind the "
+        "best, predictor calls"
     ]
     problems = {name: PROBLEMS[name] for name in options.problems.split(",") if name}
     for option, make in (("this_machine", this_machine), ("own_images", own_images)):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -28,7 +29,9 @@ from pnag.commands.bodies.run import default_out
 from pnag.commands.main import mistakes_are_messages
 from pnag.errors import PnagError
 from pnag.families import count_batch, family
+from pnag.run import table_stages
 from pnag.run.recipe import Recipe, save_recipe
+from pnag.search import rounds as search_rounds
 from pnag.search.evaluator import EvaluatorSettings
 from pnag.search.front import FrontSettings
 from pnag.search.methods import METHODS
@@ -423,7 +426,9 @@ def test_a_full_disk_is_a_message_and_loses_nothing(
     assert front.equals(pd.read_parquet(table_run / "front.parquet"))
 
 
-def test_rounds_ask_in_files_and_go_on(tmp_path: Path, recipe: Path) -> None:
+def test_rounds_ask_in_files_and_go_on(
+    tmp_path: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own_table().to_csv(tmp_path / "t.csv", index=False)
     arguments = [*table_arguments(tmp_path / "t.csv", tmp_path / "run", recipe),
                  "--rounds", 1, "--per-round", 20]  # fmt: skip
@@ -456,6 +461,17 @@ def test_rounds_ask_in_files_and_go_on(tmp_path: Path, recipe: Path) -> None:
     assert other.exit_code == 2 and "belong to another table" in " ".join(other.stderr.split())
     front = pd.read_parquet(tmp_path / "run" / "front.parquet")
     assert front["accuracy"].max() > 0.8  # what the round has told is believed
+
+    told: list[int] = []
+
+    def promising(*table: Any, from_rounds: int, **how: Any) -> Any:
+        told.append(from_rounds)
+        return search_rounds.promising(*table, from_rounds=from_rounds, **how)
+
+    monkeypatch.setattr(table_stages, "promising", promising)
+    second = call(*arguments[:-4], "--rounds", 2, "--per-round", 20)
+    assert second.exit_code == 0 and "round 2 of 2: fill in" in " ".join(second.stdout.split())
+    assert told == [20]
 
 
 @pytest.mark.parametrize("method", ["random", "evo", "pnag"])

@@ -21,7 +21,7 @@ PAIRS = RNG.normal(size=(6, 6, 4, 4))
 
 def accuracy_of(tokens: Tokens) -> Floats:
     """A slope everywhere; towards BEST more and more what few choices are worth together."""
-    chosen = tokens[:, MATTER].clip(-1) + 1
+    chosen = tokens[:, MATTER] + 1
     together = sum(
         PAIRS[one, other][chosen[:, one], chosen[:, other]]
         for one in range(6)
@@ -74,24 +74,12 @@ def test_few_rows_only_extend(uniform: GaussianProcess) -> None:
     assert corrected(SPACE, uniform, none, accuracy_of(none)) is uniform
 
 
-def test_where_uniform_rows_are_few_all_rows_extend_them() -> None:
-    tokens, asked = SPACE.sample_unique(module.MANY - 1, np.random.default_rng(1)), near(60, 2)
-    few = fit_gaussian_process(SPACE, tokens, accuracy_of(tokens))
-    found = corrected(SPACE, few, asked, accuracy_of(asked))
-    expected = few.extended(asked, accuracy_of(asked)).predict(near(5, 3))
-    np.testing.assert_array_equal(found.predict(near(5, 3)), expected)
-
-
 def test_only_the_last_of_very_many_correct(
     uniform: GaussianProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOST", 30)
     asked = near(50, 2)
     found = corrected(SPACE, uniform, asked, accuracy_of(asked))
-    assert isinstance(found, CorrectedProcess)
-    assert len(found.left.rows) == 30 and len(found.uniform.tokens) == len(uniform.tokens) + 20
-    same = corrected(
-        SPACE, uniform.extended(asked[:20], accuracy_of(asked[:20])), asked[20:],
-        accuracy_of(asked[20:]),
-    )  # fmt: skip
+    assert isinstance(found, CorrectedProcess) and found.uniform is uniform
+    same = corrected(SPACE, uniform, asked[20:], accuracy_of(asked[20:]))
     np.testing.assert_array_equal(found.predict(asked), same.predict(asked))

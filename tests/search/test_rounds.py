@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.stats import norm
 
+from pnag.search import corrected as corrected_module
+from pnag.search import listed_rounds, rounds
+from pnag.search.corrected import Process
 from pnag.search.expected_gain import (
     best_within,
     budgets_over,
@@ -169,3 +174,96 @@ def test_a_space_of_few_tokens_that_is_too_large_to_list_has_enough_to_ask_for()
             eight, start, ask(start)[0], np.ones((40, 2)), lambda t: np.ones((len(t), 2)),
             lambda t: (np.zeros(len(t)), np.ones((len(t), 2))), rounds=1, per_round=1,
         )  # fmt: skip
+
+
+Known = tuple[int, Tokens]
+"""How many uniform rows there were, and those that correct them."""
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> list[Known]:
+    """What is known in each round of a large table, which here has 30 rows."""
+    found: list[Known] = []
+
+    def corrected(space: SearchSpace, uniform: Any, tokens: Tokens, targets: Floats) -> Process:
+        found.append((len(uniform.tokens), tokens))
+        return corrected_module.corrected(space, uniform, tokens, targets)
+
+    monkeypatch.setattr(rounds, "corrected", corrected)
+    monkeypatch.setattr(rounds, "MANY", 30)
+    monkeypatch.setattr(corrected_module, "LEAST", 4)
+    return found
+
+
+def linear(tokens: Tokens) -> tuple[Floats, Floats]:
+    """Accuracy and cost of the large space."""
+    features = SearchSpace().features(tokens)
+    return features @ np.linspace(0, 1, features.shape[1]), 1.0 + features[:, ::3].sum(1)
+
+
+def test_what_rounds_asked_for_corrects_the_first_rows_of_a_large_table(
+    known: list[Known],
+) -> None:
+    space = SearchSpace()
+    start = space.sample_unique(40, np.random.default_rng(0))
+    tokens, accuracy, cost = ask_in_rounds(
+        space, start, *linear(start), lambda t: linear(t)[1], linear, rounds=3, per_round=5
+    )
+    for (first, asked), count in zip(known, (0, 5, 10), strict=True):
+        assert first == 40 and np.array_equal(asked, tokens[40 : 40 + count])
+    known.clear()
+    promising(space, tokens, accuracy, cost, lambda t: linear(t)[1], 5, 0, from_rounds=10)
+    promising(space, tokens, accuracy, cost, lambda t: linear(t)[1], 5, 0, from_rounds=30)
+    (first, asked), (few, none) = known
+    assert first == 45 and np.array_equal(asked, tokens[45:])
+    assert few == 55 and not len(none)  # 25 uniform rows: one process of all
+
+
+def test_few_first_rows_are_known_together_with_all_that_was_asked_for(
+    known: list[Known], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def propose(*given: Any) -> Tokens:
+        seen.append(len(given[1].tokens))
+        return real(*given)
+
+    real = rounds.propose
+    monkeypatch.setattr(rounds, "propose", propose)
+    space = SearchSpace()
+    start = space.sample_unique(25, np.random.default_rng(0))
+    ask_in_rounds(
+        space, start, *linear(start), lambda t: linear(t)[1], linear, rounds=3, per_round=5
+    )
+    assert not known and seen == [25, 30, 35]
+
+
+def test_a_table_that_outgrows_the_list_keeps_its_first_rows_apart(
+    known: list[Known], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listed_rounds, "FEW", 35)
+    start = CELLS.sample_unique(32, np.random.default_rng(4))
+
+    def cost(tokens: Tokens) -> Floats:
+        return costs_of(tokens)[:, 0]
+
+    tokens, _, _ = ask_in_rounds(
+        CELLS, start, accuracy_of(start), cost(start), cost,
+        lambda asked: (accuracy_of(asked), cost(asked)), rounds=3, per_round=10,
+    )  # fmt: skip
+    assert [first for first, _ in known] == [32, 32]
+    assert np.array_equal(known[1][1], tokens[32:52])
+
+
+def test_what_is_unknown_near_the_front_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = SearchSpace()
+    tokens = space.sample_unique(corrected_module.MANY + 60, np.random.default_rng(0))
+    accuracy, cost = linear(tokens)
+
+    def asked(optimism: float) -> Tokens:
+        monkeypatch.setattr(rounds, "OPTIMISM_CORRECTED", optimism)
+        return promising(
+            space, tokens, accuracy, cost, lambda t: linear(t)[1], 10, 0, from_rounds=60
+        )
+
+    assert not np.array_equal(asked(0.0), asked(100.0))

@@ -139,7 +139,7 @@ def ask_stage(
         accuracy, cost = (frame[name].to_numpy(dtype=float) for name in ("accuracy", "cost"))
         noise = load_gaussian_process(run.accuracy_predictor, space).noise
         front, predicted = load_front(run.front, space), load_labels(run, space).cost.predict
-        before = sum(len(read_table(path)) for path in run.round_files()[:done])
+        before = sum(len(read_table(each)) for each in run.round_files()[:done])
         with display.bar("choosing what to ask for") as bar:
             asked = promising(
                 space, tokens, accuracy, cost, predicted, recipe.per_round, recipe.seed + done,

@@ -16,7 +16,7 @@ from pnag.search.gaussian_process import GaussianProcess
 from pnag.search.learnt_kernel import LearntProcess, fit_learnt
 from pnag.space import SearchSpace, Tokens
 
-MANY = 1000  # uniform rows
+MANY = 1000  # uniform rows, from which on others correct them
 # Rows that correct: fewer do not show how alike choices are, more take minutes.
 LEAST, MOST = 20, 2000
 
@@ -56,14 +56,14 @@ def corrected(
     """A process that knows n rows near the front beside those of `uniform`.
 
     Args:
-        tokens: (n, T), targets: (n,), the latest last. Fewer than LEAST only extend `uniform`, and
-            so do all before the last MOST, and any where `uniform` has less than MANY.
+        uniform: of at least MANY rows, with its factor.
+        tokens: (n, T), targets: (n,), the latest last. Fewer than LEAST only extend `uniform`; of
+            more than MOST the last ones are used.
     """
-    few = len(tokens) < LEAST or len(uniform.tokens) < MANY
-    earlier = len(tokens) if few else max(0, len(tokens) - MOST)
-    if earlier:
-        uniform = uniform.extended(tokens[:earlier], targets[:earlier])
-    tokens, targets = tokens[earlier:], targets[earlier:]
     if not len(tokens):
         return uniform
-    return CorrectedProcess(uniform, fit_learnt(space, tokens, targets - uniform.predict(tokens)))
+    if len(tokens) < LEAST:
+        return uniform.extended(tokens, targets)
+    tokens, targets = tokens[-MOST:], targets[-MOST:]
+    left = fit_learnt(space, tokens, targets - uniform.predict(tokens))
+    return CorrectedProcess(uniform, left)

@@ -1,4 +1,4 @@
-"""A Gaussian process that learns how alike choices are, for few rows of a small space.
+"""A Gaussian process that learns how alike choices are, for up to some thousand rows.
 
 Each choice of each token is a point, and an architecture is the points of its choices, one token
 after the other. With the squared distance d and the product p of two architectures' points,
@@ -30,6 +30,7 @@ from pnag.space.choices import ChoiceSpace
 STEPS = 25  # of L-BFGS, each with a Cholesky factorisation of all rows
 RELEVANCE, ADDITIVE, NOISE = -0.7, -1.0, -2.5  # logarithms that the search starts from
 LEAST_NOISE = 1e-3  # of the prior's variance
+MOST_NUMBERS = 16_000_000  # of a kernel matrix at a time: 128 MB, several of which are made
 SHARED, OWN = 0.5, 2.0  # weights of squared differences from the start: of all, of a token's own
 
 
@@ -110,11 +111,23 @@ class LearntProcess:
 
     def predict(self, tokens: Tokens) -> Floats:
         """(N,) posterior means, in the unit of the targets."""
-        sums = self.likeness.kernel(self.likeness.points(tokens), self.rows) @ self.weights
-        return np.asarray(sums.numpy() * self.unit + self.mean)
+        return self._by_parts(self._predict, tokens)
 
     def spread(self, tokens: Tokens) -> Floats:
         """(N,) posterior standard deviations, in the unit of the targets."""
+        return self._by_parts(self._spread, tokens)
+
+    def _by_parts(self, of: Callable[[Tokens], Floats], tokens: Tokens) -> Floats:
+        """(N,) numbers of tokens, of so many at a time that the kernels fit into memory."""
+        size = max(1, MOST_NUMBERS // len(self.rows))
+        parts = [of(tokens[i : i + size]) for i in range(0, len(tokens), size)]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    def _predict(self, tokens: Tokens) -> Floats:
+        sums = self.likeness.kernel(self.likeness.points(tokens), self.rows) @ self.weights
+        return np.asarray(sums.numpy() * self.unit + self.mean)
+
+    def _spread(self, tokens: Tokens) -> Floats:
         points = self.likeness.points(tokens)
         prior = 1 + self.likeness.additive.exp() * points.square().sum(1)
         variance = prior - self._whitened(points).square().sum(0)

@@ -2,7 +2,8 @@
 
 A predictor fitted to uniform samples extrapolates where the front lies. A round proposes
 architectures over the whole range of budgets, learns their true accuracy and cost, and adds them to
-the table: a second process then learns the front's neighbourhood (`corrected.py`).
+the table, which then knows the front's neighbourhood. In large tables a second process learns that
+(`corrected.py`).
 
 Where all architectures of a space can be listed and few are known, `listed_rounds.py` chooses among
 all of them instead.
@@ -14,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pnag.search.corrected import CorrectedProcess, Process, corrected
+from pnag.search.corrected import MANY, CorrectedProcess, Process, corrected
 from pnag.search.front import Floats, Front, FrontSettings, improve, pareto_front
 from pnag.search.gaussian_process import GaussianProcess, fit_gaussian_process
 from pnag.search.listed_rounds import FEW, LISTED, can_list, propose_of_all
@@ -95,20 +96,24 @@ def promising(
         from_rounds: how many of its last rows earlier rounds have asked for.
         front: (F, T) where to look first, beside the table's own front.
         noise: of the accuracy's Gaussian process; None finds it.
-        progress: called with the steps of its fit.
+        progress: called with the steps done and their total.
     """
     if can_list(space, len(tokens)):
         progress(1, 1)
         return propose_of_all(space, tokens, accuracy, cost, cost_predictor, n, seed)
     first = len(tokens) - from_rounds
+    first = first if first >= MANY else len(tokens)
     uniform = fit_gaussian_process(
-        space, tokens[:first], accuracy[:first], noise=noise, seed=seed, progress=progress
-    )
+        space, tokens[:first], accuracy[:first], noise=noise, seed=seed,
+        progress=lambda done, total: progress(done, total + 1),
+    )  # fmt: skip
     process = corrected(space, uniform, tokens[first:], accuracy[first:])
     start = pareto_front(tokens, accuracy, cost).tokens
     if front is not None:
         start = np.concatenate([start, front])
-    return _propose_from(start, space, process, tokens, cost, cost_predictor, n, seed)[0]
+    asked, _ = _propose_from(start, space, process, tokens, cost, cost_predictor, n, seed)
+    progress(1, 1)
+    return asked
 
 
 def ask_in_rounds(
@@ -152,9 +157,12 @@ def ask_in_rounds(
             )
         else:
             if uniform is None:
-                uniform = fit_gaussian_process(space, tokens, accuracy, seed=seed)
+                uniform = fit_gaussian_process(space, tokens[:first], accuracy[:first], seed=seed)
                 start = pareto_front(tokens, accuracy, cost).tokens
-            process = corrected(space, uniform, tokens[first:], accuracy[first:])
+            if first < MANY:
+                uniform = process = _with_further(uniform, tokens, accuracy)
+            else:
+                process = corrected(space, uniform, tokens[first:], accuracy[first:])
             asked, start = _propose_from(
                 start, space, process, tokens, cost, cost_predictor, per_round, seed + done
             )
@@ -169,6 +177,12 @@ def ask_in_rounds(
             start = np.concatenate([pareto_front(tokens, accuracy, cost).tokens, start])
         progress(done + 1, rounds)
     return tokens, accuracy, cost
+
+
+def _with_further(process: GaussianProcess, tokens: Tokens, accuracy: Floats) -> GaussianProcess:
+    """The process with the rows beyond those that it knows, which are the first ones."""
+    known = len(process.tokens)
+    return process.extended(tokens[known:], accuracy[known:]) if known < len(tokens) else process
 
 
 def _propose_from(

@@ -163,14 +163,13 @@ def _step_seconds(
 ) -> float:
     """Seconds of a step, on average over the resolutions that are drawn for steps."""
     step = _stepper(losses, images, labels, fit.accumulate, accelerator)
-    if not resolutions:
-        return mean_seconds(step, accelerator.device)
-    numbers = [first_step_at(each, resolutions) for each in resolutions]
-    for number in numbers:
+    numbers = [first_step_at(each, resolutions) for each in resolutions] or list(range(1, TURNS))
+    for number in numbers if resolutions else numbers[:1]:
         step(number)  # warms up: the first step with maps of a size takes several times as long
     sweeps = [[_timed(step, number, accelerator.device) for number in numbers] for _ in range(2)]
-    # What disturbs a machine for seconds only adds to times; a plan lasts for an hour.
-    return float(np.dot(step_shares(resolutions), np.min(sweeps, axis=0)))
+    # A disturbance can only make a step slower, so the lesser time counts: a plan lasts for hours.
+    seconds = np.min(sweeps, axis=0)
+    return float(np.dot(step_shares(resolutions), seconds) if resolutions else seconds.mean())
 
 
 def _fresh(family: Family, num_classes: int, accelerator: Accelerator) -> ElasticNetwork:
