@@ -159,8 +159,9 @@ def ask_in_rounds(
             if uniform is None:
                 uniform = fit_gaussian_process(space, tokens[:first], accuracy[:first], seed=seed)
                 start = pareto_front(tokens, accuracy, cost).tokens
+            process: Process
             if first < MANY:
-                uniform = process = _with_further(uniform, tokens, accuracy)
+                process = uniform = _with_further(uniform, tokens, accuracy)
             else:
                 process = corrected(space, uniform, tokens[first:], accuracy[first:])
             asked, start = _propose_from(
