@@ -189,8 +189,9 @@ def answered(problem: Problem, labels: Labels, found: Tokens, budgets: Floats) -
     values = []
     for budget in budgets:
         held = np.where((prices <= budget).all(1), predicted, -np.inf)
-        value = float(problem.accuracy(found[[int(held.argmax())]])[0])
-        values.append(value if np.isfinite(held.max()) else 0.0)
+        answer = found[[int(held.argmax())]]
+        within = np.isfinite(held.max())
+        values.append(float(problem.accuracy(answer)[0]) if within else 0.0)
     return np.array(values)
 
 

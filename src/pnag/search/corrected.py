@@ -1,9 +1,12 @@
 """Rows of rounds correct what many uniform rows say about the neighbourhood of the front.
 
-The best architectures differ in a third of their choices from all of 16,000 uniform rows, and there
-a smooth process is off by six of its own standard deviations (`benchmarks/README.md`). Rounds ask
-for rows there. What the process leaves of them is learnt by a second one, which finds out how alike
-choices are; its spread, not that of the first, then says what is unknown near the front.
+The best architectures differ in a third of their choices from all of 16,000 uniform rows, and at
+high budgets a smooth process is off there by more than five of its own standard deviations
+(`benchmarks/README.md`). Rounds ask for rows there. What the process leaves of them is learnt by a
+second one, which finds out how alike choices are; its spread, not that of the first, then says what
+is unknown near the front.
+
+Few uniform rows leave too much to be learnt: there one process of all rows is ahead.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import Protocol
 
 from pnag.search.additive import Floats
 from pnag.search.gaussian_process import GaussianProcess
+from pnag.search.labels import Predicts
 from pnag.search.learnt_kernel import LearntProcess, fit_learnt
 from pnag.space import SearchSpace, Tokens
 
@@ -21,12 +25,8 @@ MANY = 1000  # uniform rows, from which on others correct them
 LEAST, MOST = 20, 2000
 
 
-class Process(Protocol):
+class Process(Predicts, Protocol):
     """What rounds need of a predictor."""
-
-    def predict(self, tokens: Tokens) -> Floats:
-        """(N,) posterior means of (N, T) tokens."""
-        ...
 
     def spread(self, tokens: Tokens) -> Floats:
         """(N,) posterior standard deviations."""

@@ -144,7 +144,7 @@ def ask_in_rounds(
             costs where the space cannot be listed.
     """
     uniform: GaussianProcess | None = None
-    first = len(tokens)
+    first, front = len(tokens), tokens[:0]
     for done in range(rounds):
         if can_list(space, len(tokens)):
             asked = propose_of_all(
@@ -158,13 +158,10 @@ def ask_in_rounds(
         else:
             if uniform is None:
                 uniform = fit_gaussian_process(space, tokens[:first], accuracy[:first], seed=seed)
-                start = pareto_front(tokens, accuracy, cost).tokens
-            process: Process
-            if first < MANY:
-                process = uniform = _with_further(uniform, tokens, accuracy)
-            else:
-                process = corrected(space, uniform, tokens[first:], accuracy[first:])
-            asked, start = _propose_from(
+            uniform, process = _with_further(space, uniform, first, tokens, accuracy)
+            # From the front predicted before as well: it may hold what this fit finds good.
+            start = np.concatenate([pareto_front(tokens, accuracy, cost).tokens, front])
+            asked, front = _propose_from(
                 start, space, process, tokens, cost, cost_predictor, per_round, seed + done
             )
         if not len(asked):  # all of a small space is known
@@ -173,17 +170,24 @@ def ask_in_rounds(
         tokens = np.concatenate([tokens, asked])
         accuracy = np.concatenate([accuracy, true_accuracy])
         cost = np.concatenate([cost, true_cost])
-        if uniform is not None:
-            # From the predicted front as well: it may hold what the next fit finds good.
-            start = np.concatenate([pareto_front(tokens, accuracy, cost).tokens, start])
         progress(done + 1, rounds)
     return tokens, accuracy, cost
 
 
-def _with_further(process: GaussianProcess, tokens: Tokens, accuracy: Floats) -> GaussianProcess:
-    """The process with the rows beyond those that it knows, which are the first ones."""
-    known = len(process.tokens)
-    return process.extended(tokens[known:], accuracy[known:]) if known < len(tokens) else process
+def _with_further(
+    space: SearchSpace, uniform: GaussianProcess, first: int, tokens: Tokens, accuracy: Floats
+) -> tuple[GaussianProcess, Process]:
+    """The process to go on with, and one that knows all rows.
+
+    Args:
+        uniform: of the `first` rows; where these are few, of all that were known before.
+    """
+    if first >= MANY:
+        return uniform, corrected(space, uniform, tokens[first:], accuracy[first:])
+    known = len(uniform.tokens)
+    if known < len(tokens):
+        uniform = uniform.extended(tokens[known:], accuracy[known:])
+    return uniform, uniform
 
 
 def _propose_from(
