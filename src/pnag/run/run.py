@@ -114,10 +114,10 @@ def _from_table(
     run: RunDirectory, recipe: Recipe, table: TableRecipe, display: Display
 ) -> dict[str, Any]:
     """All that can be done without images and device."""
-    rounds_done = user_table_stage(run, table, recipe.predictor, recipe.seed, display)
+    done, from_rounds = user_table_stage(run, table, recipe.predictor, recipe.seed, display)
     metrics = _finish(run, recipe, None, search_and_answer(run, recipe, None, display))
-    if rounds_done < recipe.rounds:
-        ask_stage(run, recipe, table, rounds_done, display)
+    if done < recipe.rounds:
+        ask_stage(run, recipe, table, done, from_rounds, display)
     return metrics
 
 

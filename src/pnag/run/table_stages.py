@@ -59,11 +59,11 @@ def user_table_stage(
     predictor: PredictorSettings,
     seed: int,
     display: Display,
-) -> int:
+) -> tuple[int, int]:
     """Check the user's table and fit the two predictors to it and to the rounds filled in.
 
     Returns:
-        How many rounds those are.
+        How many rounds those are, and how many rows they have, which are the table's last.
     """
     space = space_of_table(table)
     further = table.further_costs
@@ -112,7 +112,7 @@ def user_table_stage(
     tell_errors(errors, {"accuracy": table.accuracy, **columns}, display)
     for name, column in columns.items():
         refuse_unknown_cost(errors, column, str(table.path), name)
-    return done
+    return done, len(frame) - rows
 
 
 def _asked_for(table: TableRecipe) -> dict[str, Any]:
@@ -126,9 +126,18 @@ def _asked_for(table: TableRecipe) -> dict[str, Any]:
 
 
 def ask_stage(
-    run: RunDirectory, recipe: Recipe, table: TableRecipe, done: int, display: Display
+    run: RunDirectory,
+    recipe: Recipe,
+    table: TableRecipe,
+    done: int,
+    from_rounds: int,
+    display: Display,
 ) -> None:
-    """Write the next round's file, in which the user fills in accuracies and costs."""
+    """Write the next round's file, in which the user fills in accuracies and costs.
+
+    Args:
+        done: rounds that are filled in. from_rounds: their rows, the last of the run's table.
+    """
     path = run.round_file(done + 1)
     space = space_of_run(run, recipe)
     asked_for = (table.accuracy, table.cost, *table.further_costs)
@@ -139,11 +148,10 @@ def ask_stage(
         accuracy, cost = (frame[name].to_numpy(dtype=float) for name in ("accuracy", "cost"))
         noise = load_gaussian_process(run.accuracy_predictor, space).noise
         front, predicted = load_front(run.front, space), load_labels(run, space).cost.predict
-        before = sum(len(read_table(each)) for each in run.round_files()[:done])
         with display.bar("choosing what to ask for") as bar:
             asked = promising(
                 space, tokens, accuracy, cost, predicted, recipe.per_round, recipe.seed + done,
-                from_rounds=before, front=front.tokens, noise=noise, progress=bar.update,
+                from_rounds=from_rounds, front=front.tokens, noise=noise, progress=bar.update,
             )  # fmt: skip
         if not len(asked):
             display.note(
