@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from pnag.search import corrected as corrected_module
-from pnag.search import listed_rounds, rounds
+from pnag.search import few_rows, rounds
 from pnag.search.corrected import Process
 from pnag.search.expected_gain import (
     best_within,
@@ -118,7 +118,7 @@ def test_of_a_failure_only_the_rank_matters() -> None:
 def test_best_within_takes_all_costs_into_account() -> None:
     values, costs = np.array([1.0, 2.0, 3.0]), np.array([[1.0, 1.0], [1.0, 3.0], [3.0, 1.0]])
     budgets = np.array([[1.0, 1.0], [2.0, 4.0], [4.0, 2.0], [0.5, 9.0]])
-    assert best_within(values, costs, budgets).tolist() == [1.0, 2.0, 3.0, 1.0]
+    assert best_within(values, costs, budgets, worst=0.5).tolist() == [1.0, 2.0, 3.0, 0.5]
     assert budgets_over(costs[:, :1], np.random.default_rng(0))[-1] == 3.0
 
 
@@ -176,6 +176,24 @@ def test_a_space_of_few_tokens_that_is_too_large_to_list_has_enough_to_ask_for()
         )  # fmt: skip
 
 
+def test_few_rows_look_at_both_ends_of_the_costs() -> None:
+    """Uniform rows cost 23 to 40 of 10 to 50; budgets may be anywhere."""
+    space = SearchSpace(tuple(Token(f"layer{i}", (1, 2, 3, 4, 5)) for i in range(10)))
+
+    def ask(tokens: Tokens) -> tuple[Floats, Floats]:
+        sizes = 1.0 + tokens
+        return np.log(sizes).sum(1), sizes.sum(1)
+
+    start = space.sample_unique(30, np.random.default_rng(0))
+    _, accuracy, cost = ask_in_rounds(
+        space, start, *ask(start), lambda t: ask(t)[1], ask, rounds=6, per_round=15
+    )
+    for budget in (12, 15, 25, 40):  # equal sizes are best: the logarithm falls off
+        size, larger = divmod(budget, 10)
+        best = (10 - larger) * np.log(size) + larger * np.log(size + 1)
+        assert accuracy[cost <= budget].max() >= best - 0.2
+
+
 Known = tuple[int, Tokens]
 """How many uniform rows there were, and those that correct them."""
 
@@ -219,30 +237,29 @@ def test_what_rounds_asked_for_corrects_the_first_rows_of_a_large_table(
     assert few == 55 and not len(none)  # 25 uniform rows: one process of all
 
 
-def test_few_first_rows_are_known_together_with_all_that_was_asked_for(
+def test_of_few_rows_each_round_learns_anew(
     known: list[Known], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
 
-    def propose(*given: Any) -> Tokens:
-        seen.append(len(given[1].tokens))
-        return real(*given)
+    def fit(space: SearchSpace, tokens: Tokens, targets: Floats) -> Any:
+        seen.append(len(tokens))
+        return real(space, tokens, targets)
 
-    real = rounds.propose
-    monkeypatch.setattr(rounds, "propose", propose)
+    real = few_rows.fit_learnt
+    monkeypatch.setattr(few_rows, "fit_learnt", fit)
     space = SearchSpace()
-    start = space.sample_unique(25, np.random.default_rng(0))
+    start = space.sample_unique(15, np.random.default_rng(0))
     ask_in_rounds(
         space, start, *linear(start), lambda t: linear(t)[1], linear, rounds=3, per_round=5
     )
-    assert not known and seen == [25, 30, 35]
+    assert not known and seen == [15, 20, 25]
 
 
 def test_a_table_that_outgrows_the_list_keeps_its_first_rows_apart(
     known: list[Known], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listed_rounds, "FEW", 35)
-    start = CELLS.sample_unique(32, np.random.default_rng(4))
+    start = CELLS.sample_unique(22, np.random.default_rng(4))
 
     def cost(tokens: Tokens) -> Floats:
         return costs_of(tokens)[:, 0]
@@ -252,7 +269,7 @@ def test_a_table_that_outgrows_the_list_keeps_its_first_rows_apart(
         lambda asked: (accuracy_of(asked), cost(asked)), rounds=3, per_round=10,
     )  # fmt: skip
     assert [first for first, _ in known] == [32, 32]
-    assert np.array_equal(known[1][1], tokens[32:52])
+    assert np.array_equal(known[1][1], tokens[32:42])
 
 
 def test_what_is_unknown_near_the_front_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,9 +38,9 @@ def budgets_over(costs: Floats, rng: np.random.Generator) -> Floats:
     return np.asarray(low + shares * (high - low))
 
 
-def best_within(values: Floats, costs: Floats, budgets: Floats) -> Floats:
-    """(B,) best of (N,) values within each of (B, C) budgets; the worst where none is within."""
-    found = np.where(_within(costs, budgets), values[:, None], values.min())
+def best_within(values: Floats, costs: Floats, budgets: Floats, worst: float) -> Floats:
+    """(B,) best of (N,) values within each of (B, C) budgets; `worst` where none is within."""
+    found = np.where(_within(costs, budgets), values[:, None], worst)
     return np.asarray(found.max(0))
 
 

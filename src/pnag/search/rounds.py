@@ -2,11 +2,9 @@
 
 A predictor fitted to uniform samples extrapolates where the front lies. A round proposes
 architectures over the whole range of budgets, learns their true accuracy and cost, and adds them to
-the table, which then knows the front's neighbourhood. In large tables a second process learns that
-(`corrected.py`).
-
-Where all architectures of a space can be listed and few are known, `listed_rounds.py` chooses among
-all of them instead.
+the table, which then knows the front's neighbourhood. In tables of MANY rows a second process
+learns that (`corrected.py`); with fewer, each round fits one that learns how alike choices are
+(`few_rows.py`).
 """
 
 from __future__ import annotations
@@ -16,9 +14,9 @@ from collections.abc import Callable
 import numpy as np
 
 from pnag.search.corrected import MANY, CorrectedProcess, Process, corrected
+from pnag.search.few_rows import propose_of_few
 from pnag.search.front import Floats, Front, FrontSettings, improve, pareto_front
 from pnag.search.gaussian_process import GaussianProcess, fit_gaussian_process
-from pnag.search.listed_rounds import FEW, LISTED, can_list, propose_of_all
 from pnag.space import SearchSpace, Tokens, not_among
 
 Ask = Callable[[Tokens], tuple[Floats, Floats]]
@@ -98,9 +96,9 @@ def promising(
         noise: of the accuracy's Gaussian process; None finds it.
         progress: called with the steps done and their total.
     """
-    if can_list(space, len(tokens)):
+    if len(tokens) < MANY:
         progress(1, 1)
-        return propose_of_all(space, tokens, accuracy, cost, cost_predictor, n, seed)
+        return propose_of_few(space, tokens, accuracy, cost, cost_predictor, n, seed)
     first = len(tokens) - from_rounds
     first = first if first >= MANY else len(tokens)
     uniform = fit_gaussian_process(
@@ -144,21 +142,19 @@ def ask_in_rounds(
             costs where the space cannot be listed.
     """
     uniform: GaussianProcess | None = None
-    first, front = len(tokens), tokens[:0]
+    first, front = 0, tokens[:0]
     for done in range(rounds):
-        if can_list(space, len(tokens)):
-            asked = propose_of_all(
+        if len(tokens) < MANY:
+            asked = propose_of_few(
                 space, tokens, accuracy, cost, cost_predictor, per_round, seed + done
             )
         elif cost.ndim > 1:
-            raise ValueError(
-                f"rounds for several costs need a space of at most {LISTED:,} architectures, of "
-                f"which at most {FEW:,} are known"
-            )
+            raise ValueError(f"rounds for several costs need a table of fewer than {MANY:,} rows")
         else:
             if uniform is None:
-                uniform = fit_gaussian_process(space, tokens[:first], accuracy[:first], seed=seed)
-            uniform, process = _with_further(space, uniform, first, tokens, accuracy)
+                first = len(tokens)
+                uniform = fit_gaussian_process(space, tokens, accuracy, seed=seed)
+            process = corrected(space, uniform, tokens[first:], accuracy[first:])
             # From the front predicted before as well: it may hold what this fit finds good.
             start = np.concatenate([pareto_front(tokens, accuracy, cost).tokens, front])
             asked, front = _propose_from(
@@ -172,22 +168,6 @@ def ask_in_rounds(
         cost = np.concatenate([cost, true_cost])
         progress(done + 1, rounds)
     return tokens, accuracy, cost
-
-
-def _with_further(
-    space: SearchSpace, uniform: GaussianProcess, first: int, tokens: Tokens, accuracy: Floats
-) -> tuple[GaussianProcess, Process]:
-    """The process to go on with, and one that knows all rows.
-
-    Args:
-        uniform: of the `first` rows; where these are few, of all that were known before.
-    """
-    if first >= MANY:
-        return uniform, corrected(space, uniform, tokens[first:], accuracy[first:])
-    known = len(uniform.tokens)
-    if known < len(tokens):
-        uniform = uniform.extended(tokens[known:], accuracy[known:])
-    return uniform, uniform
 
 
 def _propose_from(
