@@ -53,7 +53,7 @@ def test_a_smaller_network_is_cut_out_of_what_the_largest_has_become(tmp_path: P
     run: Any = SimpleNamespace(
         run=RunDirectory(tmp_path), accelerator=Accelerator(cpu=True),
         data=SimpleNamespace(classes=("a", "b", "c")), recipe=SimpleNamespace(seed=0),
-        finetune_settings=lambda epochs, tuned: FinetuneSettings(fit=FinetuneFit(epochs=epochs)),
+        finetune_settings=lambda epochs, begun: FinetuneSettings(fit=FinetuneFit(epochs=epochs)),
     )  # fmt: skip
     of = family(ABOUT["family"])
     save_described(of.supernet(3), run.run.supernet, ABOUT)

@@ -58,19 +58,23 @@ def test_images_vary_more_where_epochs_are_many() -> None:
 
 
 def test_the_rate_falls_to_nothing_where_images_are_many() -> None:
-    annealed = {"last_rate": 0.0, "averaged": 0.0}
+    annealed = {"last_rate": 0.0, "averaged": 0.0, "learning_rate": 1e-3}
     for epochs in (0.5, 3, 19):
         assert suited_to(ADAPTING, epochs, 20_000) == replace(ADAPTING, **annealed)
         assert suited_to(ADAPTING_ONE, epochs, 50_000) == replace(ADAPTING_ONE, **annealed)
-    assert suited_to(ADAPTING, 19, 5000) == suited_to(ADAPTING, 19, 5000, tuned=True) == ADAPTING
-    assert suited_to(ADAPTING, 20, 50_000, tuned=True) == replace(ADAPTING, augment=VARIED)
+    assert suited_to(ADAPTING, 19, 5000) == suited_to(ADAPTING, 19, 5000, "tuned") == ADAPTING
+    assert suited_to(ADAPTING, 20, 50_000, "tuned") == replace(ADAPTING, augment=VARIED)
 
 
 def test_what_was_tuned_at_another_resolution_goes_on_at_half_the_rate() -> None:
-    first, then = (suited_to(ADAPTING_ONE, 3, 50_000, tuned=tuned) for tuned in (False, True))
-    assert then == replace(first, learning_rate=first.learning_rate / 2)
+    fresh, first, then = (
+        suited_to(ADAPTING_ONE, 3, 50_000, begun) for begun in ("elsewhere", "supernet", "tuned")
+    )  # type: ignore[arg-type]
+    assert then == replace(fresh, learning_rate=fresh.learning_rate / 2)
+    assert first == replace(fresh, kept=0.3) and fresh.kept == 0
     own = replace(ADAPTING_ONE, learning_rate=1e-4)
-    assert suited_to(own, 3, 50_000, tuned=True) == own
+    assert suited_to(own, 3, 50_000, "tuned") == suited_to(own, 3, 50_000, "supernet") == own
+    assert suited_to(ADAPTING, 3, 50_000, "supernet") == suited_to(ADAPTING, 3, 50_000)
 
 
 def test_less_memory_does_not_change_how_trained_weights_are_adapted() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -189,6 +190,30 @@ def test_a_network_learns_by_fine_tuning_and_a_stop_changes_nothing(
     assert [path.name for path in (tmp_path / "b").iterdir()] == [
         path.name for path in (tmp_path / "a").iterdir()
     ]
+
+
+def test_a_share_of_what_it_was_is_kept(digits: ImageData, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    begun = Supernet(0.1, 10).eval().subnet(ofa(0.1).smallest)
+
+    def tuned(kept: float) -> nn.Module:
+        fitting = FinetuneFit(epochs=1, batch_size=128, learning_rate=0.05, kept=kept)
+        return finetune(
+            copy.deepcopy(begun), digits, FinetuneSettings(fit=fitting), tmp_path,
+            identity=f"{kept}", seed=0, accelerator=CPU,
+        )  # fmt: skip
+
+    alone, half = tuned(0.0), tuned(0.25)
+    before, after = dict(begun.named_parameters()), dict(alone.named_parameters())
+    for name, weight in half.named_parameters():
+        assert torch.allclose(weight, 0.25 * before[name] + 0.75 * after[name], atol=1e-6)
+        assert not torch.equal(weight, after[name])
+    ((batch, _),) = eval_batches(digits, "train", 512, limit=512)
+    measured = next(m.running_mean for m in half.modules() if isinstance(m, nn.BatchNorm2d))
+    first = next(module for module in half.modules() if isinstance(module, nn.Conv2d))
+    with torch.no_grad():
+        seen = first(batch).mean((0, 2, 3))
+    assert (measured - seen).abs().max() < 0.05 * seen.abs().max()  # not the average's
 
 
 def test_the_teacher_s_batch_norms_are_its_own(digits: ImageData) -> None:

@@ -24,6 +24,7 @@ from pnag.run.tuning_order import Begins, largest_at, waves, what_each_begins_wi
 from pnag.supernet.finetune import finetune, finetune_identity, judge, tuned_file
 from pnag.supernet.loop import Step, steps_of
 from pnag.supernet.plan import FinetuningPlan
+from pnag.supernet.settings import Begun
 from pnag.supernet.side_by_side import Answer as Tuned
 from pnag.supernet.side_by_side import Shares, finetune_on_ray, finetune_side_by_side, shares
 from pnag.supernet.weights import load_finished, save_weights
@@ -132,11 +133,12 @@ def _as_planned(
     for arch, images in data.items():
         before = begins[arch]
         origin = tuned[before].identity if before else files[weights[arch][1]]
-        epochs = plan.epochs_at(
-            images.preprocessing.resolution, of.space.resolutions, _is_first(arch, begins, of)
-        )
-        elsewhere = before is not None and arch in largest
-        settings = run.finetune_settings(epochs, tuned=elsewhere)
+        first = _is_first(arch, begins, of)
+        epochs = plan.epochs_at(images.preprocessing.resolution, of.space.resolutions, first)
+        begun: Begun = "elsewhere"
+        if arch in largest:
+            begun = "supernet" if first else "tuned"
+        settings = run.finetune_settings(epochs, begun)
         identity = finetune_identity(
             origin, arch, images, settings, run.recipe.seed, run.accelerator
         )

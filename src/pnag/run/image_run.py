@@ -35,6 +35,7 @@ from pnag.supernet.processes import from_main
 from pnag.supernet.settings import (
     ADAPTING,
     ADAPTING_ONE,
+    Begun,
     FinetuneSettings,
     Precision,
     SupernetSettings,
@@ -151,14 +152,9 @@ class ImageRun:
         )
         return replace(settings, fit=replace(fit, epochs=plan.epochs))
 
-    def finetune_settings(self, epochs: float, *, tuned: bool = False) -> FinetuneSettings:
-        """The recipe's, for these images, with so many epochs.
-
-        Args:
-            tuned: whether the weights were tuned on these images at another resolution.
-        """
-        device = self.accelerator.device
-        return tuning_for(self.tuning, epochs, self.data, device, tuned=tuned)
+    def finetune_settings(self, epochs: float, begun: Begun = "elsewhere") -> FinetuneSettings:
+        """The recipe's, with so many epochs of these images; `begun` as in `suited_to`."""
+        return tuning_for(self.tuning, epochs, self.data, self.accelerator.device, begun)
 
 
 def make_accelerator(images: ImagesRecipe, kept: Precision | None = None) -> Accelerator:
@@ -234,10 +230,9 @@ def tuning_for(
     epochs: float,
     data: ImageData,
     device: torch.device,
-    *,
-    tuned: bool = False,
+    begun: Begun = "elsewhere",
 ) -> FinetuneSettings:
-    """The same for so many epochs of these images, on a device, of weights `tuned` before."""
-    fit = suited_to(settings.fit, epochs, len(data.train), tuned=tuned)
+    """The same for so many epochs of these images, on a device, of weights begun so."""
+    fit = suited_to(settings.fit, epochs, len(data.train), begun)
     fit = suited_batch(fit, data, device=device)
     return replace(settings, fit=replace(fit, epochs=epochs))

@@ -97,6 +97,8 @@ def finetune(
             assert teacher is not None
             taught_by = as_teacher(teacher, data, accelerator.device)
 
+        begun = {name: w.detach().clone() for name, w in network.named_parameters()}
+
         def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
             logits = network(images)
             loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
@@ -110,7 +112,10 @@ def finetune(
             network, losses, data, settings.fit, seed=seed, accelerator=accelerator,
             checkpoint=checkpoint_of(file), identity=identity, watch=watch, notice=notice,
         )  # fmt: skip
-        if settings.fit.averaged:  # the statistics are of the weights that were averaged
+        with torch.no_grad():
+            for name, weight in network.named_parameters():
+                weight.lerp_(begun[name].to(weight.device), settings.fit.kept)
+        if settings.fit.averaged or settings.fit.kept:  # the statistics are of other weights
             recalibrate(network, data, images=MEASURED, device=accelerator.device)
         save_finished(network, file, identity, accelerator)
     to_device(network, accelerator.device)

@@ -10,6 +10,7 @@ from pnag.ranges import AS_WRITTEN, Interval, check_ranges
 
 Method = Literal["progressive", "sandwich", "transfer"]
 Precision = Literal["float32", "bfloat16", "float16"]
+Begun = Literal["elsewhere", "supernet", "tuned"]
 Positive = Annotated[float, Interval(gt=0)]
 Share = Annotated[float, Interval(gt=0, le=1)]
 
@@ -105,9 +106,14 @@ Fit = TypeVar("Fit", bound=FitSettings)
 
 @dataclass(frozen=True)
 class FinetuneFit(FitSettings):
-    """The same with a learning rate for weights that are good already."""
+    """The same with a learning rate for weights that are good already.
+
+    Attributes:
+        kept: share of the weights that training begins with, in those that it ends with.
+    """
 
     learning_rate: Positive = 0.01
+    kept: Annotated[float, Interval(ge=0, lt=1)] = 0.0
 
 
 # From trained weights, where the recipe leaves both as they are: AdamW learns new classes in fewer
@@ -125,10 +131,11 @@ ADAPTING_ONE = FinetuneFit(**_ADAPTING)
 # In fewer epochs networks learn more from images that are shifted and mirrored only.
 VARIED_FROM = 20
 VARIED = Augmentation(colour=0.3, erase=0.3)
-# Where there are so many images, a rate that falls to 0 leads further than an average. A network
-# that was tuned at another resolution then needs only this share of the rate.
+# Where there are so many images, a rate that falls to 0 leads further than an average, and half of
+# the rate is as good or better. A network that was tuned at another resolution then needs only half
+# of that again, and one that was trained before keeps a share of what it was.
 MANY_IMAGES = 20_000
-GOING_ON = 0.5
+RATE_OF_MANY, GOING_ON, KEPT = 0.5, 0.5, 0.3
 
 
 def adapted(fit: Fit, adapting: Fit) -> Fit:
@@ -140,21 +147,24 @@ def adapted(fit: Fit, adapting: Fit) -> Fit:
     return _as_long_as(fit, adapting) if fit == default else fit
 
 
-def suited_to(fit: Fit, epochs: float, images: int, *, tuned: bool = False) -> Fit:
+def suited_to(fit: Fit, epochs: float, images: int, begun: Begun = "elsewhere") -> Fit:
     """What adapts trained weights in so many epochs of so many images.
 
     Many epochs are of images that vary more. A recipe's own settings stay as they are.
 
     Args:
-        tuned: whether the weights were tuned on these images at another resolution.
+        begun: where the weights were trained: not on these images, as this network by the supernet,
+            or by fine-tuning at another resolution.
     """
     if fit not in (_as_long_as(fit, ADAPTING), _as_long_as(fit, ADAPTING_ONE)):
         return fit
     if epochs >= VARIED_FROM:
         return replace(fit, augment=VARIED)
     if images >= MANY_IMAGES:
-        rate = fit.learning_rate * (GOING_ON if tuned else 1.0)
-        return replace(fit, learning_rate=rate, last_rate=0.0, averaged=0.0)
+        rate = fit.learning_rate * RATE_OF_MANY * (GOING_ON if begun == "tuned" else 1.0)
+        fit = replace(fit, learning_rate=rate, last_rate=0.0, averaged=0.0)
+        if isinstance(fit, FinetuneFit) and begun == "supernet":
+            return replace(fit, kept=KEPT)
     return fit
 
 
