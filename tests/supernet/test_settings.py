@@ -70,7 +70,7 @@ def test_what_was_tuned_at_another_resolution_goes_on_at_half_the_rate() -> None
     fresh, first, then = (
         suited_to(ADAPTING_ONE, 3, 50_000, begun) for begun in ("elsewhere", "supernet", "tuned")
     )  # type: ignore[arg-type]
-    assert then == replace(fresh, learning_rate=fresh.learning_rate / 2)
+    assert then == replace(fresh, learning_rate=fresh.learning_rate / 2, kept=0.15)
     assert first == replace(fresh, kept=0.3) and fresh.kept == 0
     own = replace(ADAPTING_ONE, learning_rate=1e-4)
     assert suited_to(own, 3, 50_000, "tuned") == suited_to(own, 3, 50_000, "supernet") == own
