@@ -132,9 +132,9 @@ ADAPTING_ONE = FinetuneFit(**_ADAPTING)
 VARIED_FROM = 20
 VARIED = Augmentation(colour=0.3, erase=0.3)
 # Where there are so many images, a rate that falls to 0 leads further than an average, and half of
-# the rate is as good or better. A network that was tuned at another resolution then needs only half
-# of that again. One that has seen the images before keeps a share of what it was: the average learns
-# them less by heart than either (`benchmarks/README.md`).
+# the rate is as good or better; what was tuned at another resolution then needs only half of that
+# again. A network that has seen the images before keeps a share of what it was, as the average has
+# learnt them less by heart than either (`benchmarks/README.md`).
 MANY_IMAGES = 20_000
 RATE_OF_MANY, GOING_ON = 0.5, 0.5
 KEPT = {"elsewhere": 0.0, "supernet": 0.3, "tuned": 0.15}
