@@ -24,18 +24,13 @@ from pnag.search.front import Floats, FrontSettings, improve, pareto_front
 from pnag.search.learnt_kernel import LearntProcess, fit_learnt
 from pnag.space import SearchSpace, Tokens, not_among
 
-LISTED = 20_000  # architectures at most
+LISTED = 20_000  # architectures at most, all of which are candidates
 SHORTLIST = 1500  # of the candidates, for what one says about another
 # Times the spread that is believed, as the unknown may be better: of all, and near the front.
 OPTIMISM_OF_ALL, OPTIMISM_NEAR_FRONT = 1.5, 1.0
 SEARCH = FrontSettings(rounds=10, children=1024, bins=300)
 STRETCHED = 300  # from the smallest to the largest, where the search starts beside the table
 MUTANTS, MUTATION_RATE = 2000, 0.05  # of the predicted front; redrawn at this rate, or one token
-
-
-def can_list(space: SearchSpace) -> bool:
-    """Whether all architectures of a space are candidates."""
-    return space.size <= LISTED
 
 
 def propose_of_few(
@@ -60,7 +55,7 @@ def propose_of_few(
         ValueError: for several costs where the space cannot be listed.
     """
     rng = np.random.default_rng(seed)
-    if can_list(space):
+    if space.size <= LISTED:
         values, optimism = normal_scores(accuracy), OPTIMISM_OF_ALL
         process = fit_learnt(space, tokens, values)
         candidates = space.everything()

@@ -155,8 +155,8 @@ def suited_to(fit: Fit, epochs: float, images: int, begun: Begun = "elsewhere") 
     Many epochs are of images that vary more. A recipe's own settings stay as they are.
 
     Args:
-        begun: where the weights were trained: not on these images, as this network by the supernet,
-            or by fine-tuning at another resolution.
+        begun: what trained the weights on these images, as this network: the supernet, fine-tuning
+            at another resolution, or neither: they are from elsewhere, or part of another network.
     """
     if fit not in (_as_long_as(fit, ADAPTING), _as_long_as(fit, ADAPTING_ONE)):
         return fit
