@@ -203,14 +203,14 @@ def test_a_share_of_what_it_was_is_kept(digits: ImageData, tmp_path: Path) -> No
             identity=f"{kept}", seed=0, accelerator=CPU,
         )  # fmt: skip
 
-    alone, half = tuned(0.0), tuned(0.25)
+    alone, mixed = tuned(0.0), tuned(0.25)
     before, after = dict(begun.named_parameters()), dict(alone.named_parameters())
-    for name, weight in half.named_parameters():
+    for name, weight in mixed.named_parameters():
         assert torch.allclose(weight, 0.25 * before[name] + 0.75 * after[name], atol=1e-6)
         assert not torch.equal(weight, after[name])
     ((batch, _),) = eval_batches(digits, "train", 512, limit=512)
-    measured = next(m.running_mean for m in half.modules() if isinstance(m, nn.BatchNorm2d))
-    first = next(module for module in half.modules() if isinstance(module, nn.Conv2d))
+    measured = next(m.running_mean for m in mixed.modules() if isinstance(m, nn.BatchNorm2d))
+    first = next(module for module in mixed.modules() if isinstance(module, nn.Conv2d))
     with torch.no_grad():
         seen = first(batch).mean((0, 2, 3))
     assert (measured - seen).abs().max() < 0.05 * seen.abs().max()  # not the average's

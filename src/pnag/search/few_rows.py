@@ -20,7 +20,7 @@ from pnag.search.expected_gain import (
     most_together,
     normal_scores,
 )
-from pnag.search.front import Floats, FrontSettings, improve, pareto_front
+from pnag.search.front import Floats, FrontSettings, improve, pareto_front, with_mutants
 from pnag.search.learnt_kernel import LearntProcess, fit_learnt
 from pnag.space import SearchSpace, Tokens, not_among
 
@@ -30,7 +30,7 @@ SHORTLIST = 1500  # of the candidates, for what one says about another
 OPTIMISM_OF_ALL, OPTIMISM_NEAR_FRONT = 1.5, 1.0
 SEARCH = FrontSettings(rounds=10, children=1024, bins=300)
 STRETCHED = 300  # from the smallest to the largest, where the search starts beside the table
-MUTANTS, MUTATION_RATE = 2000, 0.05  # of the predicted front; redrawn at this rate, or one token
+MUTANTS, MUTATION_RATE = 2000, 0.05  # of the predicted front, for further candidates
 
 
 def propose_of_few(
@@ -55,17 +55,17 @@ def propose_of_few(
         ValueError: for several costs where the space cannot be listed.
     """
     rng = np.random.default_rng(seed)
-    if space.size <= LISTED:
-        values, optimism = normal_scores(accuracy), OPTIMISM_OF_ALL
-        process = fit_learnt(space, tokens, values)
-        candidates = space.everything()
-    elif costs.ndim > 1:
+    listed = space.size <= LISTED
+    if costs.ndim > 1 and not listed:
         raise ValueError(
             f"rounds for several costs need a space of at most {LISTED:,} architectures"
         )
+    values = normal_scores(accuracy) if listed else accuracy
+    optimism = OPTIMISM_OF_ALL if listed else OPTIMISM_NEAR_FRONT
+    process = fit_learnt(space, tokens, values)
+    if listed:
+        candidates = space.everything()
     else:
-        values, optimism = accuracy, OPTIMISM_NEAR_FRONT
-        process = fit_learnt(space, tokens, values)
         start = pareto_front(tokens, accuracy, costs).tokens
         candidates = _near_front(space, process, start, cost, rng)
     candidates = not_among(candidates, tokens)
@@ -103,9 +103,7 @@ def _near_front(
 
     span, seed = (float(costs.min()), float(costs.max())), int(rng.integers(2**32))
     front = improve(space, start, label, span, SEARCH, seed=seed).tokens
-    rate = max(MUTATION_RATE, 1 / len(space.tokens))
-    mutants = [space.mutate(front, rate, rng) for _ in range(-(-MUTANTS // len(front)))]
-    return np.unique(np.concatenate([front, *mutants]), axis=0)
+    return with_mutants(space, front, MUTATION_RATE, -(-MUTANTS // len(front)), rng)
 
 
 def _columns(costs: Floats) -> Floats:

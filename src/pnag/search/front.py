@@ -175,6 +175,21 @@ def breed(space: SearchSpace, parents: Tokens, count: int, rng: np.random.Genera
     return unique
 
 
+def with_mutants(
+    space: SearchSpace, front: Tokens, rate: float, times: int, rng: np.random.Generator
+) -> Tokens:
+    """(N, T) a front and mutants of it, each once.
+
+    Args:
+        front: (F, T). rate: of a token; where there are few tokens, one of them on average.
+        times: how often each member is mutated.
+    """
+    rate = max(rate, 1 / len(space.tokens))
+    mutants = [space.mutate(front, rate, rng) for _ in range(times)]
+    unique: Tokens = np.unique(np.concatenate([front, *mutants]), axis=0)
+    return unique
+
+
 def elite_of_bins(
     accuracy: Floats, cost: Floats, costs: tuple[float, float], bins: int
 ) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from pnag.search.corrected import MANY, CorrectedProcess, Process, corrected
 from pnag.search.few_rows import propose_of_few
-from pnag.search.front import Floats, Front, FrontSettings, improve, pareto_front
+from pnag.search.front import Floats, Front, FrontSettings, improve, pareto_front, with_mutants
 from pnag.search.gaussian_process import GaussianProcess, fit_gaussian_process
 from pnag.space import SearchSpace, Tokens, not_among
 
@@ -26,7 +26,7 @@ Ask = Callable[[Tokens], tuple[Floats, Floats]]
 # choices are alike, and of one that has learnt which of them matter.
 OPTIMISM, OPTIMISM_CORRECTED = 2.0, 3.0
 SHORTLIST = 1200  # of the candidates, because the spread is expensive
-MUTATION_RATE = 0.04  # of a token; where there are few tokens, one of them on average
+MUTATION_RATE = 0.04  # of the predicted front, for further candidates
 SEARCH = FrontSettings(rounds=25, children=2048, bins=300)
 
 
@@ -50,9 +50,8 @@ def propose(
         cost: predicted, of (N, T) tokens.
     """
     rng = np.random.default_rng(seed)
-    rate = max(MUTATION_RATE, 1 / len(space.tokens))
-    mutants = [space.mutate(front.tokens, rate, rng) for _ in range(1 + 4 * n // len(front.cost))]
-    candidates = np.unique(np.concatenate([front.tokens, *mutants]), axis=0)
+    times = 1 + 4 * n // len(front.cost)
+    candidates = with_mutants(space, front.tokens, MUTATION_RATE, times, rng)
     candidates = not_among(candidates, known)
     if not len(candidates):
         return candidates
@@ -139,7 +138,7 @@ def ask_in_rounds(
 
     Raises:
         ValueError: if `ask` returns anything but one finite accuracy and cost each, or for several
-            costs where the space cannot be listed.
+            costs where the space cannot be listed or MANY rows are known.
     """
     uniform: GaussianProcess | None = None
     first, front = 0, tokens[:0]

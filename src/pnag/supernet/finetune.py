@@ -97,7 +97,8 @@ def finetune(
             assert teacher is not None
             taught_by = as_teacher(teacher, data, accelerator.device)
 
-        begun = {name: w.detach().clone() for name, w in network.named_parameters()}
+        kept = settings.fit.kept
+        begun = [weight.detach().clone() for weight in network.parameters()] if kept else []
 
         def losses(images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
             logits = network(images)
@@ -112,10 +113,11 @@ def finetune(
             network, losses, data, settings.fit, seed=seed, accelerator=accelerator,
             checkpoint=checkpoint_of(file), identity=identity, watch=watch, notice=notice,
         )  # fmt: skip
-        with torch.no_grad():
-            for name, weight in network.named_parameters():
-                weight.lerp_(begun[name].to(weight.device), settings.fit.kept)
-        if settings.fit.averaged or settings.fit.kept:  # the statistics are of other weights
+        if kept:
+            with torch.no_grad():
+                for weight, before in zip(network.parameters(), begun, strict=True):
+                    weight.lerp_(before.to(weight.device), kept)
+        if kept or settings.fit.averaged:  # the statistics are of other weights
             recalibrate(network, data, images=MEASURED, device=accelerator.device)
         save_finished(network, file, identity, accelerator)
     to_device(network, accelerator.device)
