@@ -79,17 +79,22 @@ def expand_home(text: str) -> Path:
         return Path(text)
 
 
-def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomic(
+    path: Path, write: Callable[[Path], object], fix: str = "choose another directory"
+) -> None:
     """Let `write` fill a temporary file next to `path`, then put it in `path`'s place.
 
     Temporary files of processes that were killed while they wrote `path` are removed.
+
+    Args:
+        fix: as of `writing`.
 
     Raises:
         PnagError: if the file cannot be written; what was at `path` stays.
     """
     temporary = _temporary(path)
     try:
-        with writing(path, "choose another directory with --out"):
+        with writing(path, fix):
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_stale(path)
             write(temporary)

@@ -217,12 +217,14 @@ def _cut(row: list[str]) -> list[str]:
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """Names that are all different: a second `a` is `a.1`."""
-    seen: dict[str, int] = {}
-    made = []
+    """Names that are all different: a second `a` is `a.1`, or the next that no column has."""
+    made: list[str] = []
     for name in names:
-        seen[name] = seen.get(name, -1) + 1
-        made.append(f"{name}.{seen[name]}" if seen[name] else name)
+        own, number = name, 0
+        while own in made or (number and own in names):
+            number += 1
+            own = f"{name}.{number}"
+        made.append(own)
     return made
 
 

@@ -161,6 +161,7 @@ def test_a_stop_between_two_files_leaves_no_pair_of_different_networks(
     path = tmp_path / "a.xml"
     monkeypatch.setattr(deploy, "load_converter", lambda to: lambda network, shape: files(b"old"))
     export_checked(network, path, 32)
+    beside = write_preprocessing(path, {"mean": "of the old one"})
     monkeypatch.setattr(deploy, "load_converter", lambda to: lambda network, shape: files(b"new"))
     write = deploy.write_bytes
 
@@ -171,7 +172,7 @@ def test_a_stop_between_two_files_leaves_no_pair_of_different_networks(
     monkeypatch.setattr(deploy, "write_bytes", stopped)
     with pytest.raises(KeyboardInterrupt):
         export_checked(network, path, 32)
-    assert not path.exists()
+    assert not path.exists() and not beside.exists()
     monkeypatch.setattr(deploy, "write_bytes", write)
     export_checked(network, path, 32)
     assert {file.read_bytes() for file in (path, path.with_suffix(".bin"))} == {b"new"}
@@ -510,6 +511,19 @@ def test_int8_tells_how_often_it_agrees_on_real_images(
     agreed = re.search(r"as the float network on ([0-9.]+)% of \d+ test images", said(result))
     assert agreed and float(agreed[1]) > 50
     assert (run / "exports" / "pnag-1.5ms-int8.bin").exists()
+
+
+def test_images_that_fill_no_batch_calibrate_all_the_same() -> None:
+    for package in ("openvino", "nncf"):
+        pytest.importorskip(package)
+    from pnag.deploy.formats.openvino import convert_int8
+
+    images = np.random.default_rng(0).normal(size=(5, 3, 16, 16)).astype(np.float32)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(4 * 196, 2)
+    )
+    converted = convert_int8(network.eval(), (8, 3, 16, 16), images)
+    assert converted.run(np.concatenate([images, images[:3]])).shape == (8, 2)
 
 
 def test_mistakes_exit_with_2(

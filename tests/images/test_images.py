@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from pnag.errors import PnagError
@@ -347,7 +348,7 @@ def test_all_images_of_a_class_damaged(class_folders: ClassFolders, tmp_path: Pa
     [
         ({"a": 5, "b": 0}, {}, r"images/b has no images; move it elsewhere or add"),
         ({"a": 0, "b": 0}, {}, "there are no images in"),
-        ({"a": 9}, {}, r"has one class \(a\); add images of another"),
+        ({"a": 9}, {}, r"has one class \(a\); add images of others"),
         (
             {"a": 9, "b": 2},
             {},
@@ -424,6 +425,39 @@ def test_parquet_mistakes(tmp_path: Path) -> None:
     write_parquet(tmp_path / "mixed" / "more" / "train.parquet", labels)
     with pytest.raises(PnagError, match="Parquet files in 2 folders"):
         load(tmp_path / "mixed", cache)
+
+
+def test_parts_whose_labels_mean_something_else_are_refused(tmp_path: Path) -> None:
+    feature = datasets.ClassLabel(names=["a", "b", "c"])
+    other = datasets.ClassLabel(names=["b", "c"])
+    number = datasets.Value("int64")
+    for kinds, message in (
+        ((feature, other), r"part test names other classes .*\('b' where train has 'a'\)"),
+        ((other, feature), r"names other classes .*\('a' where train has 'b'\)"),
+        ((feature, number), "holds Value of int64 in part test and ClassLabel of int64 in train"),
+        ((number, datasets.Value("string")), "holds Value of string in part test"),
+        ((feature, None), "part test has no column 'label', which train has"),
+        ((number, datasets.Value("int32")), None),
+    ):
+        parts = {}
+        for part, kind in zip(("train", "test"), kinds, strict=True):
+            labels = ["x", "y"] * 5 if kind and kind.dtype == "string" else [0, 1] * 5
+            columns: dict[str, list[Any]] = {"image": [picture(i) for i in range(10)]}
+            columns |= {"label": labels} if kind else {}
+            features = datasets.Features({"image": datasets.Image()})
+            features |= {"label": kind} if kind else {}
+            parts[part] = datasets.Dataset.from_dict(columns, datasets.Features(features))
+        for folder in ("saved", "parquet"):
+            shutil.rmtree(tmp_path / folder, ignore_errors=True)
+        datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
+        for part, rows in parts.items():
+            rows.to_parquet(tmp_path / "parquet" / f"{part}.parquet")
+        for folder in ("saved", "parquet"):
+            if message is None:
+                assert sizes(load(tmp_path / folder, tmp_path / "c"))[2] == 10
+                continue
+            with pytest.raises(PnagError, match=message):
+                load(tmp_path / folder, tmp_path / "c")
 
 
 def test_secret_test_labels_are_left_out(tmp_path: Path) -> None:
@@ -574,9 +608,14 @@ def test_killed_while_decoding(class_folders: ClassFolders, tmp_path: Path) -> N
     process = forked(lambda: load(root, cache, progress=kill))
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    assert list(cache.glob(".*.partial"))
-    assert sum(sizes(load(root, cache))) == 80
+    left = list(cache.glob(".*.partial"))
+    assert left
+    with FileLock(left[0].with_suffix(".lock")):  # as if its process were alive
+        load(root, cache, resolution=16)
+        assert list(cache.glob(".*.partial")) == left
+    load(root, cache, resolution=20)  # other pixels, which have nothing else to do with it
     assert not list(cache.glob(".*.partial"))
+    assert sum(sizes(load(root, cache))) == 80
 
 
 def test_several_processes_decode_once(class_folders: ClassFolders, tmp_path: Path) -> None:

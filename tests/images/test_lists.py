@@ -257,6 +257,24 @@ def test_webdataset(kind: str, tmp_path: Path, look: Call, decoded: Call) -> Non
         right_labels(decoded(source), [names[int(name == "dog")] for name in LABELS])
 
 
+def test_samples_of_tar_files_without_a_class_are_told(tmp_path: Path, look: Call) -> None:
+    members: dict[str, bytes] = {}
+    for number, name in enumerate(LABELS):
+        about = {"label": None, "class": name} if number else {"label": None}
+        members[f"{number:03}.png"] = encoded(number)
+        members[f"{number:03}.json"] = json.dumps(about).encode()
+    path = write_tar(tmp_path / "train.tar", members)
+    result, text = look(path)
+    assert result.exit_code == 2 and "says no class of 000" in text
+
+
+def test_a_list_may_be_called_in_capitals(tmp_path: Path, look: Call) -> None:
+    root = write(tmp_path / "set", 12)
+    rows = [f"{n}.png,{c}" for n, c in enumerate(LABELS)]
+    (root / "Labels.CSV").write_text("\n".join(["file,class", *rows]))
+    assert "2 classes (cat, dog)" in ok(look(root))
+
+
 def test_tar_files_by_part(tmp_path: Path, look: Call, decoded: Call) -> None:
     for part, first, count in (("train", 0, 10), ("val", 50, 4)):
         members = {}

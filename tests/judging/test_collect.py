@@ -23,7 +23,7 @@ from pnag.errors import PnagError
 from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.images.images import ImageData
 from pnag.judging import workers as module
-from pnag.judging.collect import collect
+from pnag.judging.collect import collect, collected_precision
 from pnag.judging.ray_cluster import gpu_share
 from pnag.judging.subnets import Settings, SubnetEvaluator
 from pnag.judging.workers import Job, running, suited_workers, worker_bytes
@@ -93,6 +93,21 @@ def test_resumed_after_a_stop(
     frame = collect(supernet, digits, TOKENS, out, settings=SETTINGS)
     assert frame.accuracy.tolist() == accuracies
     assert len(pd.read_csv(out)) == 12
+
+
+def test_a_file_without_rows_takes_any_settings(
+    supernet: Supernet, digits: ImageData, tmp_path: Path
+) -> None:
+    out = tmp_path / "table.csv"
+    with pytest.raises(Stop):
+        collect(supernet, digits, TOKENS, out, settings=SETTINGS, progress=stop_after(0))  # type: ignore[arg-type]
+    assert out.read_text().split() == ["arch,accuracy,images"] and collected_precision(out) is None
+    other = Settings(calibration=41, validation=61)
+    assert len(collect(supernet, digits, TOKENS[:1], out, settings=other)) == 1
+    assert collected_precision(out)
+    out.unlink()
+    assert collected_precision(out) is None
+    assert len(collect(supernet, digits, TOKENS[:1], out, settings=SETTINGS)) == 1
 
 
 def test_rows_of_something_else(supernet: Supernet, digits: ImageData, tmp_path: Path) -> None:
@@ -214,6 +229,8 @@ def test_actors_share_gpus() -> None:
     assert gpu_share([machine, machine], 3) == 0.5
     # One CPU lets the first machine take one actor, so that the second needs room for three.
     assert gpu_share([{"CPU": 1.0, "GPU": 1.0}, machine], 4) == 0.3333
+    # Ray tells nothing of what a machine has none of.
+    assert gpu_share([{"GPU": 1.0}, machine], 2) == 0.5
     with pytest.raises(PnagError, match="workers is 5, but the Ray cluster has 4 CPUs on machines"):
         gpu_share([machine, other], 5)
 

@@ -32,11 +32,22 @@ def test_the_models_are_drawn_with_their_own_sizes(tmp_path: Path) -> None:
         )
     ]
     shapes = Shapes.of_weights(*of)
-    assert shapes == Shapes(7, 24, 48, 45, 137, (96, 96))
+    assert shapes == Shapes(7, 24, 48, 45, 137, 1, (96, 96))
     svg, png = save_figure(models(shapes), tmp_path / "A")
     text = svg.read_text()
     assert "linear 96, ReLU" in text and "135 one-hot choices" in text
     assert png.stat().st_size > 10_000
+    several = torch.stack([budgets, 2 * budgets, 3 * budgets], 1)
+    of = [
+        {name: tuple(value.shape) for name, value in module.state_dict().items()}
+        for module in (
+            Generator(space, several, hidden=48, dimension=24),
+            Evaluator(space.num_features + 4, several, hidden=96, dimension=24),
+        )
+    ]
+    svg, _ = save_figure(models(Shapes.of_weights(*of)), tmp_path / "several")
+    text = svg.read_text()
+    assert "135 one-hot choices" in text and "predicted accuracy and 3 costs" in text
 
 
 def test_histograms_tell_the_share_within_each_budget(tmp_path: Path) -> None:

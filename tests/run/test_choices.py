@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.text import Text
 from small_runs import QUICK, call
 
+from pnag.report.terminal import architecture_lines
 from pnag.run.recipe import make_recipe, search_settings
 from pnag.search.methods import METHODS
 from pnag.search.methods.pnag_method import pnag as pnag_method
@@ -159,6 +161,12 @@ def test_methods_search_rows_of_choices(
         assert (row["second"] is None) == (row["layers"] < 2)
         assert (row["third"] is None) == (row["layers"] < 3)
         assert answer["cost"] <= answer["budget"] or "more than the budget" in answer["note"]
+
+
+def test_brackets_in_values_are_shown() -> None:
+    arch = '{"act": "[/relu]", "pool": "[max]"}'
+    (line,) = architecture_lines({"answers": [{"budget": 4.0, "arch": arch}]})
+    assert Text.from_markup(line).plain == f"4  {arch}"
 
 
 def test_what_search_prints_of_rows_of_choices(tmp_path: Path) -> None:

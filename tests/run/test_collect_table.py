@@ -81,7 +81,7 @@ def collected(supernet: Path, out: Path, cache: Path, **options: Any) -> tuple[p
     settings: dict[str, Any] = {
         "images": "digits", "resolution": None, "classes": None, "on_corrupt": None, "part": None,
         "architectures": 2, "validation": 50, "workers": 1, "ray_address": None, "seed": 0,
-        "costs": [], "precision": None, "shared": None, "max_megapixels": None,
+        "cost": [], "precision": None, "shared": None, "max_megapixels": None,
     }  # fmt: skip
     settings |= options
     collect_table(Asked(supernet, out=out, cache=cache, **settings), Display(console))
@@ -126,19 +126,19 @@ def test_a_collection_takes_a_cost_column_for_each_device(
     collected(own, tmp_path / "t.csv", cache)
     rows = (tmp_path / "t.csv").read_bytes()
     for cost in costs:  # one call keeps what another added
-        _, said = collected(own, tmp_path / "t.csv", cache, costs=[cost])
+        _, said = collected(own, tmp_path / "t.csv", cache, cost=[cost])
     assert "one of its costs: cpu, phone, params, macs, memory" in said
     assert (tmp_path / "t.csv").read_bytes() == rows
     table = pd.read_parquet(tmp_path / "t.parquet")
     tokens = SearchSpace().encode(table["arch"])
     for name, model in zip(("cpu", "phone"), models, strict=True):
         assert np.allclose(table[name], model.predict(tokens), rtol=1e-6)
-    _, said = collected(own, tmp_path / "t.csv", cache, costs=costs[:1], architectures=3)
+    _, said = collected(own, tmp_path / "t.csv", cache, cost=costs[:1], architectures=3)
     assert "its columns phone are gone; give them again" in said
     assert "phone" not in pd.read_parquet(tmp_path / "t.parquet").columns
     write_block_csv(tmp_path / "cpu.csv", models[0], **size | {"resolution": 64})
     with pytest.raises(PnagError, match="no operator 'fixed-32x32x3"):
-        collected(own, tmp_path / "t.csv", tmp_path / "nothing decoded", costs=costs)
+        collected(own, tmp_path / "t.csv", tmp_path / "nothing decoded", cost=costs)
     assert not (tmp_path / "nothing decoded").exists()
 
 
@@ -180,9 +180,9 @@ def test_architectures_are_drawn_alike_or_each_by_itself(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"costs": ["phone.json"]}, "--cost must be NAME=FILE"),
-        ({"costs": ["macs=a.csv"]}, "has a column macs already"),
-        ({"costs": ["a=a.csv", "a=b.csv"]}, "--cost a=... is given twice"),
+        ({"cost": ["phone.json"]}, "--cost must be NAME=FILE"),
+        ({"cost": ["macs=a.csv"]}, "has a column macs already"),
+        ({"cost": ["a=a.csv", "a=b.csv"]}, "--cost a=... is given twice"),
         ({"part": "train"}, "--part must be validation or test, not 'train'"),
         ({"precision": "half"}, "--precision must be float32 or bfloat16, not 'half'"),
         ({"on_corrupt": "ignore"}, "--on-corrupt must be refuse or skip, not 'ignore'"),

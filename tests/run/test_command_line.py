@@ -113,6 +113,34 @@ def test_a_rerun_that_is_stopped_is_no_finished_run(
     assert call("generate", out, "--budget", 1e6).exit_code == 0
 
 
+def test_answers_to_other_budgets_are_of_no_finished_run_until_all_is_done(
+    tmp_path: Path, table_run: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Path(shutil.copytree(table_run, tmp_path / "run"))
+    arguments = [*table_arguments(table_run.parent / "t.csv", out, recipe), "--budgets", 25]
+    with monkeypatch.context() as patched:
+        patched.setattr("pnag.run.run._finish", stop)
+        assert call(*arguments).exit_code == 130
+    assert len(json.loads((out / "architectures.json").read_text())) == 1
+    done = call("generate", out, "--budget", 1e6)
+    assert done.exit_code == 2 and "is not a finished run" in " ".join(done.stderr.split())
+
+
+def test_a_device_of_another_run_in_the_directory_is_not_taken_for_the_table_s_cost(
+    tmp_path: Path, table_run: Path, recipe: Path
+) -> None:
+    out = Path(shutil.copytree(table_run, tmp_path / "run"))
+    (out / "latency_model.json").write_text("{}")  # as a run on images that was stopped leaves it
+    done = call(*table_arguments(table_run.parent / "t.csv", out, recipe))
+    assert done.exit_code == 0, done.stderr
+    assert not (out / "latency_model.json").exists()
+    assert answers_of(out) == answers_of(table_run)
+
+
+def answers_of(run: Path) -> object:
+    return json.loads((run / "architectures.json").read_text())
+
+
 def stop(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
@@ -220,6 +248,14 @@ def test_bad_tables(tmp_path: Path, recipe: Path, table: pd.DataFrame | None, sa
         (
             ["run", "--table", "t.csv", "--accuracy", "a", "--cost", "c", "--threads", "4"],
             "--threads is for measuring a device",
+        ),
+        (
+            ["run", "--table", "t.csv", "--accuracy", "a", "--cost", "c", "--architectures", "400"],
+            "--architectures is how many a table gets that is made",
+        ),
+        (
+            ["run", "--images", "x", "--resolution", "64", "--resolutions", "64,96"],
+            "resolution (64) and resolutions ([64, 96]) exclude each other",
         ),
         (["run", "--accuracy", "a", "--out", "unused"], "not given"),
         (["run", "--rounds", "2", "--out", "unused"], "neither is given"),

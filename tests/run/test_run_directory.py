@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from pnag.cost.latency_table import LatencyTable
 from pnag.cost.load import load_cost
 from pnag.cost.proof import Proof
 from pnag.cost.timing import Open
+from pnag.deploy.zoo import KNOWN_NETWORKS
 from pnag.errors import PnagError
 from pnag.families.registry import of_width
 from pnag.files import check_writable, exists, write_json, write_text
@@ -99,6 +101,25 @@ def test_a_proof_removes_what_the_last_one_wrote_and_nothing_else(
     assert prove(20) == here | others | {"pnag-10ms.mlpackage"}
 
 
+def test_published_networks_that_a_runtime_lacks_are_left_out_of_a_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, arch, left = RunDirectory(tmp_path), str(Size().of.middling), set[str]()
+    write_json(run.latency_table, {})
+
+    def timed(*_: object, may_leave_out: Collection[str]) -> Proof:
+        left.update(may_leave_out)
+        return Proof({}, 1.0, 0.01, 0, 0)
+
+    monkeypatch.setattr(proof_stage, "export_checked", lambda network, path, *_: path.touch() or 0)
+    monkeypatch.setattr(proof_stage, "time_in_turns", timed)
+    monkeypatch.setattr(proof_stage, "KNOWN_NETWORKS", KNOWN_NETWORKS[:1])
+    recipe = make_recipe({"published": False, "compare": 0})
+    answers = [Answer(10.0, arch, 0.7, 9.0)]
+    proof_stage.proof_stage(run, recipe, Size(), answers, None, Display())
+    assert left == {KNOWN_NETWORKS[0].name}
+
+
 def test_a_proof_leaves_no_answer_a_resolution_that_it_has_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +140,9 @@ def test_one_process_at_a_time_and_a_kill_frees_it(tmp_path: Path) -> None:
     try:
         assert other.stdout is not None and other.stdout.readline() == "held\n"
         with (
-            pytest.raises(PnagError, match=f"in use by process {other.pid} on .*--out"),
+            pytest.raises(
+                PnagError, match=f"in use by process {other.pid} on .*another directory$"
+            ),
             held_run(tmp_path),
         ):
             pass

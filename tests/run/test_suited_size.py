@@ -95,8 +95,10 @@ def test_what_none_can_is_told_and_the_least_budget_is_held() -> None:
     assert (far.resolution, far.families) == (224, names(0.35))
     ((smallest, largest),) = spans(far)
     assert smallest <= 0.5 and far.beyond == largest < 40
-    assert "largest network of width 0.35 at 224x224 takes about 2.4" in far.text
-    assert "answer to every budget above" in far.text
+    assert "largest network of width 0.35 at 224x224 takes about 2.4" in far.text(
+        suits_budgets=True
+    )
+    assert "answer to every budget above" in far.text(suits_budgets=True)
     assert suited(0.5, 40.0, resolution=224) == far
     assert suited(40.0).families == names(1.0) and suited(40.0).resolution == 224
     fixed = suited(1.7, widths=(0.25,), given="--width-mult --resolution")
@@ -137,7 +139,9 @@ def test_times_are_those_of_the_runtime(stub: str, monkeypatch: pytest.MonkeyPat
     busy = Timer(make_runtime(stub), 10)
     busy(family().smallest, ofa(0.25), 32)
     assert busy(family().smallest, ofa(0.25), 32) == small and "the machine was busy" in busy.busy
-    assert "a rough guess: the machine was busy" in SuitedSize(32, names(1.0), busy=busy.busy).text
+    assert "a rough guess: the machine was busy" in SuitedSize(32, names(1.0), busy=busy.busy).text(
+        suits_budgets=True
+    )
 
 
 # The stage
@@ -249,5 +253,9 @@ def test_a_run_takes_the_resolution_and_plans_among_the_widths(
 
 def test_told_widths_are_in_words() -> None:
     size = SuitedSize(64, names(1.0, 0.75, 0.5))
-    assert size.text == "the budgets suit width 0.5 or 0.75 or 1 at 64x64"
-    assert "0.1601 ms" in replace(size, families=names(0.25), beyond=0.16004).text
+    suited = "width 0.5 or 0.75 or 1 at 64x64"
+    assert size.text(suits_budgets=True) == f"the budgets suit {suited}"
+    assert size.text(suits_budgets=False) == f"networks of {suited}"
+    assert "0.1601 ms" in replace(size, families=names(0.25), beyond=0.16004).text(
+        suits_budgets=True
+    )

@@ -59,6 +59,8 @@ def test_what_is_not_in_the_space_is_told() -> None:
         SPACE.encode([ROWS[0], {**ROWS[1], "layers": 3}])
     with pytest.raises(ValueError, match="row 1: second is empty where layers"):
         SPACE.encode([{**ROWS[1], "second": None}])
+    with pytest.raises(ValueError, match="row 1: act is empty, and every architecture has one"):
+        SPACE.encode([{**ROWS[1], "act": None}])
     with pytest.raises(ValueError, match="'act' is the same in every row"):
         space_of_rows([{"act": "relu"}] * 3, ("act",))
     with pytest.raises(ValueError, match="'id' has 200 different values"):

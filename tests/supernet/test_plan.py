@@ -16,7 +16,7 @@ from torch import Tensor
 from pnag.errors import PnagError
 from pnag.families.ofa_mobilenetv3 import OfaMobileNetV3, ofa
 from pnag.families.registry import family
-from pnag.images.images import ImageData
+from pnag.images.images import ImageData, ImagePart
 from pnag.images.resolutions import step_shares
 from pnag.run.named_family import WIDTHS
 from pnag.supernet import plan, rounds_plan, step_times
@@ -30,8 +30,15 @@ CPU = Accelerator(cpu=True)
 FAMILIES = [ofa(width) for width in WIDTHS]
 
 
-def data_of(images: int) -> ImageData:
-    made = SimpleNamespace(train=range(images), validation=range(images // 4), classes=("a", "b"))
+def part_of(images: int, pixels: int = 8) -> ImagePart:
+    nothing = np.broadcast_to(np.uint8(0), (images, pixels, pixels, 3))
+    return ImagePart(nothing, np.zeros(images, np.int64), np.ones(images, np.float32))  # type: ignore[arg-type]
+
+
+def data_of(images: int, train_pixels: int = 8) -> ImageData:
+    made = SimpleNamespace(
+        train=part_of(images, train_pixels), validation=part_of(images // 4), classes=("a", "b")
+    )
     return cast(ImageData, made)
 
 
@@ -151,6 +158,40 @@ def test_steps_are_timed_in_parts_and_every_long_phase_as_it_is(
     )
     assert found.epochs == 3 and found.minutes > 0
     assert set(parts) == {2}
+
+
+def test_a_batch_is_halved_to_what_processes_share_in_pairs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[int] = []
+
+    def too_large(data: Any, settings: SupernetSettings, *_: Any) -> None:
+        tried.append(settings.fit.batch_size)
+
+    monkeypatch.setattr(plan, "supernet_step", too_large)
+    settings = SupernetSettings("sandwich")
+    for processes in (1, 3, 7, 100):
+        tried.clear()
+        most = 2 * processes * 200
+        several: Any = SimpleNamespace(num_processes=processes)
+        plan._largest_batch(data_of(10**6), settings, most, ofa(0.1), several)
+        assert tried[0] == most and len(tried) > 1
+        assert all(batch and batch % (2 * processes) == 0 for batch in tried)
+
+
+def test_answers_of_photos_train_on_the_train_part_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "finetune_step", lambda *_: 0.1)
+    small, photos = data_of(6400), data_of(6400, train_pixels=10)
+    settings = FinetuneSettings(fit=FinetuneFit(batch_size=64))
+
+    def epochs(data: ImageData) -> float:
+        return plan.plan_finetuning(
+            data, settings, ofa(0.1), minutes=40, answers=5, accelerator=CPU
+        ).epochs
+
+    assert epochs(photos) / epochs(small) == pytest.approx(
+        1 + len(small.validation) / len(small.train), rel=0.05
+    )
 
 
 def test_rates_grow_with_the_batch_where_a_recipe_leaves_it_open() -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,12 @@ from pnag.judging.collect import collect
 from pnag.judging.ray_cluster import ray_actors
 from pnag.judging.subnets import Settings, SubnetEvaluator
 from pnag.supernet import side_by_side
-from pnag.supernet.finetune import finetune, finetune_identity
+from pnag.supernet.finetune import finetune, finetune_identity, tuned_file
 from pnag.supernet.settings import FinetuneFit, FinetuneSettings
 from pnag.supernet.side_by_side import (
     Answer,
     Shares,
+    Tuning,
     finetune_on_ray,
     finetune_side_by_side,
     shares,
@@ -77,6 +79,25 @@ def subnets(supernet: Supernet, answers: list[Answer]) -> dict[str, nn.Module]:
 
 def weights(folder: Path, answers: list[Answer]) -> list[bytes]:
     return [(folder / f"{answer.identity}.safetensors").read_bytes() for answer in answers]
+
+
+def test_an_actor_keeps_no_answer_on_its_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Tuned:
+        def __init__(self, job: Tuning) -> None:
+            self.folder = job.folder
+
+        def __call__(self, answer: Answer) -> None:
+            tuned_file(self.folder, answer.identity).write_bytes(answer.identity.encode())
+
+    monkeypatch.setattr(side_by_side, "_Tuner", Tuned)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    job = Tuning("", {}, None, {}, tmp_path, 0, False, "no", 1)
+    tune = side_by_side._tune_apart(job)
+    for name in ("a", "b"):
+        assert tune(Answer("", FinetuneSettings(), name)) == name.encode()
+        assert not list(tmp_path.iterdir())
 
 
 def test_processes_end_with_the_weights_of_one(

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 
 from pnag import SearchSpace
 from pnag.errors import PnagError
@@ -268,7 +269,7 @@ def test_fine_tuning_learns_from_the_recalibrated_teacher(
 
 
 def test_a_loss_that_is_no_number_and_damaged_files_are_refused(
-    digits: ImageData, tmp_path: Path
+    digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wild = replace(SMALL, fit=FitSettings(epochs=4, batch_size=96, learning_rate=1e20))
     with pytest.raises(PnagError, match="lower the learning rate"):
@@ -283,6 +284,13 @@ def test_a_loss_that_is_no_number_and_damaged_files_are_refused(
             digits, SMALL, tmp_path, family=ofa(0.1), seed=0, accelerator=CPU, watch=stop
         )
     (checkpoint,) = tmp_path.glob("*.checkpoint.safetensors")
+
+    def lacking(*_: Any, **__: Any) -> Tensor:
+        raise torch.OutOfMemoryError("none left")
+
+    with monkeypatch.context() as patched, pytest.raises(torch.OutOfMemoryError):
+        patched.setattr(torch, "empty_like", lacking)  # nothing is wrong with the checkpoint
+        train_supernet(digits, SMALL, tmp_path, family=ofa(0.1), seed=0, accelerator=CPU)
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     with pytest.raises(PnagError, match="damaged"):
         train_supernet(digits, SMALL, tmp_path, family=ofa(0.1), seed=0, accelerator=CPU)

@@ -55,6 +55,16 @@ def test_discriminants_are_those_of_the_textbook() -> None:
     assert weight.numpy() == pytest.approx(np.linalg.solve(covariance, means.T).T)
 
 
+def test_a_class_that_no_sampled_image_has_leaves_the_others_as_they_are() -> None:
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (90,), generator=rng)
+    features = torch.randn(90, 6, generator=rng) + 3 * torch.eye(6)[labels]
+    weight, bias = discriminants(features, labels, 4)
+    known, of_known = discriminants(features, labels, 3)
+    assert torch.equal(weight[:3], known) and torch.equal(bias[:3], of_known)
+    assert ((features @ weight.T + bias).argmax(1) == labels).float().mean() > 0.9
+
+
 @pytest.mark.parametrize("name", [NAME, "ofa-mobilenetv3-w0.25"])
 def test_a_solved_classifier_is_right_before_the_first_step(images: ImageData, name: str) -> None:
     cpu = torch.device("cpu")

@@ -10,11 +10,9 @@ import typer
 from rich.markup import escape
 
 from pnag.commands.options import (
-    Cache,
     Choices,
     Classes,
     FamilyName,
-    ImageResolution,
     Json,
     JudgedOn,
     MaxMegapixels,
@@ -52,6 +50,18 @@ JudgedIn = Annotated[
         "existing rows, else the fastest here]"
     ),
 ]
+Pixels = Annotated[
+    int | None,
+    typer.Option(
+        min=32,
+        help="Resolution of the images in pixels. [default: what the weights were trained at; "
+        "where they do not say, the images' own, up to 224]",
+    ),
+]
+CacheBeside = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the decoded images. [default: `images` beside --out]"),
+]
 Shared = Annotated[
     int | None,
     typer.Option(
@@ -72,10 +82,10 @@ def collect(
     architectures: Architectures = 1000,
     validation: Validation = 5000,
     classes: Classes = None,
-    resolution: ImageResolution = None,
+    resolution: Pixels = None,
     on_corrupt: OnCorrupt = None,
     max_megapixels: MaxMegapixels = None,
-    cache: Cache = None,
+    cache: CacheBeside = None,
     workers: Workers = 1,
     ray_address: RayAddress = None,
     precision: JudgedIn = None,
@@ -87,29 +97,13 @@ def collect(
     Weights of `pnag run` say which images they were trained on; given the same ones, these are
     split as they were then, and the validation part judges. All others are judged on the test part.
     """
+    given = locals()
     look_for(images)
     from pnag.commands.bodies.collect import Asked, collect_table
     from pnag.run.display import Display
 
-    asked = Asked(
-        supernet=supernet,
-        images=images,
-        out=out,
-        costs=cost or [],
-        part=part,
-        architectures=architectures,
-        validation=validation,
-        classes=classes,
-        resolution=resolution,
-        on_corrupt=on_corrupt,
-        max_megapixels=max_megapixels,
-        cache=cache or out.parent / "images",
-        workers=workers,
-        ray_address=ray_address,
-        precision=precision,
-        shared=shared,
-        seed=seed or 0,
-    )
+    beside = {"cost": cost or [], "cache": cache or out.parent / "images", "seed": seed or 0}
+    asked = Asked(**given | beside)
     collect_table(asked, Display())
 
 

@@ -246,9 +246,9 @@ def export(
     path = out or Path(f"{key}.onnx")
     refuse_own_files(path)
     network = find(key)
+    images = asked_batch("onnx", batch, dynamic=dynamic_batch)
     torch.manual_seed(seed or 0)
     module = load_pretrained(network) if pretrained else network.build()
-    images = asked_batch("onnx", batch, dynamic=dynamic_batch)
     difference = export_checked(module, path, network.resolution, batch=images)
     whose = f"weights by {network.weights_by}" if pretrained else "fresh weights"
     typer.echo(f"{path}: {whose}; outputs equal torch's to {difference:.0e} of the largest")

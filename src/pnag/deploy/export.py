@@ -112,9 +112,14 @@ def _write(converted: Converted, path: Path, keep: Collection[Path]) -> None:
     named, *others = converted.files
     places = [_place(path, suffix, named) for suffix in converted.files]
     _refuse_to_replace([*places, _preprocessing(path)], keep)
-    if others:  # an old one must not lie beside the others of this network
-        with writing(path, "choose another place with --out"):
-            _place(path, named, named).unlink(missing_ok=True)
+    # What a stop leaves must fit together: no former description beside this network, and no former
+    # named file beside the others of this one.
+    former = _place(path, named, named)
+    with writing(path, "choose another place with --out"):
+        if former.exists():
+            _preprocessing(path).unlink(missing_ok=True)
+        if others:
+            former.unlink(missing_ok=True)
     for suffix in (*others, named):
         write_bytes(_place(path, suffix, named), converted.files[suffix])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,7 @@ def from_columns(
     """
     features = parts["train"].features
     image, label = _image_and_label(features, name)
+    _check_same_labels(parts, label, name)
     values, notes = _known_values(parts, label, name)
     kept = {part: _images(parts[part], image, name) for part in values}
     classes, labels = _labelled(features[label], values, f"{name}: the column {label!r}")
@@ -129,6 +131,45 @@ def _image_and_label(features: Any, name: str) -> tuple[str, str]:
             )
         found.append(column)
     return found[0], found[1]
+
+
+def _check_same_labels(parts: Mapping[str, Dataset], label: str, name: str) -> None:
+    """Refuse a part whose labels mean something else than train's, or that has none."""
+    import datasets
+
+    mine = parts["train"].features[label]
+    for part, rows in parts.items():
+        theirs = rows.features.get(label)
+        if theirs is None:
+            raise PnagError(
+                f"{name}: part {part} has no column {label!r}, which train has; add it, or remove "
+                f"the part (its columns: {', '.join(map(repr, rows.features))})"
+            )
+        named = isinstance(mine, datasets.ClassLabel), isinstance(theirs, datasets.ClassLabel)
+        if all(named) and theirs.names != mine.names:
+            first = next(
+                (a, b)
+                for a, b in itertools.zip_longest(mine.names, theirs.names, fillvalue="no class")
+                if a != b
+            )
+            raise PnagError(
+                f"{name}: the column {label!r} of part {part} names other classes than that of "
+                f"train ({first[1]!r} where train has {first[0]!r}); write both with the same names"
+            )
+        if any(named) != all(named) or _is_number(mine) != _is_number(theirs):
+            raise PnagError(
+                f"{name}: the column {label!r} holds {_kind(theirs)} in part {part} and "
+                f"{_kind(mine)} in train; write both alike"
+            )
+
+
+def _is_number(feature: Any) -> bool:
+    return "int" in str(getattr(feature, "dtype", ""))
+
+
+def _kind(feature: Any) -> str:
+    """What a column holds, for people."""
+    return f"{type(feature).__name__} of {getattr(feature, 'dtype', 'several values')}"
 
 
 def _known_values(

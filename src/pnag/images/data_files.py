@@ -144,23 +144,25 @@ def _parquet(parts: Parts) -> Source:
     return Source("parquet", files, open_parquet, scratch_bytes=size)
 
 
-def load_parquet(parts: Parts, scratch: Path) -> datasets.DatasetDict:
+def load_parquet(parts: Parts, scratch: Path) -> dict[str, datasets.Dataset]:
     """Files by part; temporary ones go into `scratch`.
 
-    By the builder itself: `datasets.load_dataset` takes [ and * in paths for patterns.
+    By the builder itself: `datasets.load_dataset` takes [ and * in paths for patterns. Each part by
+    one of its own, which would otherwise give all of them the names of train's classes.
     """
     from datasets.data_files import DataFilesDict, DataFilesList
     from datasets.packaged_modules.parquet.parquet import Parquet
 
     scratch.mkdir(parents=True, exist_ok=True)
-    files = {}
+    loaded = {}
     for part, some in parts.items():
         paths = [str(plain(file)) for file in some]
-        files[part] = DataFilesList(paths, [(path,) for path in paths])
-    with quiet():
-        builder = Parquet(cache_dir=str(plain(scratch)), data_files=DataFilesDict(files))
-        builder.download_and_prepare()
-        return builder.as_dataset()
+        files = DataFilesDict({part: DataFilesList(paths, [(path,) for path in paths])})
+        with quiet():
+            builder = Parquet(cache_dir=str(plain(scratch)), data_files=files)
+            builder.download_and_prepare()
+            loaded[part] = builder.as_dataset(split=part)
+    return loaded
 
 
 def _unreadable(error: Exception, first: Path, scratch: Path) -> PnagError:

@@ -131,7 +131,7 @@ def _candidates(root: Path, flat: Flat) -> Iterator[Path]:
         for path in sorted(folder.iterdir()):
             name = path.name.lower()
             if (
-                path.suffix in SUFFIXES
+                path.suffix.lower() in SUFFIXES
                 and not name.startswith(".")
                 and path.stem not in stems  # 1.txt of 1.jpg says something else
                 # for participants of a competition to fill in: its classes mean nothing

@@ -13,6 +13,7 @@ so that deployment has one rule for all images):
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from pnag.errors import PnagError
@@ -196,6 +198,7 @@ def _decoded(
     folder, partial = cache / wanted.key(), cache / f".{wanted.key()}.partial"
     for stale in (partial, folder):  # of a run that was stopped, or damaged later
         shutil.rmtree(stale, ignore_errors=True)
+    _remove_abandoned(cache)
     try:
         with writing(partial, OTHER_FOLDER):
             partial.mkdir()
@@ -213,6 +216,14 @@ def _decoded(
             f"disk or {OTHER_FOLDER}"
         )
     return data
+
+
+def _remove_abandoned(cache: Path) -> None:
+    """Remove what killed processes left half decoded: gigabytes that nothing else would find."""
+    for left in cache.glob(".*.partial"):
+        lock = FileLock(left.with_suffix(".lock"))
+        with contextlib.suppress(Timeout), lock.acquire(timeout=0):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -47,17 +47,18 @@ def read_table(path: Path, named: Sequence[str]) -> Table | None:
     try:
         if path.stat().st_size > _LARGEST:
             return None
-        if path.suffix == ".parquet":
+        suffix = path.suffix.lower()
+        if suffix == ".parquet":
             return _of_parquet(path)
         data = path.read_bytes()
     except OSError as error:
-        raise PnagError(f"cannot read the list {path}: {error.strerror}") from error
+        raise PnagError(f"cannot read the list {path}: {error.strerror or error}") from error
     try:
         text, _ = decoded(data, path)
     except PnagError:  # it is no text
         return None
-    if path.suffix in (".json", ".jsonl"):
-        return _of_json(text, path.suffix == ".jsonl")
+    if suffix in (".json", ".jsonl"):
+        return _of_json(text, suffix == ".jsonl")
     return _of_text(text, set(named))
 
 

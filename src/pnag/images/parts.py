@@ -20,10 +20,8 @@ def choose_classes(opened: Opened, classes: int | None, seed: int, source: str) 
     """As many classes, drawn by the seed; all of them if None."""
     available = len(opened.classes)
     if available < 2:
-        raise PnagError(
-            f"{source} has one class ({', '.join(opened.classes)}); add images "
-            "of another: there must be at least 2"
-        )
+        only = f"one class ({opened.classes[0]})" if opened.classes else "no images to train on"
+        raise PnagError(f"{source} has {only}; add images of others: 2 classes are needed at least")
     if classes is None or classes == available:
         return opened
     if classes > available:

@@ -141,5 +141,5 @@ def _label(kind: str, content: bytes) -> str:
         return ""
     if not isinstance(value, dict):
         return ""
-    titles = {title.lower(): title for title in value}
-    return next((str(value[titles[name]]) for name in LABELS if name in titles), "")
+    known = {title.lower(): str(held) for title, held in value.items() if held is not None}
+    return next((known[name] for name in LABELS if name in known), "")

@@ -204,9 +204,9 @@ def _opened(
                 f"another process adds rows to {out}; wait for it or choose another file with --out"
             ) from error
     try:
-        if beside.exists():
+        if _has_rows(out) and beside.exists():
             _check_identity(out, beside, identity)
-        elif out.exists() and out.stat().st_size:
+        elif _has_rows(out):
             raise PnagError(
                 f"{out} exists and {beside.name}, which says which supernet its rows are of, does "
                 "not; choose another file with --out"
@@ -223,12 +223,20 @@ def _opened(
 def collected_precision(out: Path) -> Precision | None:
     """The precision that the rows of a file were judged in; None if there are none yet."""
     beside = _beside(out)
-    known = read_json(beside) if beside.exists() else None
+    known = read_json(beside) if _has_rows(out) and beside.exists() else None
     try:
         precision: Precision | None = known["settings"]["precision"] if known else None
     except (KeyError, TypeError):  # damaged: `collect` says so
         return None
     return precision
+
+
+def _has_rows(out: Path) -> bool:
+    """Whether a file holds more than what is written before the first subnet is judged."""
+    if not out.exists():
+        return False
+    with writing(out, OTHER_FILE):
+        return out.read_bytes().strip() not in (b"", ",".join(COLUMNS).encode())
 
 
 def _beside(out: Path) -> Path:

@@ -152,7 +152,7 @@ def gpu_share(machines: Sequence[dict[str, float]], workers: int) -> float:
     each = next(
         each
         for each in itertools.count(1)
-        if workers <= sum(min(int(m["CPU"]), int(m["GPU"]) * each) for m in with_gpu)
+        if workers <= sum(min(int(m.get("CPU", 0)), int(m["GPU"]) * each) for m in with_gpu)
     )
     return int(1e4 / each) / 1e4  # Ray keeps four digits
 

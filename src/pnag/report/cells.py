@@ -67,6 +67,22 @@ def how_well_predicted(metrics: dict[str, Any]) -> str:
     return f" Checked on {rows:,} rows left out, predicted " + "; ".join(parts) + "."
 
 
+def is_percent(metrics: dict[str, Any]) -> bool:
+    """Whether accuracies are known to be fractions; those of a user's table can be anything."""
+    return bool(metrics["source"] != "table")
+
+
+def accuracy_axis(metrics: dict[str, Any]) -> str:
+    """What the accuracies are, for an axis."""
+    return {"imagenet": "ImageNet top-1", "images": "top-1"}.get(metrics["source"], "accuracy")
+
+
+def table_name(metrics: dict[str, Any]) -> str:
+    """What the table's architectures are called where they are drawn."""
+    known = {"imagenet": " (predicted)", "images": " (judged)"}.get(metrics["source"], "")
+    return f"architectures of the table{known}"
+
+
 def measured_cell(timed: dict[str, Any]) -> str:
     """Measured milliseconds with their spread, of an answer or a known network."""
     milliseconds = timed["measured_ms"]

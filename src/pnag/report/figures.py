@@ -20,6 +20,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from pnag.files import write_bytes
 from pnag.report.best_of_all import published_data
+from pnag.report.cells import accuracy_axis, table_name
 from pnag.report.drawing import Bar, Drawing, Legend, drawing, legend
 from pnag.report.results import Results
 
@@ -96,7 +97,7 @@ def accuracy_over_cost(metrics: dict[str, Any], table: pd.DataFrame, front: pd.D
     sample = table.sample(min(3000, len(table)), random_state=0)
     axes.scatter(
         sample["cost"], sample["accuracy"] * scale, s=3, color=CLOUD, rasterized=True,
-        label=f"architectures of the table ({'judged' if own else 'predicted'})",
+        label=table_name(metrics),
     )  # fmt: skip
     axes.plot(front["cost"], front["accuracy"] * scale, color=FRONT, label="front (predicted)")
     answers = metrics["answers"]
@@ -127,7 +128,7 @@ def accuracy_over_cost(metrics: dict[str, Any], table: pd.DataFrame, front: pd.D
         others = [row for kind in OTHERS for row in metrics.get(kind, [])]
         _show_latencies(axes, [*costs, *(row["measured_ms"] for row in others), *front["cost"]])
     axes.set_xlabel("latency (ms)" if timed else f"cost ({metrics['unit']})")
-    axes.set_ylabel(("top-1 (%)" if own else "ImageNet top-1 (%)") if timed else "accuracy")
+    axes.set_ylabel(accuracy_axis(metrics) + (" (%)" if timed else ""))
     axes.set_title("\n".join(metrics.get("busy", [])), fontsize=7)
     axes.grid(alpha=0.3)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=2, fontsize=8, frameon=False)

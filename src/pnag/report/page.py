@@ -12,7 +12,15 @@ import pandas as pd
 from pnag.families import Family
 from pnag.families.registry import family_of
 from pnag.report.best_of_all import best_of_all_sections, margin_text, published_data
-from pnag.report.cells import answer_cells, answer_header, measured_cell, what_accuracy_means
+from pnag.report.cells import (
+    accuracy_axis,
+    answer_cells,
+    answer_header,
+    is_percent,
+    measured_cell,
+    table_name,
+    what_accuracy_means,
+)
 from pnag.report.drawing import drawing, drawings, legend
 from pnag.report.markup import asset, page, section, table
 from pnag.report.results import Results
@@ -56,11 +64,6 @@ def write_report(results: Results) -> str:
         supernet=_supernet() if metrics["source"] == "images" else "",
         path=escape(shlex.quote(str(path))),  # read from anywhere
     )
-
-
-def is_percent(metrics: dict[str, Any]) -> bool:
-    """Whether accuracies are known to be fractions; those of a user's table can be anything."""
-    return bool(metrics["source"] != "table")
 
 
 def cost_name_of(metrics: dict[str, Any]) -> str:
@@ -122,11 +125,6 @@ def front_columns(front: pd.DataFrame, family: Family | None) -> dict[str, list[
     return columns | ({"from": front["from"].tolist()} if "from" in front else {})
 
 
-def accuracy_axis(metrics: dict[str, Any]) -> str:
-    """What the accuracies are, for an axis."""
-    return {"imagenet": "ImageNet top-1", "images": "top-1"}.get(metrics["source"], "accuracy")
-
-
 def _data(results: Results) -> dict[str, Any]:
     """Everything that the page's script shows."""
     metrics, family = results.metrics, results.family
@@ -140,9 +138,7 @@ def _data(results: Results) -> dict[str, Any]:
         "costAxis": cost_name_of(metrics),
         "accuracyName": "Top-1 (predicted)" if is_percent(metrics) else "Accuracy (predicted)",
         "accuracyAxis": accuracy_axis(metrics),
-        "tableName": f"architectures of the table ({'judged' if own else 'predicted'})"
-        if is_percent(metrics)
-        else "architectures of the table",
+        "tableName": table_name(metrics),
         "exportOptions": results.export_options,
         "legend": legend(family).as_json() if family else None,
         "front": front_columns(results.front, family),

@@ -26,7 +26,7 @@ def answers_table(metrics: dict[str, Any]) -> Table:
 
 def architecture_lines(metrics: dict[str, Any]) -> list[str]:
     """The answers' architectures, one a line: too long for a column of the table."""
-    return [f"[bold]{a['budget']:g}[/bold]  {a['arch']}" for a in metrics["answers"]]
+    return [f"[bold]{a['budget']:g}[/bold]  {escape(a['arch'])}" for a in metrics["answers"]]
 
 
 def known_table(metrics: dict[str, Any]) -> Table:
@@ -92,6 +92,6 @@ def compare_table(comparison: Comparison) -> Table:
             best = is_best(comparison, a, answers)
             cells.append(f"[green]{text}[/green]" if best else text)
         table.add_row(mark_text(comparison, mark), *cells)
-    table.caption = f"predicted accuracy, cost ({comparison.unit})"
+    table.caption = f"predicted accuracy, cost ({escape(comparison.unit)})"
     table.caption_justify = "left"
     return table

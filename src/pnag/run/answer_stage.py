@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pnag.files import write_json
+from pnag.files import read_json, write_json
 from pnag.run.display import Display
 from pnag.run.doubt import ERRORS, Largest
 from pnag.run.margin import answer_with_margin
@@ -63,7 +63,9 @@ def answer_stage(
         for value in values:
             counts = size.count(value["arch"])
             value |= {"params": counts.params, "macs": counts.macs}
-    write_json(run.answers, values)
+    if not run.answers.exists() or read_json(run.answers) != values:
+        run.begin_stage()
+        write_json(run.answers, values)
     return answers
 
 

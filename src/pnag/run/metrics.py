@@ -64,7 +64,8 @@ def collect_metrics(
     if proof is not None:
         metrics |= _of_device(run, recipe, proof)
         metrics |= _others(proof["networks"], rows)
-        if tuned := tuned_rows(run, proof):
+        # Those of another run of the directory may lie there.
+        if recipe.images and (tuned := tuned_rows(run, proof)):
             metrics["tuned_published"] = tuned
             for row in rows:
                 row["best"] = best_tuned(row["budget"], rows, tuned)

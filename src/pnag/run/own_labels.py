@@ -60,8 +60,8 @@ def fit_labels(
 
     fitted, errors = {}, {}
     for name in ("cost", *further):
-        costs, said = frame[name].to_numpy(dtype=float), "cost" if name == "cost" else escape(name)
-        with display.bar(f"fitting the {said} predictor") as bar:
+        costs = frame[name].to_numpy(dtype=float)
+        with display.bar(f"fitting the {name} predictor") as bar:
             fitted[name] = fit_cost_predictor(
                 space, tokens, costs, settings=settings, seed=seed, progress=bar.update
             )

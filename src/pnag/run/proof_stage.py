@@ -93,7 +93,7 @@ def proof_stage(
             pixels | {name: network.resolution for name, network in others.items()},
             "timing the answers",
             display,
-            may_leave_out={network.key for network in todays},
+            may_leave_out=others,
         )
         for name, why in proof.left_out.items():
             display.note(f"  {name} does not run on this runtime and is not timed: {escape(why)}")

@@ -114,6 +114,15 @@ class ImagesRecipe(_Strict):
     # published networks that are fine-tuned beside each answer
     also_finetune: Annotated[int, Interval(ge=0, le=50)] = 0
 
+    @model_validator(mode="after")
+    def _one_or_several_resolutions(self) -> ImagesRecipe:
+        if self.resolution and self.resolutions:
+            raise ValueError(
+                f"resolution ({self.resolution}) and resolutions ({list(self.resolutions)}) "
+                "exclude each other; give one of them"
+            )
+        return self
+
 
 class Recipe(_Strict):
     """One run. Numbers are the paper's (section E) unless their place says why not."""

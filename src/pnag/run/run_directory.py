@@ -235,8 +235,7 @@ def held_run(path: Path) -> Iterator[RunDirectory]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise PnagError(
-            f"{path} is in use by {_who(holder)}; wait for it, stop it, or choose another "
-            "directory with --out"
+            f"{path} is in use by {_who(holder)}; wait for it, stop it, or choose another directory"
         ) from error
     try:
         write_json(holder, {"process": os.getpid(), "machine": socket.gethostname()})
@@ -259,10 +258,10 @@ def _make(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PnagError(
-            f"cannot make the run directory {path}: {error.strerror}; choose another with --out"
+            f"cannot make the run directory {path}: {error.strerror}; choose another"
         ) from error
     if not os.access(path, os.W_OK | os.X_OK):
-        raise PnagError(f"cannot write into {path}; choose another directory with --out")
+        raise PnagError(f"cannot write into {path}; choose another directory")
 
 
 def finished_run(path: Path) -> RunDirectory:

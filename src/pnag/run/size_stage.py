@@ -60,13 +60,15 @@ def size_stage(
     if not begun:
         if size.too_dear:
             pixels = " and ".join(map(str, size.too_dear))
+            suit = "suit the budgets" if recipe.budgets else "would suit"
             display.warn(
-                f"{pixels} pixels suit the budgets, but --minutes {images.minutes:g} are too few "
+                f"{pixels} pixels {suit}, but --minutes {images.minutes:g} are too few "
                 "to train at them (--resolutions sets them anyway)"
             )
         style = "yellow" if size.beyond or size.busy else "default"
         why = "--budgets" if recipe.budgets else "--start, --resolutions"
-        display.note(f"[{style}]{size.text}[/{style}] [dim]({why})[/dim]")
+        said = size.text(suits_budgets=bool(recipe.budgets))
+        display.note(f"[{style}]{said}[/{style}] [dim]({why})[/dim]")
     return size
 
 

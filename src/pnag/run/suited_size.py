@@ -48,15 +48,18 @@ class SuitedSize:
     busy: str = ""
     too_dear: tuple[int, ...] = ()
 
-    @property
-    def text(self) -> str:
-        """For the user."""
+    def text(self, *, suits_budgets: bool) -> str:
+        """For the user.
+
+        Args:
+            suits_budgets: whether budgets were given, by which the size was chosen.
+        """
         labels = [family(name).label for name in reversed(self.families)]
         said = " or ".join([labels[0], *(label.removeprefix("width ") for label in labels[1:])])
         size = f"{said} at {self.resolution}x{self.resolution}"
         rough = f" (a rough guess: {self.busy} while networks were timed)" if self.busy else ""
         if self.beyond is None:
-            return f"the budgets suit {size}{rough}"
+            return f"{'the budgets suit' if suits_budgets else 'networks of'} {size}{rough}"
         return (
             f"no supernet suits all budgets: the largest network of {size} takes about "
             f"{amount(self.beyond)} ms, and is the answer to every budget above{rough}"

@@ -92,8 +92,6 @@ def user_table_stage(
     }
 
     def work() -> None:
-        # A latency model left from another use of the directory would be taken for the cost.
-        run.latency_model.unlink(missing_ok=True)
         write_table(frame, run.table)
         if isinstance(space, ChoiceSpace):
             write_json(run.choices, space.as_json())
@@ -106,6 +104,8 @@ def user_table_stage(
     outputs = [run.table, run.accuracy_predictor, run.cost_predictor, run.prediction_errors]
     outputs += further_files(run, ["safetensors"] * len(further))
     outputs += [run.choices] if table.choices else []
+    # A latency model left from another use of the directory would be taken for the cost.
+    run.latency_model.unlink(missing_ok=True)
     run.stage("table and predictors", inputs, outputs, work, display.reused)
     errors = read_json(run.prediction_errors)
     columns = {"cost": table.cost} | {name: name for name in further}

@@ -83,11 +83,11 @@ class ChoiceSpace(SearchSpace):
         if wrong.any():
             number, column = (int(i) for i in np.argwhere(wrong)[0])
             token = self.tokens[column]
-            parent = self.names[token.parent]
-            says = "is given where" if tokens[number, column] >= 0 else "is empty where"
-            raise BadValueError(
-                f"row {number + 1}: {self.names[column]} {says} {parent} does not go with that"
-            )
+            says = f"row {number + 1}: {self.names[column]} is "
+            if token.parent < 0:
+                raise BadValueError(f"{says}empty, and every architecture has one")
+            says += "given" if tokens[number, column] >= 0 else "empty"
+            raise BadValueError(f"{says} where {self.names[token.parent]} does not go with that")
         return tokens
 
     def as_json(self) -> dict[str, Any]:

@@ -89,6 +89,8 @@ def load_state(path: Path, identity: str, accelerator: Accelerator, state: State
             state.scaler.load_state_dict(about["scaler"])
         state.parts = max(state.parts, int(about.get("parts", 1)))
         state.step = int(about["step"])
+    except torch.OutOfMemoryError:  # a RuntimeError, and no damage
+        raise
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
         raise _damaged(path, error) from error
 

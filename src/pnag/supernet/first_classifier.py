@@ -107,9 +107,11 @@ def solved_layer(
 def discriminants(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """Linear discriminants of (N, F) features and (N,) labels: (classes, F) and (classes,).
 
-    Each class has images; all have the same prior.
+    All classes have the same prior. One without rows, as a rare class may be in a sample, gets the
+    mean of all: no features speak for it or against it.
     """
-    means = torch.stack([features[labels == number].mean(0) for number in range(classes)])
+    of_each = (features[labels == number] for number in range(classes))
+    means = torch.stack([(own if len(own) else features).mean(0) for own in of_each])
     rest = features - means[labels]
     covariance = rest.T @ rest / len(features)
     covariance += SHRINKAGE * covariance.diagonal().mean() * torch.eye(len(covariance))

@@ -15,6 +15,7 @@ from pnag.errors import PnagError
 from pnag.families.base import Family
 from pnag.images.batches import steps_per_epoch
 from pnag.images.images import ImageData
+from pnag.images.joined import can_be_joined
 from pnag.judging.subnets import Settings, make_evaluator
 from pnag.supernet.loop import check_parts, to_device
 from pnag.supernet.precision import MIXED, judging_precision
@@ -265,14 +266,15 @@ def _largest_batch(
     Args:
         batch: the largest to try. The recipe's own is the only one.
     """
+    pairs = 2 * accelerator.num_processes  # each process takes as many images, mixup pairs them
     while True:
         fit = with_batch(settings.fit, batch)
         step = if_memory_suffices(
             partial(supernet_step, data, replace(settings, fit=fit), family, accelerator)
         )
-        if step is not None or settings.fit.batch_size or batch < 2 * USUAL_BATCH:
+        if step is not None or settings.fit.batch_size or batch < 2 * max(pairs, USUAL_BATCH):
             return fit, step
-        batch //= 2
+        batch = batch // 2 // pairs * pairs
 
 
 def plan_collecting(
@@ -342,7 +344,7 @@ def plan_finetuning(
     step = if_memory_suffices(lambda: finetune_step(data, settings, family, arch, accelerator))
     if step is None:
         raise _too_little_memory("fine-tuning", "finetune", settings.fit)
-    more = 1 + len(data.validation) / len(data.train)  # on both (`joined.with_validation`)
+    more = 1 + len(data.validation) / len(data.train) if can_be_joined(data) else 1
     steps = more * steps_per_epoch(data, settings.fit.batch_size)
     epoch = step * steps
     resolutions = family.space.resolutions

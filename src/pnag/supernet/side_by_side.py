@@ -266,11 +266,10 @@ def _write(file: Path, text: str) -> None:
 
 def _tune_apart(job: Tuning) -> Callable[[Answer], bytes]:
     """In a folder of its own, for machines that do not share disks; gives the file of weights."""
-    folder = Path(tempfile.mkdtemp(prefix="pnag-finetuning-"))
-    tuner = _Tuner(replace(job, folder=folder))
 
     def tune(answer: Answer) -> bytes:
-        tuner(answer)
-        return tuned_file(folder, answer.identity).read_bytes()
+        with tempfile.TemporaryDirectory(prefix="pnag-finetuning-") as folder:
+            _Tuner(replace(job, folder=Path(folder)))(answer)
+            return tuned_file(Path(folder), answer.identity).read_bytes()
 
     return tune

@@ -149,7 +149,7 @@ def device_run(
     inputs = identity | _inputs(run, kept, list(further))
     device.stage("table", inputs, outputs, work, display.reused)
     search_stages(device, space, search_settings(recipe), recipe.seed, display)
-    display.note(f"budgets of {', '.join([names[0], *further])} are answered at once")
+    display.note(f"budgets of {escape(', '.join([names[0], *further]))} are answered at once")
     return device
 
 

@@ -36,8 +36,14 @@ def asked_values(given: Mapping[str, Any]) -> dict[str, Any]:
     _table_values(values, given)
     _image_values(values, given)
     if "budgets" in given:
-        values["budgets"] = parse_budgets(given["budgets"], _section(values, "table").get("cost"))
+        cost = _section(values, "table").get("cost")
+        values["budgets"] = parse_budgets(given["budgets"], cost if isinstance(cost, str) else None)
     if "architectures" in given:
+        if values.get("source") == "table":
+            raise PnagError(
+                "--architectures is how many a table gets that is made, and yours is there; leave "
+                "it out"
+            )
         place = values["images"] if values.get("source") == "images" else values
         place["architectures"] = given["architectures"]
     values |= _some(given, OF_RUN)
@@ -114,8 +120,6 @@ def _image_values(values: dict[str, Any], given: Mapping[str, Any]) -> None:
             first = next(iter(options), "train_method").replace("_", "-")
             raise PnagError(f"--{first} goes with --images, which is not given")
         return
-    if {"resolution", "resolutions"} <= set(options):
-        raise PnagError("--resolution and --resolutions exclude each other; give one of them")
     values["images"] = _section(values, "images") | options
     if "train_method" in given:
         values["supernet"] = _section(values, "supernet") | {"method": given["train_method"]}

@@ -45,7 +45,7 @@ class Asked:
         supernet: its file.
         out: CSV of `arch,accuracy,images`, to which rows are added as they come; beside it a
             Parquet table with counts is written.
-        costs: `NAME=FILE` for each further cost column: what the architectures take on a device,
+        cost: `NAME=FILE` for each further cost column: what the architectures take on a device,
             by any file of `load_cost`.
         part: "validation" or "test"; see `judged_on` if None.
         classes, resolution, on_corrupt, max_megapixels: as in training if None and the weights say
@@ -60,7 +60,7 @@ class Asked:
     supernet: Path
     images: str
     out: Path
-    costs: list[str]
+    cost: list[str]
     part: str | None
     architectures: int
     validation: int
@@ -194,7 +194,7 @@ def collect_table(asked: Asked, display: Display) -> None:
             where the table goes, or a cost that is unsound or of networks of another size.
     """
     _check(asked)
-    files = named_costs(asked.costs)
+    files = named_costs(asked.cost)
     supernet, note = load_noted(asked.supernet)
     display.warn(note)
     trained = trained_on(asked.supernet)

@@ -11,9 +11,9 @@ from pnag.commands.bodies.report import load_results
 from pnag.errors import PnagError
 from pnag.families.registry import DEFAULT
 from pnag.files import read_json
-from pnag.report.cells import what_accuracy_means
+from pnag.report.cells import is_percent, what_accuracy_means
 from pnag.report.compare import Compared, Comparison, compare
-from pnag.report.page import about, is_percent
+from pnag.report.page import about
 from pnag.run.size import Size
 from pnag.run.tables import architecture_table
 from pnag.search.front import pareto_front

@@ -16,7 +16,7 @@ from pnag.cost.block_csv import write_block_csv
 from pnag.cost.latency_model import LatencyModel
 from pnag.cost.load import measured_content
 from pnag.cost.quick_measure import measure_quickly
-from pnag.cost.runtimes import make_runtime
+from pnag.cost.runtimes import make_runtime, too_many_threads
 from pnag.cost.steadiness import why_unsure
 from pnag.errors import PnagError
 from pnag.files import check_writable
@@ -52,6 +52,7 @@ def _measure_to_csv(asked: Asked, known: str | None, display: Display) -> dict[s
     _refuse_measured(asked.out)
     refuse_own_files(asked.out)
     runtime = make_runtime(asked.runtime, asked.threads, asked.adb)
+    display.warn(too_many_threads(asked.runtime, asked.threads))
     check_writable(asked.out)
     models = _known_devices(known, asked.size)
     networks, rounds = asked.calibration or 20, asked.rounds

@@ -29,13 +29,15 @@ def convert_int8(
     """Two files, with weights and activations of 8 bits.
 
     Args:
-        calibration: (N, 3, R, R) preprocessed real images that show the ranges of activations.
+        calibration: (N, 3, R, R) preprocessed real images that show the ranges of activations; some
+            are taken twice where they fill no whole number of batches.
 
     Raises:
         ModuleNotFoundError: if NNCF is not installed.
     """
     batch = abs(input_shape[0])
-    batches = [calibration[i : i + batch] for i in range(0, len(calibration) - batch + 1, batch)]
+    whole = np.arange(-(-len(calibration) // batch) * batch) % len(calibration)
+    batches = [calibration[rows] for rows in whole.reshape(-1, batch)]
     return _saved(quantize_openvino(convert_openvino(network, input_shape), batches))
 
 

@@ -7,10 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pnag.errors import PnagError
 from pnag.files import file_fingerprint, write_json
 from pnag.run.display import Display
 from pnag.search.methods import get_method
 from pnag.space import Tokens
+from pnag.studies.paper.figures import METHOD_NAMES
 from pnag.studies.paper.study import SPACE, Study
 
 METHODS = ("evo", "nas-mo", "ofa-mo")  # besides PNAG, which the run has trained
@@ -58,7 +60,13 @@ def _searched(
     rows = []
     for budget in study.budgets:
         asked = study.uncorrected(budget)
-        tokens = searcher.answer(asked)
+        try:
+            tokens = searcher.answer(asked)
+        except PnagError as error:  # names the budget as methods know it
+            raise PnagError(
+                f"{METHOD_NAMES[method]} finds nothing within {budget:g} ms; ask for larger "
+                "--budgets"
+            ) from error
         draws = searcher.generate(asked, DRAWS) if method in DRAWN else None
         rows.append(_row(study, budget, tokens, draws))
     return rows

@@ -49,7 +49,8 @@ class Shapes:
 
     Attributes:
         budgets: K. embedding: of a budget. hidden: of the LSTM. tokens: T decisions.
-        features: of an architecture. neurons: of the evaluator's two hidden layers.
+        features: of an architecture, among them its costs, one or several. neurons: of the
+            evaluator's two hidden layers.
     """
 
     budgets: int
@@ -57,6 +58,7 @@ class Shapes:
     hidden: int
     tokens: int
     features: int
+    costs: int
     neurons: tuple[int, int]
 
     @classmethod
@@ -69,7 +71,8 @@ class Shapes:
         tokens, hidden, _ = generator["heads"]
         first, features = evaluator["first.weight"]
         second, _ = evaluator["second.weight"]
-        return cls(budgets, embedding, hidden, tokens, features, (first, second))
+        costs = 1 if one in evaluator else evaluator["embedding.unlimited"][0]
+        return cls(budgets, embedding, hidden, tokens, features, costs, (first, second))
 
 
 def models(shapes: Shapes) -> Figure:
@@ -138,10 +141,11 @@ def _draw_generator(axes: Axes, shapes: Shapes) -> None:
 def _draw_evaluator(axes: Axes, shapes: Shapes) -> None:
     _blank(axes, r"(b) evaluator $R(\beta\,|\,B;w)$", 4.3, 4.0)
     first, second = shapes.neurons
-    choices = shapes.features - 2
+    choices = shapes.features - 1 - shapes.costs
+    costs = "cost" if shapes.costs == 1 else f"{shapes.costs} costs"
     _box(
         axes, 0, 0.1, 2.5, 0.6,
-        rf"$\beta$: {choices} one-hot choices," "\npredicted accuracy and cost", "#ffe3e3",
+        rf"$\beta$: {choices} one-hot choices," f"\npredicted accuracy and {costs}", "#ffe3e3",
     )  # fmt: skip
     _box(axes, 2.8, 0.1, 1.3, 0.6, f"$B$: embedding\nof {shapes.embedding}", "#fff3bf")
     _box(axes, 0.4, 1.1, 1.7, 0.45, f"linear {first}, ReLU", "#d0ebff")

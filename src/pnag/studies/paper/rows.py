@@ -57,7 +57,9 @@ def _timed_here(
     Args:
         printed: the paper's note.
     """
-    counts, timed = network.counts(), times["networks"][network.key]
+    counts, timed = network.counts(), times["networks"].get(network.key)
+    if timed is None:
+        return {"group": None, "note": f"does not run on {study.recipe.latency.runtime}"}
     own = f"{network.resolution}x{network.resolution}"
     differs = network.resolution != study.size.resolution
     notes = [printed, f"here timed and counted at {own}" if differs else ""]
