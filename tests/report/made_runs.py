@@ -66,8 +66,7 @@ def make_run(
     front = improve(SPACE, tokens, label, (cost.min(), cost.max()), settings)
     own = pareto_front(tokens, accuracy, cost)
     rows = {"arch": SPACE.text(front.tokens), "accuracy": front.accuracy, "cost": front.cost}
-    if further:
-        rows["from"] = np.array(SOURCES)[np.arange(len(front.tokens)) % len(SOURCES)]
+    rows["from"] = np.array(SOURCES)[np.arange(len(front.tokens)) % len(SOURCES)]
     write_table(pd.DataFrame(rows), run.front)
     write_table(pd.DataFrame({"accuracy": own.accuracy, "cost": own.cost}), run.own_front)
     falling = np.exp(-np.arange(250) / 40)

@@ -217,7 +217,7 @@ def test_the_experiment_says_it_everywhere(
     assert cell in CliRunner().invoke(app, ["experiment", "cpu"]).output
 
     monkeypatch.setattr(
-        "pnag.studies.paper.times.time_in_turns", lambda run, latency, n, *_: shaken(n)
+        "pnag.studies.paper.times.time_in_turns", lambda run, latency, n, *_, **__: shaken(n)
     )
     time_networks(study, [row["arch"]], [], printed)
     assert found["busy"] in text_of(printed)

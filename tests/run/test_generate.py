@@ -27,11 +27,10 @@ from pnag.cost.load import load_cost
 from pnag.cost.timing import Drift
 from pnag.errors import PnagError
 from pnag.families.ofa_mobilenetv3 import ofa
-from pnag.files import read_json, write_json
+from pnag.files import write_json
 from pnag.run.amounts import amount
 from pnag.run.budgets import Budget, check_units, device_name
 from pnag.run.display import Display
-from pnag.run.further_costs import further_costs
 from pnag.run.recipe import Recipe, make_recipe, save_recipe, search_settings
 from pnag.run.run_directory import RunDirectory
 from pnag.run.search_stages import search_stages
@@ -177,25 +176,6 @@ def test_another_device_with_the_same_accuracies(
     (folder / "generator.safetensors").unlink()
     assert generate(cpu_run, {"": budget}, (phone,)) == answer
     assert capsys.readouterr().out.count("reused") == 4
-
-
-def test_what_was_kept_for_one_cost_is_trained_anew(
-    cpu_run: Path, phone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first = generate(cpu_run, {"": 30.0}, (phone,))  # reused, where another test has trained it
-    run = Path(shutil.copytree(cpu_run, tmp_path / "run"))
-    said = {path: read_json(path) for path in (run / "devices").glob("*/device.json")}
-    (of_phone,) = (path for path, one in said.items() if str(one["device"]).endswith("phone.csv"))
-    made = RunDirectory(of_phone.parent)
-    # As an earlier version left it.
-    for path in (made.further_costs, made.vector_front, made.stages_file):
-        path.unlink()
-    capsys.readouterr()
-    assert generate(run, {"": 30.0}, (phone,)) == first
-    assert "was trained for one cost" in " ".join(capsys.readouterr().out.split())
-    assert list(further_costs(made)) == ["params", "macs", "memory"]
-    assert generate(run, {"": 30.0, "macs": 5e8}, (phone,)).costs["macs"] <= 5e8
-    assert "was trained for one cost" not in " ".join(capsys.readouterr().out.split())
 
 
 def test_named_devices_are_further_costs_of_a_generator_of_their_own(

@@ -17,7 +17,7 @@ from pnag.errors import PnagError
 from pnag.families.ofa_mobilenetv3 import ofa
 from pnag.families.registry import of_width
 from pnag.families.supernet import Supernet
-from pnag.files import read_json, write_json
+from pnag.files import read_json
 from pnag.images.images import ImageData, load_images
 from pnag.run import collect_stage, image_plans, image_run, supernet_stage
 from pnag.run.display import Display
@@ -214,25 +214,6 @@ def test_the_precision_is_what_the_run_was_begun_with(made: Made) -> None:
     assert kept == "bfloat16"
     made.supernet()
     assert kept_precision(files.supernet, made.path / "no.json") == "float32"
-
-
-def test_a_training_of_an_earlier_version_is_the_one_that_is_asked_for(made: Made) -> None:
-    run = made.run()
-    plan = run.run.supernet_plan
-    save_plan(plan, image_plans.asked_of(run), PLAN)
-    run.run.supernet_phases.mkdir()
-    (run.run.supernet_phases / "1-sandwich-x.checkpoint.safetensors").touch()
-    about = read_json(plan)
-    fit = about["asked"]["supernet"]["fit"]
-    fit["ema"] = fit.pop("averaged") + fit.pop("last_rate")
-    write_json(plan, about)
-    asked = image_plans.asked_of(run)
-    refuse_another_training(run.run.supernet_phases, plan, asked)
-    fit = {**asked.supernet["fit"], "averaged": 0.5}
-    with pytest.raises(PnagError, match=r"supernet\.fit\.averaged was 0\.0, now is 0\.5"):
-        refuse_another_training(
-            run.run.supernet_phases, plan, replace(asked, supernet=asked.supernet | {"fit": fit})
-        )
 
 
 def test_a_supernet_keeps_its_resolutions(made: Made) -> None:

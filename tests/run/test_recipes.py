@@ -37,12 +37,3 @@ def test_budgets_count_once_and_have_files_of_their_own() -> None:
     assert len(make_recipe({"budgets": [30.0001, 30.0002]}).budgets) == 2
     with pytest.raises(PnagError, match=r"budgets.*30\.00001 and 30\.00002 .*called pnag-30;"):
         make_recipe({"budgets": [20, 30.00001, 30.00002]})
-
-
-def test_recipes_of_earlier_runs_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "recipe.yaml"
-    path.write_text("images: {source: x}\nsupernet: {fit: {ema: 0.0, epochs: 3}}\n")
-    assert make_recipe({"source": "images"} | load_recipe(path)).supernet.fit.epochs == 3
-    path.write_text("images: {source: x}\nsupernet: {fit: {ema: 0.9}}\n")
-    with pytest.raises(PnagError, match=r"supernet\.fit\.ema"):  # `averaged` now
-        make_recipe({"source": "images"} | load_recipe(path))

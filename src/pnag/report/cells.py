@@ -54,9 +54,7 @@ def what_accuracy_means(metrics: dict[str, Any]) -> str:
 
 def how_well_predicted(metrics: dict[str, Any]) -> str:
     """The errors of the predictors that were fitted to a run's table, as a further sentence."""
-    errors = metrics.get("predictors")  # earlier runs did not measure them
-    if not errors:
-        return ""
+    errors = metrics["predictors"]
     rows = next(iter(errors.values()))["rows"]
     parts = [
         f"{name} has a mean error of {error['mean_error']:.3g} and Kendall's tau "

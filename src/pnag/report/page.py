@@ -53,7 +53,7 @@ def write_report(results: Results) -> str:
         cost_name=cost_name_of(metrics),
         thing="network" if results.family else "choice",
         meaning=_meaning(results),
-        found_by=FOUND_BY if "from" in results.front or results.vectors is not None else "",
+        found_by=FOUND_BY,
         further=_further(results),
         answers=_answers(metrics),
         architectures=asset("architectures.html") if results.family else "",
@@ -122,6 +122,7 @@ def front_columns(front: pd.DataFrame, family: Family | None) -> dict[str, list[
     if family:
         columns |= {name: front[name].tolist() for name in ("params", "macs")}
         columns["drawing"] = drawings(family, front["arch"])
+    # Files of other methods do not say it.
     return columns | ({"from": front["from"].tolist()} if "from" in front else {})
 
 
@@ -173,10 +174,8 @@ def _only(row: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
 
 def _latency_data(error: dict[str, Any]) -> dict[str, list[float]]:
     """What the latency model was checked on."""
-    data = {kind: short(error[f"{kind}_ms"]) for kind in ("measured", "predicted")}
-    if error.get("measured_spread"):  # earlier runs did not keep it
-        data["spread"] = short(error["measured_spread"])
-    return data
+    columns = {"measured": "measured_ms", "predicted": "predicted_ms", "spread": "measured_spread"}
+    return {name: short(error[column]) for name, column in columns.items()}
 
 
 def _vectors_data(results: Results, vectors: pd.DataFrame) -> dict[str, Any]:
@@ -215,15 +214,11 @@ def _further(results: Results) -> str:
 def _answers(metrics: dict[str, Any]) -> str:
     timed = "proof" in metrics
     held = {True: "<span class='yes'>yes</span>", False: "<span class='no'>no</span>"}
-    sourced = all("from" in a for a in metrics["answers"])  # earlier runs did not keep it
     rows = [
-        answer_cells(a)
-        + ([held[a["held"]]] if timed else [])
-        + ([escape(a["from"])] if sourced else [])
+        answer_cells(a) + ([held[a["held"]]] if timed else []) + [escape(a["from"])]
         for a in metrics["answers"]
     ]
-    header = answer_header(metrics) + (["held"] if timed else [])
-    header += ["found by"] if sourced else []
+    header = answer_header(metrics) + (["held"] if timed else []) + ["found by"]
     header[0] += f" ({escape(metrics['unit'])})"
     chosen = [a.get("choices", {}) for a in metrics["answers"]]  # none of networks
     header += [escape(name) for name in chosen[0]]

@@ -98,7 +98,7 @@ def _in_order(
     file = run.run.tuning_order
     identity = fingerprint([asdict(plan), file_fingerprint(run.run.last_supernet)])
     found = read_json(file) if file.exists() else {}
-    if found.get("identity") != identity or "first" not in found:
+    if found.get("identity") != identity:
         found = {"identity": identity, "begins": {}}
     begins = what_each_begins_with(archs, of, found["begins"], cut=run.adapting)
     if "first" not in found:

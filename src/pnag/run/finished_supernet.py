@@ -15,7 +15,6 @@ from pnag.errors import PnagError
 from pnag.families.checkpoints import described
 from pnag.families.registry import DEFAULT, family, is_of, width_of
 from pnag.files import read_json, write_json
-from pnag.run.earlier_versions import LACKED
 from pnag.supernet.plan import SupernetPlan
 from pnag.supernet.settings import Precision
 
@@ -101,11 +100,11 @@ def _parsed(about: Mapping[str, Any]) -> tuple[Asked, SupernetPlan] | None:
     try:
         return Asked(**about["asked"]), SupernetPlan(**about["plan"])
     except (KeyError, TypeError):
-        return None  # damaged, or of an earlier pnag: trained again or taken from its phases
+        return None  # damaged: trained again or taken from its phases
 
 
 def _differences(before: Asked, plan: SupernetPlan, now: Asked) -> Iterator[str]:
-    was = {**LACKED, **_flat("supernet", before.supernet), "seed": before.seed}
+    was = {**_flat("supernet", before.supernet), "seed": before.seed}
     wanted = {**_flat("supernet", now.supernet), "seed": now.seed}
     if before.start != now.start:
         yield "it started from other weights (--start)"

@@ -22,7 +22,6 @@ from pnag.files import write_text
 from pnag.images.decode import MEGAPIXELS
 from pnag.ranges import AS_WRITTEN, Interval
 from pnag.run.budgets import check_units, read_budget
-from pnag.run.earlier_versions import without_dropped
 from pnag.run.run_directory import answer_name
 from pnag.search.evaluator import EvaluatorSettings
 from pnag.search.front import FrontSettings
@@ -237,7 +236,7 @@ def load_recipe(path: Path) -> dict[str, Any]:
         raise PnagError(f"cannot read the recipe {path}: {error}") from error
     if not isinstance(raw, dict):
         raise PnagError(f"the recipe {path} is not a mapping of options")
-    return {name: without_dropped(value) for name, value in raw.items()}
+    return raw
 
 
 def make_recipe(values: dict[str, Any]) -> Recipe:

@@ -56,7 +56,7 @@ def size_stage(
     )
     if raw is None:
         return None
-    size = SuitedSize(**raw | {name: tuple(raw.get(name, ())) for name in ("families", "too_dear")})
+    size = SuitedSize(**raw | {name: tuple(raw[name]) for name in ("families", "too_dear")})
     if not begun:
         if size.too_dear:
             pixels = " and ".join(map(str, size.too_dear))

@@ -13,7 +13,7 @@ from pnag.cost.counted import COUNTED, CountedCost
 from pnag.cost.latency_model import LatencyModel
 from pnag.cost.latency_table import LatencyTable
 from pnag.errors import PnagError
-from pnag.files import expand_home, file_fingerprint, fingerprint, write_bytes, write_json
+from pnag.files import expand_home, file_fingerprint, fingerprint, write_bytes
 from pnag.run.budgets import device_name
 from pnag.run.display import Display
 from pnag.run.further_costs import (
@@ -125,15 +125,8 @@ def device_run(
         LatencyModel: device.latency_model,
         Predictor: device.cost_predictor,
     }[type(own)]
-    if device.front.exists() and not further_costs(device):
-        display.note(
-            f"{escape(str(device.path))} was trained for one cost, by an earlier version; it is "
-            "trained anew"
-        )
 
     def work() -> None:
-        said = {"device": devices.own, "named": dict(devices.named), "further": list(further)}
-        write_json(device.path / "device.json", said | size.identity())
         own.save(own_file)
         keep_further_costs(device, further)
         write_bytes(device.accuracy_predictor, run.accuracy_predictor.read_bytes())

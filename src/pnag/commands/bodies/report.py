@@ -58,9 +58,9 @@ def results_of(run: RunDirectory, metrics: dict[str, Any]) -> Results:
         size = size_measured(metrics, family_of_recipe(recipe))
         space, options = size.of.space, export_options(run.path, {})
     front = load_calibrated_front(run, space)
+    assert front.source is not None  # a run's front says what found each
     rows = _rows(space, size, front.tokens, front.accuracy, front.cost)
-    if front.source is not None:
-        rows = rows.assign(**{"from": source_names(front.source)})
+    rows = rows.assign(**{"from": source_names(front.source)})
     vectors, further = vectors_of(run, space, size)
     family = size.of if size else None
     return Results(run.path, metrics, sampled, rows, options, family, vectors, further)
