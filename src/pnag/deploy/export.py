@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -91,10 +90,10 @@ def export_int8(
         PnagError: if the files cannot be written or would replace one of `keep`, or OpenVINO or
             NNCF is not installed.
     """
-    load_converter("openvino")
-    formats = importlib.import_module("pnag.deploy.formats.openvino")
     with needing("--int8", "openvino"):
-        converted = formats.convert_int8(network, (batch, 3, resolution, resolution), calibration)
+        from pnag.deploy.formats.openvino import convert_int8
+
+        converted = convert_int8(network, (batch, 3, resolution, resolution), calibration)
     network.eval()
     agree: list[bool] = []
     for images in batches:

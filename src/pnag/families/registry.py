@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import importlib.metadata
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pnag.errors import PnagError
 from pnag.families.base import Family
+from pnag.near_names import near
 
 if TYPE_CHECKING:
     from torch import nn
@@ -105,8 +105,8 @@ def _made(name: str) -> Family:
 def no_family(name: str, every: Sequence[str]) -> PnagError:
     """The error that there is no family of this name; names those of `every` that are near."""
     endings = {each.rpartition("/")[2]: each for each in every}
-    near = difflib.get_close_matches(name.rpartition("/")[2], endings, 3, 0.6)
-    meant = f"; there is {' or '.join(endings[each] for each in near)}" if near else ""
+    alike = near(name.rpartition("/")[2], endings)
+    meant = f"; there is {' or '.join(endings[each] for each in alike)}" if alike else ""
     return PnagError(f"there is no family {name!r}{meant}; `pnag families` lists all")
 
 

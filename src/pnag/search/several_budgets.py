@@ -57,11 +57,11 @@ def best_within(
         values = np.concatenate([values[parents], value(children)])
         shares = np.concatenate([shares[parents], costs(children) / budgets])
         progress(step + 1, settings.rounds)
-    best = int(_worth(values, _largest(shares)).argmax())
-    return pool[best : best + 1], float(_largest(shares)[best])
+    best = int(_worth(values, largest_share(shares)).argmax())
+    return pool[best : best + 1], float(largest_share(shares)[best])
 
 
-def _largest(shares: Floats) -> Floats:
+def largest_share(shares: Floats) -> Floats:
     """(N,) largest of (N, C) shares of budgets; 0 where there are no budgets."""
     return np.asarray(shares.max(axis=1, initial=0.0))
 
@@ -77,7 +77,7 @@ def _parents(values: Floats, shares: Floats, lowest: Floats, bins: int) -> NDArr
     Args:
         values: (N,), shares: (N, C). lowest: (C,) where the bins of each cost begin.
     """
-    largest = _largest(shares)
+    largest = largest_share(shares)
     low = float(min(largest.min(), 1.0))
     high = max(float(largest.min()), 1.0) * (1 + BEYOND)
     chosen = [elite_of_bins(_worth(values, largest), largest, (low, high), bins)]
@@ -86,7 +86,7 @@ def _parents(values: Floats, shares: Floats, lowest: Floats, bins: int) -> NDArr
         # with what is within.
         share, span = shares[:, c], (float(lowest[c]), 1 + BEYOND)
         share = np.where(share > 1, share + (span[1] - span[0]) / bins, share)
-        worth = _worth(values, _largest(np.delete(shares, c, axis=1)))
+        worth = _worth(values, largest_share(np.delete(shares, c, axis=1)))
         chosen.append(elite_of_bins(worth, share, span, bins))
     parents = np.unique(np.concatenate(chosen))
     return np.asarray(parents[largest[parents].argsort(kind="stable")])

@@ -21,7 +21,7 @@ from pnag.ranges import Interval, check_ranges
 from pnag.search.front import Floats, breed
 from pnag.search.generator import Generator
 from pnag.search.labels import Labels
-from pnag.search.several_budgets import Costs
+from pnag.search.several_budgets import Costs, largest_share
 from pnag.search.sources import SEARCH, TABLE, F
 from pnag.space import Tokens
 
@@ -193,21 +193,16 @@ def answer_vector(
         if not len(tokens):
             break  # a small space: all around the parents is known
         prices = costs(tokens)
-        share = _largest(prices, budgets)
+        share = largest_share(prices / budgets)
         promising = share <= max(1 + BEYOND, float(np.quantile(share, 0.1)))
         tokens, prices = tokens[promising], prices[promising]
         seen |= {row.tobytes() for row in tokens}
         accuracy = labels.accuracy.predict(tokens)
         pool = _joined(parents, Known(tokens, accuracy, prices, np.full(len(tokens), SEARCH)))
-    share = _largest(pool.costs, budgets)
+    share = largest_share(pool.costs / budgets)
     index = pool.best(budgets)
     index = int(share.argmin()) if index is None else index
     return pool.some(np.array([index])), float(share[index])
-
-
-def _largest(costs: Floats, budgets: Floats) -> Floats:
-    """(N,) largest share of a budget that (N, B) costs use."""
-    return np.asarray((costs / budgets).max(1, initial=0.0))
 
 
 def _joined(one: Known, other: Known) -> Known:
@@ -225,7 +220,7 @@ def _parents(known: Known, budgets: Floats) -> Known:
 
     Sorted by the first cost, as `breed` takes them.
     """
-    share = _largest(known.costs, budgets)
+    share = largest_share(known.costs / budgets)
     by_accuracy = (-known.accuracy).argsort(kind="stable")
     inside = by_accuracy[share[by_accuracy] <= 1][:ELITE]
     beyond = by_accuracy[(share[by_accuracy] > 1) & (share[by_accuracy] <= 1 + BEYOND)][:NEAR]

@@ -44,24 +44,15 @@ def solve_classifier(
         pixels: resolution of the images that the network sees; 0 for that of `data`.
         label_smoothing: of the loss by which the logits are scaled.
     """
-    weight, bias = from_main(
-        accelerator, lambda: _solved(supernet, data, pixels, label_smoothing, accelerator)
-    )
+
+    def solved() -> tuple[Tensor, Tensor]:
+        network: Any = largest_network(supernet, data, accelerator.device, pixels)
+        return solved_layer(network, network.classifier, data, pixels, label_smoothing, accelerator)
+
+    weight, bias = from_main(accelerator, solved)
     linear = [module for module in supernet.modules() if isinstance(module, nn.Linear)][-1]
     linear.weight.copy_(weight)
     linear.bias.copy_(bias)
-
-
-def _solved(
-    supernet: ElasticNetwork,
-    data: ImageData,
-    pixels: int,
-    label_smoothing: float,
-    accelerator: Accelerator,
-) -> tuple[Tensor, Tensor]:
-    """The (classes, features) weight and (classes,) bias, on the CPU."""
-    network: Any = largest_network(supernet, data, accelerator.device, pixels)
-    return solved_layer(network, network.classifier, data, pixels, label_smoothing, accelerator)
 
 
 @torch.no_grad()

@@ -33,7 +33,7 @@ from pnag.supernet.loop import (
     to_device,
     train_all_layers,
 )
-from pnag.supernet.phases import PHASES
+from pnag.supernet.phases import PHASES, has_teacher
 from pnag.supernet.round_training import round_losses
 from pnag.supernet.settings import FinetuneSettings, FitSettings, SupernetSettings
 from pnag.supernet.supernet_training import LONG, phase_losses
@@ -63,7 +63,9 @@ def supernet_step(
     if accelerator.device.type == "cuda":
         train_all_layers(model, images, accelerator)
     phases = PHASES[settings.method]
-    teacher = copy.deepcopy(model).eval().requires_grad_(False) if len(phases) > 1 else None
+    teacher = (
+        copy.deepcopy(model).eval().requires_grad_(False) if has_teacher(settings.method) else None
+    )
     costs: list[float] = []
     for number, phase in enumerate(phases):
         if phase.epochs < LONG:

@@ -22,7 +22,7 @@ from pnag.images.resolutions import at_resolution, resolution_of_step
 from pnag.space import AnyArchitecture
 from pnag.supernet.first_classifier import solve_classifier
 from pnag.supernet.loop import Losses, Step, fit, steps_of, to_device
-from pnag.supernet.phases import PHASES, Phase
+from pnag.supernet.phases import PHASES, Phase, has_teacher
 from pnag.supernet.settings import FitSettings, SupernetSettings
 from pnag.supernet.weights import checkpoint_of, load_finished, save_finished
 
@@ -121,7 +121,8 @@ def train_supernet(
             save_finished(supernet, path, identity, accelerator)
         keep(phase, supernet)
         done += steps_of(how, data)
-        teacher = teacher or _frozen(supernet, accelerator.device)
+        if teacher is None and has_teacher(settings.method):
+            teacher = _frozen(supernet, accelerator.device)
     return supernet.to(accelerator.device).eval()
 
 

@@ -11,7 +11,6 @@ import copy
 import itertools
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -132,7 +131,7 @@ class _Captured:
             torch.cuda.current_stream().wait_stream(beside)
             self._graph = torch.cuda.CUDAGraph()
             # Maps of all graphs share their memory: none is replayed while another runs.
-            with torch.cuda.graph(self._graph, pool=_pool()):
+            with torch.cuda.graph(self._graph, pool=_first_graph().pool()):
                 for _ in range(calls):
                     network(images)
 
@@ -149,11 +148,6 @@ class _Captured:
         return [
             first.elapsed_time(last) / self._calls for first, last in itertools.pairwise(events)
         ]
-
-
-@cache
-def _pool() -> Any:  # torch has several types for it
-    return _first_graph().pool()
 
 
 @cache

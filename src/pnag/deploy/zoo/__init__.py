@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from pnag.deploy.zoo import comparators, paper, specialised, timm_networks
@@ -10,6 +9,7 @@ from pnag.deploy.zoo.network import FAMILIES, Network
 from pnag.deploy.zoo.printed import PRINTED, PrintedRow
 from pnag.errors import PnagError
 from pnag.extras import install
+from pnag.near_names import near
 
 ZOO: dict[str, Network] = {
     network.key: network
@@ -31,8 +31,8 @@ def find(key: str) -> Network:
     """
     key = _of_timm.get(key, key)
     if key not in ZOO:
-        near = difflib.get_close_matches(key, ZOO, n=3)
-        which = f"perhaps {' or '.join(near)}" if near else "`pnag zoo` lists them"
+        alike = near(key, ZOO)
+        which = f"perhaps {' or '.join(alike)}" if alike else "`pnag zoo` lists them"
         raise PnagError(f"the zoo has no network {key!r}; {which}")
     return ZOO[key]
 

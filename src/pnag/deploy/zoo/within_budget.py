@@ -85,7 +85,7 @@ def best_within(
     for sized in sizes:
         if len(chosen) == count:
             break
-        if any(_same_weights(sized.network, other.network) for other in chosen):
+        if any(sized.network.weights == other.network.weights for other in chosen):
             continue
         known = slower.get(sized.pixels)
         if known and min(known) * sized.published_ms > FAR_ABOVE * budget:
@@ -94,8 +94,3 @@ def best_within(
         if found is not None and found <= budget:
             chosen.append(sized)
     return chosen
-
-
-def _same_weights(one: Network, other: Network) -> bool:
-    """Whether they differ in image size at most."""
-    return one.weights == other.weights
