@@ -171,7 +171,7 @@ def test_the_smallest_numbers_work(samples: int) -> None:
     labels = Labels(space, _Sum(0.5), _Sum(1.0))
     features, accuracy, cost = labels.describe(tokens)
     predictor = fit_predictor(space, tokens, cost.numpy(), settings=smallest(PredictorSettings))
-    assert np.isfinite(predictor.both(tokens)).all()
+    assert np.isfinite(predictor.predict(tokens)).all()
     budgets = trained_budgets(cost.numpy(), 2)
     evaluator, losses = train_evaluator(
         features, accuracy, cost, budgets, smallest(EvaluatorSettings)

@@ -2,7 +2,7 @@
 
 A ridge regression takes the additive part: one-hot choices, pairs of choices made for the same
 layer, and functions of additive *sums* such as multiply-adds. A small ensemble of networks fits
-what the ridge leaves; its members' disagreement shows where the prediction is a guess.
+what the ridge leaves.
 
 Where architectures choose a resolution, each resolution has a scale that all is multiplied by: a
 cost adds up over layers at one resolution, and from one to the next it grows by nearly the same
@@ -40,7 +40,7 @@ def space_fingerprint(space: SearchSpace) -> str:
 
 
 class Predictor(nn.Module):
-    """What `predictor_fit.py` fits; `predict` and `spread` are all that a search needs.
+    """What `predictor_fit.py` fits; `predict` is all that a search needs.
 
     Args:
         space: of the tokens.
@@ -129,9 +129,9 @@ class Predictor(nn.Module):
         return not (self.weights[-1].any() or self.biases[-1].any())
 
     @torch.no_grad()
-    def both(self, tokens: Tokens) -> tuple[Floats, Floats]:
-        """(N,) predictions and (N,) spreads."""
-        means, spreads = [], []
+    def predict(self, tokens: Tokens) -> Floats:
+        """(N,) predicted values, in the unit of the targets."""
+        found = [np.zeros(0)]
         nothing = torch.zeros(len(self.biases[0]), 1) if self.is_ridge_alone else None
         for start in range(0, len(tokens), 8192):
             some = tokens[start : start + 8192]
@@ -144,17 +144,9 @@ class Predictor(nn.Module):
             residual = said.double() * self.unit.double()
             base = (inputs @ self.ridge).double() + self.offset.double()
             mean = self._below_ceiling(base + residual.mean(0), some).numpy()
-            scales = self.scale_of(some)
-            spread = residual.std(0).numpy()
-            if self.logarithm:
-                mean = np.exp(mean)
-                spread = spread * mean  # the derivative of exp is exp
-            value = mean * scales
-            means.append(value if self.floor is None else np.maximum(value, self.floor))
-            spreads.append(spread * scales)
-        if not means:
-            return np.zeros(0), np.zeros(0)
-        return np.concatenate(means), np.concatenate(spreads)
+            value = (np.exp(mean) if self.logarithm else mean) * self.scale_of(some)
+            found.append(value if self.floor is None else np.maximum(value, self.floor))
+        return np.concatenate(found)
 
     def scale_of(self, tokens: Tokens) -> Floats | float:
         """(N,) scales of the architectures' resolutions; 1 in a space without any."""
@@ -172,14 +164,6 @@ class Predictor(nn.Module):
         excess, slack = (mean - top).clamp(min=0), self.slack.double()
         # Smooth, so that of two networks of equal cost the better one stays the better one.
         return torch.where(mean > top, top + slack * (1 - torch.exp(-excess / slack)), mean)
-
-    def predict(self, tokens: Tokens) -> Floats:
-        """(N,) predicted values, in the unit of the targets."""
-        return self.both(tokens)[0]
-
-    def spread(self, tokens: Tokens) -> Floats:
-        """(N,) standard deviation over the ensemble, in the unit of the targets."""
-        return self.both(tokens)[1]
 
     def save(self, path: Path) -> None:
         """Write weights and what they belong to, atomically."""
