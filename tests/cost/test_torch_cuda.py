@@ -70,7 +70,8 @@ class FakeCuda:
         monkeypatch.setattr(cuda, "stream", lambda _: contextlib.nullcontext())
         monkeypatch.setattr(cuda, "synchronize", lambda: self.done.append("wait"))
         monkeypatch.setattr(cuda, "_sleep", lambda _: self.done.append("sleep"))
-        monkeypatch.setattr(torch_cuda, "_pool", lambda: (0, 1))
+        first = SimpleNamespace(pool=lambda: (0, 1))
+        monkeypatch.setattr(torch_cuda, "_first_graph", lambda: first)
 
     def network(self) -> nn.Module:
         fake = self
