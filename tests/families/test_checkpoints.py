@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
+from dataclasses import astuple, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -13,10 +14,10 @@ import torch
 from safetensors.torch import save_file
 
 import pnag
-from pnag.downloads import git_blob_id
+from pnag.downloads import Checksum, PublishedFile, git_blob_id
 from pnag.errors import PnagError
-from pnag.families import checkpoints, load_checkpoint, load_published
-from pnag.families.checkpoints import PUBLISHED, Published
+from pnag.families import load_checkpoint, load_published
+from pnag.families.checkpoints import PUBLISHED
 
 IMAGES = torch.linspace(-1, 1, 2 * 3 * 32 * 32).view(2, 3, 32, 32)
 
@@ -129,7 +130,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
 
     listening = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
-    monkeypatch.setattr(checkpoints, "ROOT", f"http://127.0.0.1:{listening.server_port}")
+    fetch_from(monkeypatch, f"http://127.0.0.1:{listening.server_port}")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("PNAG_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("PNAG_OFFLINE", raising=False)
@@ -138,8 +139,15 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
     listening.server_close()
 
 
-def publish(monkeypatch: pytest.MonkeyPatch, width_mult: float, data: bytes) -> Published:
-    published = Published(PUBLISHED[width_mult].name, git_blob_id(data))
+def fetch_from(monkeypatch: pytest.MonkeyPatch, root: str) -> None:
+    for width_mult, published in list(PUBLISHED.items()):
+        here = replace(published, url=f"{root}/{published.name}")
+        monkeypatch.setitem(PUBLISHED, width_mult, here)
+
+
+def publish(monkeypatch: pytest.MonkeyPatch, width_mult: float, data: bytes) -> PublishedFile:
+    checksum = Checksum("git blob id", git_blob_id(data))
+    published = replace(PUBLISHED[width_mult], checksum=checksum)
     monkeypatch.setitem(PUBLISHED, width_mult, published)
     return published
 
@@ -163,8 +171,7 @@ def test_a_failed_fetch_tells_what_to_do(
     server: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"
-    for width_mult, name in ((1.0, PUBLISHED[1.0].name), (1.2, PUBLISHED[1.2].name)):
-        url = f"{checkpoints.ROOT}/{name}"
+    for width_mult, (name, url, _) in [(w, astuple(p)) for w, p in PUBLISHED.items()]:
         # not there; another content; cut short by the server (1.2)
         for content in (None, b"something else"):
             if content is not None:
@@ -174,7 +181,7 @@ def test_a_failed_fetch_tells_what_to_do(
             assert url in str(caught.value)
             assert f"put it at {cache / name}" in str(caught.value)
             assert not cache.exists()
-    monkeypatch.setattr(checkpoints, "ROOT", "http://127.0.0.1:1")
+    fetch_from(monkeypatch, "http://127.0.0.1:1")
     with pytest.raises(PnagError, match=r"cannot fetch http://127\.0\.0\.1:1/ofa.*refused"):
         load_published()
 
@@ -205,7 +212,7 @@ def test_a_cache_that_cannot_be_written(
 
 
 def test_published_files_are_those_of_the_readme() -> None:
-    assert {w: (p.file.url, p.blob_id) for w, p in PUBLISHED.items()} == {
+    assert {w: (p.url, p.checksum and p.checksum.digits) for w, p in PUBLISHED.items()} == {
         1.0: (
             "https://raw.githubusercontent.com/han-cai/files/master/ofa/ofa_nets/"
             "ofa_mbv3_d234_e346_k357_w1.0",

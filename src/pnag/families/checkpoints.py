@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +22,12 @@ from pnag.families.wrapped import read_pickle, supernet_weights
 ROOT = "https://raw.githubusercontent.com/han-cai/files/master/ofa/ofa_nets"
 
 
-@dataclass(frozen=True)
-class Published:
-    """A published file and the git blob id of its content."""
-
-    name: str
-    blob_id: str
-
-    @property
-    def file(self) -> PublishedFile:
-        """Where to fetch it, and how to know it."""
-        return PublishedFile(
-            self.name, f"{ROOT}/{self.name}", Checksum("git blob id", self.blob_id)
-        )
-
-
 PUBLISHED = {
-    1.0: Published("ofa_mbv3_d234_e346_k357_w1.0", "55d835981d8acd1053657a951b18887a724ddcbf"),
-    1.2: Published("ofa_mbv3_d234_e346_k357_w1.2", "d75a3613bae216091f61fc4b7df77d49cc82ed32"),
+    width: PublishedFile(name, f"{ROOT}/{name}", Checksum("git blob id", blob_id))
+    for width, name, blob_id in (
+        (1.0, "ofa_mbv3_d234_e346_k357_w1.0", "55d835981d8acd1053657a951b18887a724ddcbf"),
+        (1.2, "ofa_mbv3_d234_e346_k357_w1.2", "d75a3613bae216091f61fc4b7df77d49cc82ed32"),
+    )
 }
 
 
@@ -60,7 +47,7 @@ def load_published(width_mult: float = 1.0) -> Supernet:
     if width_mult not in PUBLISHED:
         known = ", ".join(map(str, PUBLISHED))
         raise PnagError(f"no weights of width {width_mult} are published; choose one of {known}")
-    return _load_ofa(fetch(PUBLISHED[width_mult].file))[0]
+    return _load_ofa(fetch(PUBLISHED[width_mult]))[0]
 
 
 def load_checkpoint(path: Path | str) -> ElasticNetwork:

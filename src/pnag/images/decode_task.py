@@ -43,25 +43,16 @@ class Batch:
     wide: bool
 
 
+@dataclass(eq=False, kw_only=True)
 class DecodeTask(Dataset[Any]):
     """What a decoding process works on: all images of one part, one size."""
 
-    def __init__(
-        self,
-        rows: Rows,
-        size: int,
-        shorter: int,
-        *,
-        whole: bool,
-        levels: Levels | None,
-        megapixels: float,
-    ) -> None:
-        self.rows = rows
-        self.size = size
-        self.shorter = shorter
-        self.whole = whole
-        self.levels = levels
-        self.megapixels = megapixels
+    rows: Rows
+    size: int
+    shorter: int
+    whole: bool
+    levels: Levels | None
+    megapixels: float
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -96,12 +87,12 @@ class DecodeTask(Dataset[Any]):
         return _in_processes(self, size, workers)
 
 
+@dataclass(eq=False)
 class ExtentTask(Dataset[Any]):
     """Looks for the least and the greatest value of images of more than 8 bits."""
 
-    def __init__(self, rows: Rows, megapixels: float) -> None:
-        self.rows = rows
-        self.megapixels = megapixels
+    rows: Rows
+    megapixels: float
 
     def __len__(self) -> int:
         return len(self.rows)

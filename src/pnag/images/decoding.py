@@ -217,9 +217,9 @@ class _Decoding:
     def _decode_part(self, name: PartName, levels: Levels | None, decoded: _Decoded) -> None:
         rows, classes = self.parts[name], self.chosen.classes
         task = DecodeTask(
-            rows,
-            self.sizes.side(name),
-            self.sizes.shorter,
+            rows=rows,
+            size=self.sizes.side(name),
+            shorter=self.sizes.shorter,
             whole=name == "train" and not self.sizes.small,
             levels=levels,
             megapixels=self.choices.megapixels,

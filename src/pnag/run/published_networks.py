@@ -28,7 +28,7 @@ def imagenet_weights(published: bool, display: Display) -> Weights:
         return "untrained"
     try:
         with display.bar("fetching the published weights") as bar:
-            fetch(PUBLISHED[WIDTH].file)
+            fetch(PUBLISHED[WIDTH])
             bar.update(1, 1)
     except PnagError as error:
         display.warn(f"the exported networks are untrained: {error}")

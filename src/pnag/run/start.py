@@ -114,7 +114,7 @@ def _published(images: ImagesRecipe) -> Start:
             f"{_published_widths()}; take "
             f"one of these, or --start {SCRATCH}"
         )
-    path = fetch(PUBLISHED[width].file)
+    path = fetch(PUBLISHED[width])
     load_checkpoint(path)  # what is damaged is reported now
     return Start(
         OF_OFA,
