@@ -110,7 +110,7 @@ def collect_stage(
         rounds: how each round trains the supernet before it judges; None where none does.
     """
     recipe, files = run.recipe, run.run
-    per_round = planned_per_round(run, plan)
+    per_round = planned_per_round(run, plan.architectures)
     settings = evaluator_settings(run.accelerator.device, precision=plan.precision)
     inputs = _judged_with(run, files.supernet, settings) | {
         "latency": file_fingerprint(files.latency_model),

@@ -142,7 +142,7 @@ def plan_collecting_stage(run: ImageRun, supernet: SupernetPlan) -> CollectingPl
 
     run.stage("plan of the collecting", inputs, [run.run.collecting_plan], work)
     plan = CollectingPlan(**read_json(run.run.collecting_plan))
-    per_round = planned_per_round(run, plan)
+    per_round = planned_per_round(run, plan.architectures)
     if plan.architectures <= run.recipe.rounds * per_round:
         raise PnagError(
             f"{plan.architectures} architectures leave none to sample besides "
@@ -163,15 +163,11 @@ def doubtful_images(run: ImageRun) -> int:
     return evaluator_settings(run.accelerator.device).validation_images(run.data)
 
 
-def planned_per_round(run: ImageRun, plan: CollectingPlan) -> int:
-    """How many architectures each round asks for: at most half of what was planned, in all.
+def planned_per_round(run: ImageRun, architectures: int) -> int:
+    """How many architectures each round asks for: at most half of what is planned, in all.
 
     Where the user has given the number of architectures, what the recipe says.
     """
-    return _per_round(run, plan.architectures)
-
-
-def _per_round(run: ImageRun, architectures: int) -> int:
     recipe = run.recipe
     if run.images.architectures or not recipe.rounds:
         return recipe.per_round
@@ -186,7 +182,7 @@ def _judgements(run: ImageRun, architectures: int) -> float:
     if not run.trains_in_rounds:
         return architectures
     rounds = run.recipe.rounds
-    return (rounds + 1) * (architectures - rounds * _per_round(run, architectures) / 2)
+    return (rounds + 1) * (architectures - rounds * planned_per_round(run, architectures) / 2)
 
 
 def plan_rounds_stage(

@@ -158,7 +158,7 @@ def _from_images(
         # Answers that share the minutes have epochs of their own, which no one number says.
         "finetune_epochs": None if tuning.networks else tuning.epochs,
     }
-    per_round = {"per_round": plans.planned_per_round(job, collecting)}
+    per_round = {"per_round": plans.planned_per_round(job, collecting.architectures)}
     return _finish(run, with_images(recipe, decided).model_copy(update=per_round), size, answers)
 
 

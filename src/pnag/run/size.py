@@ -10,7 +10,8 @@ from torch import nn
 
 from pnag.cost.load import Cost, load_cost
 from pnag.families import BatchCounts, Counts, Family, count_batch, family
-from pnag.families.registry import DEFAULT, family_of, of_width
+from pnag.families.registry import DEFAULT, family_of
+from pnag.run.named_family import named_family
 from pnag.run.recipe import Recipe
 from pnag.space import BaseArchitecture, Tokens
 
@@ -84,8 +85,5 @@ def family_of_recipe(recipe: Recipe) -> Family:
     if images is None:
         fixed = recipe.resolutions == (Size.resolution,)
         return family(DEFAULT) if fixed else family(DEFAULT).with_resolutions(recipe.resolutions)
-    if images.family not in (None, DEFAULT):
-        found = family(images.family)
-    else:
-        found = family(of_width(images.width_mult or 1.0))
+    found = named_family(images.family, images.width_mult)
     return found.with_resolutions(images.resolutions) if images.resolutions else found
