@@ -141,7 +141,7 @@ def main() -> None:
 
     candidates = pool(54321)
     costs = labels.cost.predict(candidates)
-    costs = calibration(costs) if calibration else costs
+    costs = calibration(costs)
     answers = read_json(run.answers)
     chosen = [SPACE.text(candidates[of_the_same_cost(costs, a["cost"], rng)]) for a in answers]
     wanted = list(dict.fromkeys(itertools.chain((a["arch"] for a in answers), *chosen)))

@@ -179,8 +179,7 @@ def predicted(run: RunDirectory, resolutions: list[int]) -> dict[str, float]:
     found = LatencyModel.load(run.latency_model).predict(
         of.space.encode([rival_at(r) for r in resolutions])
     )
-    calibration = load_front_calibration(run)
-    found = calibration(found) if calibration else found
+    found = load_front_calibration(run)(found)
     return {str(r): round(ms, 3) for r, ms in zip(resolutions, found.tolist(), strict=True)}
 
 

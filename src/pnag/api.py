@@ -106,8 +106,6 @@ class Run:
         """
         files = finished_run(self.path)
         front, calibration = read_table(files.front), load_front_calibration(files)
-        if calibration is None:
-            return front
         return front.assign(cost=calibration(front["cost"].to_numpy(dtype=float)))
 
     @property

@@ -11,6 +11,7 @@ from made_runs import DEVICE, make_run
 from rich.console import Console
 from safetensors.torch import save_file
 
+from pnag.cost.front_calibration import AS_PREDICTED
 from pnag.cost.latency_model import LatencyModel
 from pnag.files import write_json
 from pnag.run.display import Display
@@ -49,10 +50,10 @@ def make_experiment(path: Path, device: str, unsteady: int = 0) -> tuple[Study, 
     cost = COST.predict(tokens)
     accuracy = 0.78 - 0.1 * np.exp(-cost / cost.mean()) - 0.01 * rng.random(len(cost))
     labels = Labels(SPACE, COST, COST)
-    scaled = scaled_budgets(DEVICES[device], device, labels, None)
+    scaled = scaled_budgets(DEVICES[device], device, labels, AS_PREDICTED)
     problem = Problem(SPACE, tokens, accuracy, cost, labels)
     study = Study(
-        device, run, make_recipe({}), problem, None, scaled, path / f"experiment-{device}"
+        device, run, make_recipe({}), problem, AS_PREDICTED, scaled, path / f"experiment-{device}"
     )
 
     def answer(method: str, budget: float, worse: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from torch import nn
 
+from pnag.cost.front_calibration import AS_PREDICTED
 from pnag.cost.latency_model import LatencyModel
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.runtimes import RUNTIMES, Entry
@@ -52,14 +53,14 @@ def made_up_study(path: Path, device: str) -> Study:
     labels = Labels(SPACE, COST, COST)
     tokens = SPACE.sample(20, np.random.default_rng(0))
     problem = Problem(SPACE, tokens, COST.predict(tokens), COST.predict(tokens), labels)
-    budgets = scaled_budgets(DEVICES[device], device, labels, None)
+    budgets = scaled_budgets(DEVICES[device], device, labels, AS_PREDICTED)
     run = RunDirectory(path)
-    return Study(device, run, make_recipe({}), problem, None, budgets, path / "experiment")
+    return Study(device, run, make_recipe({}), problem, AS_PREDICTED, budgets, path / "experiment")
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_budgets_leave_as_much_room_as_the_papers(device: str) -> None:
-    budgets = scaled_budgets(DEVICES[device], device, Labels(SPACE, COST, COST), None)
+    budgets = scaled_budgets(DEVICES[device], device, Labels(SPACE, COST, COST), AS_PREDICTED)
     archs = papers_architectures(device)
     assert tuple(sorted(archs)) == DEVICES[device].budgets
     printed = {row.name: row.latency_ms for row in printed_table(DEVICES[device])}

@@ -20,7 +20,7 @@ from pnag.commands.bodies.generate import SeveralAnswer, generate_for
 from pnag.commands.main import app
 from pnag.commands.options import parse_named_budgets
 from pnag.cost.block_csv import write_block_csv
-from pnag.cost.front_calibration import fit_front_calibration
+from pnag.cost.front_calibration import AS_PREDICTED, fit_front_calibration
 from pnag.cost.latency_model import LatencyModel
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.load import load_cost
@@ -286,9 +286,9 @@ def test_the_least_budget_that_is_suggested_can_be_held() -> None:
 def test_a_new_front_has_no_calibration_until_it_is_timed(cpu_run: Path, tmp_path: Path) -> None:
     run = RunDirectory(Path(shutil.copytree(cpu_run, tmp_path / "run")))
     search(run, QUICK)
-    assert load_front_calibration(run) is not None  # the front is reused
+    assert load_front_calibration(run) != AS_PREDICTED  # the front is reused
     search(run, QUICK | {"front": QUICK["front"] | {"rounds": 9}})
-    assert load_front_calibration(run) is None  # what a run that is stopped here answers by
+    assert load_front_calibration(run) == AS_PREDICTED  # what a run that is stopped here answers by
     assert (load_calibrated_front(run, SPACE).cost == pd.read_parquet(run.front)["cost"]).all()
 
 

@@ -64,6 +64,9 @@ class FrontCalibration:
             raise PnagError(f"{path} is not a front calibration of pnag: {error}") from error
 
 
+AS_PREDICTED = FrontCalibration(0.0, 1.0, [], [])  # where nothing was timed: changes no number
+
+
 def fit_front_calibration(
     predicted: NDArray[np.float64], measured: NDArray[np.float64]
 ) -> FrontCalibration:

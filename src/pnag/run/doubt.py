@@ -101,8 +101,6 @@ def largest_of(run: RunDirectory, of: Family, images: int) -> Largest:
     """
     space = of.space
     tokens = at_each_resolution(space, [of.largest])
-    accuracy, cost = load_labels(run, space).label(tokens)
-    calibration = load_front_calibration(run)
-    if calibration:
-        cost = calibration(cost)
+    accuracy, predicted = load_labels(run, space).label(tokens)
+    cost = load_front_calibration(run)(predicted)
     return Largest(space.text(tokens), accuracy.tolist(), cost.tolist(), images, trained_at(of))

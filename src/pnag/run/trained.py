@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from pnag.cost.front_calibration import FrontCalibration
+from pnag.cost.front_calibration import AS_PREDICTED, FrontCalibration
 from pnag.errors import PnagError
 from pnag.files import write_bytes
 from pnag.imagenet import ImagenetTop1
@@ -201,23 +201,21 @@ def load_vector_front(run: RunDirectory, space: SearchSpace) -> Known:
         raise PnagError(f"{run.vector_front} is not a front of pnag: {error}") from error
 
 
-def load_front_calibration(run: RunDirectory) -> FrontCalibration | None:
-    """The correction of predicted latencies, where the run has timed a ladder."""
+def load_front_calibration(run: RunDirectory) -> FrontCalibration:
+    """The correction of predicted latencies; where the run has timed no ladder, none."""
     path = run.front_calibration
-    return FrontCalibration.load(path) if path.exists() else None
+    return FrontCalibration.load(path) if path.exists() else AS_PREDICTED
 
 
 def uncorrected_cost(run: RunDirectory, cost: float) -> float:
     """The predictor's own cost for one, or a budget, that the timed ladder has corrected."""
-    calibration = load_front_calibration(run)
-    return calibration.uncorrected(cost) if calibration else cost
+    return load_front_calibration(run).uncorrected(cost)
 
 
 def load_calibrated_front(run: RunDirectory, space: SearchSpace) -> Front:
     """The front with its costs corrected by the timed ladder, where the run has one."""
     front = load_front(run.front, space)
-    calibration = load_front_calibration(run)
-    return replace(front, cost=calibration(front.cost)) if calibration else front
+    return replace(front, cost=load_front_calibration(run)(front.cost))
 
 
 def shown(arch: str) -> dict[str, Any]:
@@ -308,12 +306,10 @@ def most_likely(run: RunDirectory, space: SearchSpace, budget: float, margin: fl
     Args:
         margin: share of a prediction that the generator is asked to leave free.
     """
-    calibration = load_front_calibration(run)
     asked = uncorrected_cost(run, budget / (1 + margin))
     tokens = load_generator(run.generator, space).sample(torch.tensor([asked], dtype=torch.float64))
-    accuracy, cost = load_labels(run, space).label(tokens)
-    if calibration:
-        cost = calibration(cost)
+    accuracy, predicted = load_labels(run, space).label(tokens)
+    cost = load_front_calibration(run)(predicted)
     note = "predicted to cost more than the budget" if cost[0] > budget else ""
     return Answer(
         budget, space.text(tokens)[0], float(accuracy[0]), float(cost[0]), note, SOURCES[F]

@@ -48,9 +48,9 @@ def load_results(path: Path) -> Results:
 def results_of(run: RunDirectory, metrics: dict[str, Any]) -> Results:
     """The results of a run whose metrics are at hand."""
     sampled = read_table(run.table)[["arch", "accuracy", "cost"]]
-    calibration = load_front_calibration(run)
-    if calibration:  # beside measured answers, everything in their milliseconds
-        sampled = sampled.assign(cost=calibration(sampled["cost"].to_numpy()))
+    # Beside measured answers, everything in their milliseconds.
+    corrected = load_front_calibration(run)(sampled["cost"].to_numpy())
+    sampled = sampled.assign(cost=corrected)
     recipe = make_recipe(load_recipe(run.recipe))
     if of_choices(recipe):
         size, space, options = None, space_of_run(run, recipe), ""
@@ -86,10 +86,10 @@ def vectors_of(
     names = list(further_costs(run))
     if not names:
         return None, {}
-    known, calibration = load_vector_front(run, space), load_front_calibration(run)
+    known = load_vector_front(run, space)
     own, *others = known.costs.T
-    own = calibration(own) if calibration else own
-    rows = _rows(space, size, known.tokens, known.accuracy, own)
+    corrected = load_front_calibration(run)(own)
+    rows = _rows(space, size, known.tokens, known.accuracy, corrected)
     further = {name: costs.tolist() for name, costs in zip(names, others, strict=True)}
     return rows.assign(**{"from": source_names(known.source)}), further
 

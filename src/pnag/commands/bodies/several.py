@@ -85,7 +85,7 @@ class LoadedRun:
     space: SearchSpace
     labels: Labels
     columns: tuple[str, ...]
-    calibration: FrontCalibration | None
+    calibration: FrontCalibration
     generator: Generator
     known: Known | None
     margin: float
@@ -116,17 +116,11 @@ class LoadedRun:
         labels, calibration = self.labels, self.calibration
 
         def own(tokens: Tokens) -> Floats:
-            predicted = labels.cost.predict(tokens)
-            return calibration(predicted) if calibration else predicted
+            return calibration(labels.cost.predict(tokens))
 
         further = zip(self.columns, labels.further, strict=True)
         found: dict[str, Predict] = {name: cost.predict for name, cost in further}
         return {self.own: own} | found
-
-    def uncorrected(self, budget: float) -> float:
-        """A budget of the own cost, in what its predictor says."""
-        limited = self.calibration is not None and np.isfinite(budget)
-        return self.calibration.uncorrected(budget) if limited and self.calibration else budget
 
     def with_margin(self, budgets: dict[str, float]) -> dict[str, float]:
         """What predictions may be at most: the budgets, that of the own cost less the margin."""
@@ -146,7 +140,7 @@ class LoadedRun:
         names = (self.own, *self.columns)
         limits = self.with_margin(budgets)
         asked = np.array([limits.get(name, np.inf) for name in names])
-        asked[0] = self.uncorrected(asked[0])
+        asked[0] = self.calibration.uncorrected(asked[0])
         if asked[0] <= 0:
             return None  # less than the ladder adds to any prediction
         limited = np.flatnonzero(np.isfinite(asked))
@@ -231,7 +225,7 @@ def _searched(
     def all_costs(tokens: Tokens) -> Floats:
         return np.stack([predict[name](tokens) for name in names], axis=1)
 
-    up_to = loaded.uncorrected(budgets.get(loaded.own, np.inf))
+    up_to = loaded.calibration.uncorrected(budgets.get(loaded.own, np.inf))
     drawn = draw_up_to(loaded.generator, up_to, recipe.front, recipe.seed)
     of_table = _best_of_table(space, read_table(run.table))
     start = np.concatenate(

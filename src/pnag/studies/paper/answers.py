@@ -33,7 +33,7 @@ def answers_of_methods(study: Study, display: Display) -> dict[str, list[dict[st
         inputs = {
             "table": file_fingerprint(study.run.table),
             "front": file_fingerprint(study.run.front) if method == "pnag" else None,
-            "calibration": asdict(study.calibration) if study.calibration else None,
+            "calibration": asdict(study.calibration),
             "budgets": study.budgets,
             "seed": study.recipe.seed,
             "searches": SEARCHES,

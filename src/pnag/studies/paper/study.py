@@ -60,7 +60,7 @@ class Study:
     run: RunDirectory
     recipe: Recipe
     problem: Problem
-    calibration: FrontCalibration | None
+    calibration: FrontCalibration
     budgets: tuple[float, ...]
     folder: Path
 
@@ -116,12 +116,11 @@ class Study:
 
     def cost(self, tokens: Tokens) -> NDArray[np.float64]:
         """(N,) predicted milliseconds, corrected by the run's timed ladder."""
-        costs = self.problem.labels.cost.predict(tokens)
-        return self.calibration(costs) if self.calibration else costs
+        return self.calibration(self.problem.labels.cost.predict(tokens))
 
     def uncorrected(self, budget: float) -> float:
         """A budget as the run's methods know it, without the ladder's correction."""
-        return self.calibration.uncorrected(budget) if self.calibration else budget
+        return self.calibration.uncorrected(budget)
 
     def answer(self, budget: float) -> Tokens:
         """(1, T) the run's own answer to a budget, from its front.
@@ -186,12 +185,12 @@ def open_study(path: Path, device: str, budgets: list[float]) -> Study:
 
 
 def scaled_budgets(
-    device: Device, key: str, labels: Labels, calibration: FrontCalibration | None
+    device: Device, key: str, labels: Labels, calibration: FrontCalibration
 ) -> tuple[float, ...]:
     """The paper's budgets on this machine, in ms."""
     archs = papers_architectures(key)
-    costs = labels.cost.predict(SPACE.encode([archs[budget] for budget in device.budgets]))
-    costs = calibration(costs) if calibration else costs
+    tokens = SPACE.encode([archs[budget] for budget in device.budgets])
+    costs = calibration(labels.cost.predict(tokens))
     printed = {row.name: row.latency_ms for row in printed_table(device)}
     scaled = [
         cost * budget / (printed.get(f"PNAG-{budget:g}") or budget)
