@@ -145,8 +145,8 @@ def _check_same_labels(parts: Mapping[str, Dataset], label: str, name: str) -> N
                 f"{name}: part {part} has no column {label!r}, which train has; add it, or remove "
                 f"the part (its columns: {', '.join(map(repr, rows.features))})"
             )
-        named = isinstance(mine, datasets.ClassLabel), isinstance(theirs, datasets.ClassLabel)
-        if all(named) and theirs.names != mine.names:
+        named = all(isinstance(each, datasets.ClassLabel) for each in (mine, theirs))
+        if named and theirs.names != mine.names:
             first = next(
                 (a, b)
                 for a, b in itertools.zip_longest(mine.names, theirs.names, fillvalue="no class")
@@ -156,7 +156,7 @@ def _check_same_labels(parts: Mapping[str, Dataset], label: str, name: str) -> N
                 f"{name}: the column {label!r} of part {part} names other classes than that of "
                 f"train ({first[1]!r} where train has {first[0]!r}); write both with the same names"
             )
-        if any(named) != all(named) or _is_number(mine) != _is_number(theirs):
+        if _is_number(mine) != _is_number(theirs):
             raise PnagError(
                 f"{name}: the column {label!r} holds {_kind(theirs)} in part {part} and "
                 f"{_kind(mine)} in train; write both alike"
