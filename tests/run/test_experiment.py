@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from pnag.cost.front_calibration import AS_PREDICTED
+from pnag.cost.front_calibration import AS_PREDICTED, FrontCalibration
 from pnag.cost.latency_model import LatencyModel
 from pnag.cost.latency_table import LatencyTable
 from pnag.cost.runtimes import RUNTIMES, Entry
@@ -32,8 +32,10 @@ from pnag.search.labels import Labels
 from pnag.search.methods import Problem
 from pnag.search.methods.evo import Evo, EvoSettings
 from pnag.search.methods.multi_objective import MultiObjectiveSettings, nas_mo, ofa_mo
+from pnag.search.methods.problem import infeasible
 from pnag.search.policy_gradient import GeneratorSettings
 from pnag.space import SearchSpace
+from pnag.studies.paper import answers as answers_of_methods
 from pnag.studies.paper.devices import (
     DEVICES,
     papers_architectures,
@@ -244,6 +246,22 @@ def test_any_budgets_come_after_the_papers_rows(tmp_path: Path) -> None:
     ]
     evo = next(row for row in rows if row["name"] == "EVO-30")
     assert evo["group"] is None and "its architecture is not published" in evo["note"]
+
+
+def test_a_budget_that_a_method_cannot_hold_is_named_as_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Helpless:
+        def answer(self, budget: float) -> None:
+            raise infeasible(budget, 2.0)
+
+    study = replace(
+        made_up_study(tmp_path, "cpu"), budgets=(7.5,),
+        calibration=FrontCalibration(1.0, 2.0, [], []),
+    )  # fmt: skip
+    monkeypatch.setattr(answers_of_methods, "get_method", lambda name: lambda *_: Helpless())
+    with pytest.raises(PnagError, match=r"EVO finds nothing within 7\.5 ms; ask for larger --budg"):
+        answers_of_methods._searched(study, "evo", lambda done, total: None)
 
 
 def test_what_is_no_finished_run_is_refused(tmp_path: Path) -> None:

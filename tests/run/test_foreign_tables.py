@@ -14,6 +14,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 import pnag
+from pnag import table_files
 from pnag.commands.main import app
 from pnag.cost.published_table import NOTE10, NSGANET
 from pnag.families import count_batch, family
@@ -77,6 +78,10 @@ def test_count_reads_architectures_of_others(spelling: str, tmp_path: Path) -> N
         assert done.exit_code == 0, done.output
         assert (done.stdout, done.stderr) == (expected.stdout, "")
     assert json.loads(expected.stdout)["params"] == pnag.count(TEXT).params
+
+
+def test_columns_of_one_name_get_names_of_their_own() -> None:
+    assert table_files._unique(["a", "a", "a.1", "b", "a"]) == ["a", "a.2", "a.1", "b", "a.3"]
 
 
 def test_one_number_stands_for_all() -> None:
