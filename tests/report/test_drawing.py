@@ -63,14 +63,23 @@ def page_of(folder: Path, family: Family) -> tuple[dict[str, Any], Path]:
     """The data of a page of five architectures, and the page."""
     archs = family.sample(5, np.random.default_rng(1))
     rows = [
-        {"arch": arch, "accuracy": 0.7 + 0.01 * n, "cost": 1.0 + n, "params": 10, "macs": 20}
+        {
+            "arch": arch,
+            "accuracy": 0.7 + 0.01 * n,
+            "cost": 1.0 + n,
+            "params": 10,
+            "macs": 20,
+            "from": "table",
+        }
         for n, arch in enumerate(archs)
     ]
+    error = {"rows": 5, "mean_error": 0.01, "deviation": 0.02, "tau": 0.9, "rough": False}
     device = {"device": "a CPU", "runtime": "onnxruntime", "version": "1", "threads": 1}
     metrics = {
         "source": "table",
         "unit": "mJ",
         "table": {"architectures": 5},
+        "predictors": {"accuracy": error},
         "device": device | family.identity() | {"resolution": 160},
         "answers": [row | {"budget": row["cost"]} for row in rows[1::2]],
     }

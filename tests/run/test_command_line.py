@@ -29,8 +29,10 @@ from pnag.commands.bodies.run import default_out
 from pnag.commands.main import mistakes_are_messages
 from pnag.errors import PnagError
 from pnag.families import count_batch, family
+from pnag.files import write_text
 from pnag.run import table_stages
 from pnag.run.recipe import Recipe, save_recipe
+from pnag.run.run_directory import RunDirectory
 from pnag.search import rounds as search_rounds
 from pnag.search.evaluator import EvaluatorSettings
 from pnag.search.front import FrontSettings
@@ -130,10 +132,11 @@ def test_a_device_of_another_run_in_the_directory_is_not_taken_for_the_table_s_c
     tmp_path: Path, table_run: Path, recipe: Path
 ) -> None:
     out = Path(shutil.copytree(table_run, tmp_path / "run"))
-    (out / "latency_model.json").write_text("{}")  # as a run on images that was stopped leaves it
+    left = RunDirectory(out).latency_model  # as a run on images that was stopped leaves it
+    write_text(left, "{}")
     done = call(*table_arguments(table_run.parent / "t.csv", out, recipe))
     assert done.exit_code == 0, done.stderr
-    assert not (out / "latency_model.json").exists()
+    assert not left.exists()
     assert answers_of(out) == answers_of(table_run)
 
 

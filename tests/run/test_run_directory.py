@@ -106,6 +106,7 @@ def test_published_networks_that_a_runtime_lacks_are_left_out_of_a_proof(
 ) -> None:
     run, arch, left = RunDirectory(tmp_path), str(Size().of.middling), set[str]()
     write_json(run.latency_table, {})
+    run.models.mkdir()
 
     def timed(*_: object, may_leave_out: Collection[str]) -> Proof:
         left.update(may_leave_out)
