@@ -115,7 +115,8 @@ def test_the_slider_moves_everything(
     for _ in range(60):
         browser.press(*RIGHT)
     moved = shown(browser)
-    assert all(moved[key] != before[key] for key in before)
+    # Two answers may have been found by the same.
+    assert all(moved[key] != before[key] for key in before if key != "Found by")
     assert float(browser.run("document.getElementById('budget').value")) > 0
     heard = browser.run("document.getElementById('slider').getAttribute('aria-valuetext')")
     assert heard.endswith(unit)
