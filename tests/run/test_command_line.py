@@ -105,12 +105,8 @@ def test_a_rerun_that_is_stopped_is_no_finished_run(
 ) -> None:
     out = Path(shutil.copytree(table_run, tmp_path / "run"))
     arguments = [*table_arguments(table_run.parent / "t.csv", out, recipe), "--seed", 1]
-    with monkeypatch.context() as patched:
-        patched.setattr("pnag.search.pnag.find_front", stop)
-        assert call(*arguments).exit_code == 130
     # Its evaluator and generator are new, its front and answers are not.
-    done = call("generate", out, "--budget", 1e6)
-    assert done.exit_code == 2 and "is not a finished run" in " ".join(done.stderr.split())
+    is_unfinished_where_stopped("pnag.search.pnag.find_front", out, arguments, monkeypatch)
     assert call(*arguments).exit_code == 0
     assert call("generate", out, "--budget", 1e6).exit_code == 0
 
@@ -120,10 +116,16 @@ def test_answers_to_other_budgets_are_of_no_finished_run_until_all_is_done(
 ) -> None:
     out = Path(shutil.copytree(table_run, tmp_path / "run"))
     arguments = [*table_arguments(table_run.parent / "t.csv", out, recipe), "--budgets", 25]
-    with monkeypatch.context() as patched:
-        patched.setattr("pnag.run.run._finish", stop)
-        assert call(*arguments).exit_code == 130
+    is_unfinished_where_stopped("pnag.run.run._finish", out, arguments, monkeypatch)
     assert len(json.loads((out / "architectures.json").read_text())) == 1
+
+
+def is_unfinished_where_stopped(
+    at: str, out: Path, arguments: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(at, stop)
+        assert call(*arguments).exit_code == 130
     done = call("generate", out, "--budget", 1e6)
     assert done.exit_code == 2 and "is not a finished run" in " ".join(done.stderr.split())
 

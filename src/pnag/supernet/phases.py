@@ -105,11 +105,3 @@ PHASES: dict[Method, tuple[Phase, ...]] = {
         Phase("all", 0.15, 0.5, None, None, None, random=1, sandwich=True, sort=1),
     ),
 }
-
-
-def has_teacher(method: Method) -> bool:
-    """Whether a phase learns from the largest network as it was after the first.
-
-    The sandwich rule's networks learn from the largest as it is.
-    """
-    return any(not phase.sandwich for phase in PHASES[method][1:])

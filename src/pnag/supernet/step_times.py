@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -33,10 +32,10 @@ from pnag.supernet.loop import (
     to_device,
     train_all_layers,
 )
-from pnag.supernet.phases import PHASES, has_teacher
+from pnag.supernet.phases import PHASES
 from pnag.supernet.round_training import round_losses
 from pnag.supernet.settings import FinetuneSettings, FitSettings, SupernetSettings
-from pnag.supernet.supernet_training import LONG, phase_losses
+from pnag.supernet.supernet_training import LONG, phase_losses, teacher_of
 
 TURNS = 4  # of what is timed
 
@@ -63,9 +62,7 @@ def supernet_step(
     if accelerator.device.type == "cuda":
         train_all_layers(model, images, accelerator)
     phases = PHASES[settings.method]
-    teacher = (
-        copy.deepcopy(model).eval().requires_grad_(False) if has_teacher(settings.method) else None
-    )
+    teacher = teacher_of(model, settings.method, accelerator.device)
     costs: list[float] = []
     for number, phase in enumerate(phases):
         if phase.epochs < LONG:

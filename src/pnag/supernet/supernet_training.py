@@ -22,8 +22,8 @@ from pnag.images.resolutions import at_resolution, resolution_of_step
 from pnag.space import AnyArchitecture
 from pnag.supernet.first_classifier import solve_classifier
 from pnag.supernet.loop import Losses, Step, fit, steps_of, to_device
-from pnag.supernet.phases import PHASES, Phase, has_teacher
-from pnag.supernet.settings import FitSettings, SupernetSettings
+from pnag.supernet.phases import PHASES, Phase
+from pnag.supernet.settings import FitSettings, Method, SupernetSettings
 from pnag.supernet.weights import checkpoint_of, load_finished, save_finished
 
 LONG = 0.15  # share of the epochs
@@ -121,8 +121,7 @@ def train_supernet(
             save_finished(supernet, path, identity, accelerator)
         keep(phase, supernet)
         done += steps_of(how, data)
-        if teacher is None and has_teacher(settings.method):
-            teacher = _frozen(supernet, accelerator.device)
+        teacher = teacher or teacher_of(supernet, settings.method, accelerator.device)
     return supernet.to(accelerator.device).eval()
 
 
@@ -142,8 +141,15 @@ def _planned(
         yield phase, fits[number], identity
 
 
-def _frozen(supernet: ElasticNetwork, device: torch.device) -> ElasticNetwork:
-    """The supernet as it is now."""
+def teacher_of(
+    supernet: ElasticNetwork, method: Method, device: torch.device
+) -> ElasticNetwork | None:
+    """The supernet as it is after the first phase; None where no later phase learns from it.
+
+    The sandwich rule's networks learn from the largest as it is.
+    """
+    if all(phase.sandwich for phase in PHASES[method][1:]):
+        return None
     teacher = copy.deepcopy(supernet)
     to_device(teacher, device)
     return teacher.eval().requires_grad_(False)
