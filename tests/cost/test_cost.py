@@ -18,6 +18,7 @@ from pnag.cost.proof import time_together
 from pnag.cost.runtimes.adb import PhoneGoneError
 from pnag.cost.runtimes.onnx_cpu import OnnxCpu
 from pnag.cost.timing import Call, Drift, Open, explain, measure_interleaved, stopwatch
+from pnag.cost.yardsticks import YARDSTICKS, brought_back, measure_beside_yardsticks, yardsticks
 from pnag.errors import PnagError
 from pnag.families import family
 from pnag.families.ofa_mobilenetv3 import ofa
@@ -90,6 +91,79 @@ def test_drift_of_the_machine_is_taken_out_and_reported(monkeypatch: pytest.Monk
     assert drift.remeasured >= 1
     assert drift.unsteady == 0
     assert drift.spread > 0.1
+
+
+def test_a_minute_that_slows_networks_by_their_size_is_taken_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, slowed = [0.0], [0.0]
+
+    def network(milliseconds: float) -> Open:
+        def run() -> None:  # slower by a tenth for each doubling over 2 ms
+            clock[0] += milliseconds * (milliseconds / 2.0) ** slowed[0] / 1000
+
+        return lambda: stopwatch(run)
+
+    monkeypatch.setattr("pnag.cost.timing.time.perf_counter", lambda: clock[0])
+    beside = [network(t) for t in (1.0, 1.5, 3.0, 6.0, 12.0)]
+    networks = {f"{t}": network(t) for t in (0.5, 2.5, 4.0, 9.0, 24.0)}
+    first, then, _ = measure_beside_yardsticks(networks, network(2.0), beside, {}, rounds=3)
+    assert {name: times[0] for name, times in first.items()} == pytest.approx(
+        {name: float(name) / 2.0 for name in networks}
+    )
+    slowed[0] = 0.14
+    alone, now, _ = measure_beside_yardsticks(networks, network(2.0), beside, {}, rounds=3)
+    assert alone["9.0"][0] > 1.2 * first["9.0"][0]
+    again, _, _ = measure_beside_yardsticks(networks, network(2.0), beside, then, rounds=3)
+    for name in ("2.5", "4.0", "9.0"):
+        assert again[name] == pytest.approx(first[name])
+    # beyond the yardsticks nothing is known, and as much is taken out as at the nearest
+    assert again["24.0"][0] / first["24.0"][0] == pytest.approx(2 ** slowed[0])
+    assert again["0.5"][0] / first["0.5"][0] == pytest.approx(0.5 ** slowed[0])
+    same = {place: [1.0] for place in now}  # all take as long as the launches: no line
+    twice = {place: [2.0] for place in now}
+    assert brought_back({"a": [1.0]}, same, twice)["a"][0] == pytest.approx(2 ** (5 / 6))
+
+
+def test_yardsticks_go_from_the_smallest_to_the_largest_and_stay_the_same() -> None:
+    for of in (family(), family("timm/mobilenetv2_100@96,128")):
+        chosen = yardsticks(of)
+        assert len(chosen) == YARDSTICKS and chosen == yardsticks(of)
+        macs = [of.count(arch).macs for arch in chosen]
+        assert macs == sorted(macs) and len(set(macs)) == YARDSTICKS
+
+
+def test_groups_of_a_table_are_tied_by_yardsticks(tmp_path: Path) -> None:
+    """The machine changes between the blocks and the networks, the large ones more."""
+    slowed = [0.0]
+
+    class Made:
+        batch = 1
+
+        def identity(self) -> dict[str, str | int]:
+            return {"device": "X", "version": "1", "threads": 1}
+
+        def prepare(self, network: nn.Module, input_shape: tuple[int, ...]) -> Open:
+            usual = sum(p.numel() for p in network.parameters()) / 1e6 + 0.01
+            return lambda: lambda runs: [usual * usual ** slowed[0]] * runs
+
+    def progress(what: str, done: int, total: int) -> None:
+        assert done <= total
+        slowed[0] = 0.1 if "calibration" in what else 0.3 if "check" in what else 0.0
+
+    options = {"resolution": 32, "rounds": 3, "calibration": 4, "check": 3}
+    file = tmp_path / "table.json"
+    table = measure_device(Made(), ofa(0.35), file, **options, progress=progress)  # type: ignore[arg-type]
+    for text, times in (table.calibration | table.check).items():
+        alone = ofa(0.35).build(text, 1000)
+        expected = sum(p.numel() for p in alone.parameters()) / 1e6 + 0.01
+        assert table.milliseconds(times) == pytest.approx(expected, rel=0.03)
+    assert len(table.yardsticks) == YARDSTICKS
+    raw = json.loads(file.read_text())
+    raw["yardsticks"].popitem()
+    file.write_text(json.dumps(raw))
+    with pytest.raises(PnagError, match="4 yardsticks instead of 5"):
+        LatencyTable.load(file)
 
 
 def test_turns_are_explained_by_levels_and_speed() -> None:
@@ -184,7 +258,8 @@ def test_networks_are_timed_at_their_own_size_and_against_the_same_runtime() -> 
     table = LatencyTable(identity | Still().identity(), drift=Drift([3.0]))
     networks = {"usual": nn.Identity(), "large": nn.Identity()}
     proof = time_together(Still(), networks, table, resolutions={"large": 300}, rounds=3)
-    assert shapes == [(2, 3, 200, 200), (2, 3, 300, 300), (2, 3, 200, 200)]
+    assert shapes[:2] == [(2, 3, 200, 200), (2, 3, 300, 300)]
+    assert shapes[2:] == [(2, 3, 200, 200)] * (1 + YARDSTICKS)  # the reference and yardsticks
     assert proof.networks["usual"].milliseconds == pytest.approx(3)
     assert proof.networks["large"].milliseconds == pytest.approx(4.5)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pnag.cost.timing import Drift
+from pnag.cost.yardsticks import YARDSTICKS
 from pnag.errors import PnagError
 from pnag.files import read_json, write_json
 from pnag.space import SearchSpace
@@ -26,6 +27,8 @@ class LatencyTable:
             and so on.
         blocks: for each block's key its relative times, one a round.
         calibration, check: the same for whole networks, by architecture text.
+        yardsticks: the same for the networks that tie groups to each other, by their place. Tables
+            of earlier versions have none: their groups are tied by the reference alone.
         drift: the machine's steadiness over all groups so far.
         seconds: that measuring has taken so far, stops left out.
     """
@@ -34,6 +37,7 @@ class LatencyTable:
     blocks: dict[str, list[float]] = field(default_factory=dict)
     calibration: dict[str, list[float]] = field(default_factory=dict)
     check: dict[str, list[float]] = field(default_factory=dict)
+    yardsticks: dict[str, list[float]] = field(default_factory=dict)
     drift: Drift = field(default_factory=Drift)
     seconds: float = 0.0
 
@@ -83,6 +87,7 @@ class LatencyTable:
                 blocks=_samples(raw["blocks"]),
                 calibration=_samples(raw["calibration"]),
                 check=_samples(raw["check"]),
+                yardsticks=_samples(raw.get("yardsticks", {})),
                 drift=Drift(
                     _times(raw["drift"]["levels"]) if raw["drift"]["levels"] else [],
                     int(raw["drift"]["remeasured"]),
@@ -93,6 +98,8 @@ class LatencyTable:
             )
             if table.blocks and not table.drift.levels:
                 raise ValueError("blocks, but no time of the reference network")
+            if len(table.yardsticks) not in (0, YARDSTICKS):
+                raise ValueError(f"{len(table.yardsticks)} yardsticks instead of {YARDSTICKS}")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PnagError(
                 f"{path} is not a latency table of pnag ({error}); name another file"

@@ -12,14 +12,15 @@ import torch
 
 from pnag.cost.latency_table import LatencyTable, differences, in_all, of_each
 from pnag.cost.runtimes import Runtime, clock_mhz
-from pnag.cost.timing import Open, measure_interleaved
+from pnag.cost.timing import Open
+from pnag.cost.yardsticks import YARDSTICKS, measure_beside_yardsticks, yardsticks
 from pnag.errors import PnagError
 from pnag.families.base import Family, sized
 from pnag.files import check_writable, exists
 from pnag.space import AnyArchitecture, SearchSpace
 
 # Networks in memory at once (50 MB each); the file is saved after each group. Few large groups,
-# because between groups only the reference shows how they compare.
+# because between groups only the reference and the yardsticks show how they compare.
 GROUP = 50
 
 Progress = Callable[[str, int, int], None]
@@ -107,8 +108,11 @@ class _Measuring:
         torch.manual_seed(self.seed)  # fresh weights; their values do not change a time
         # Of middling size: its time shows the speed that both small and large networks feel.
         self.reference = self.prepared(self.family.middling)
+        self.beside = [self.prepared(arch) for arch in yardsticks(self.family)]
         lacking = blocks if not blocks <= self.table.blocks.keys() else set()
-        self.total = self.rounds * (len(lacking) + sum(map(len, missing.values())))
+        groups = bool(lacking) + sum(-(-len(texts) // GROUP) for texts in missing.values())
+        parts = len(lacking) + sum(map(len, missing.values())) + groups * YARDSTICKS
+        self.total = self.rounds * parts
         if lacking:
             self.progress("preparing blocks", self.done, self.total)
             resolution = self.table.identity["resolution"]
@@ -141,9 +145,11 @@ class _Measuring:
             self.progress(what, self.done, self.total)
 
         self.progress(what, self.done, self.total)
-        samples, drift = measure_interleaved(
-            parts, self.reference, rounds=self.rounds, seed=self.seed, advance=advance
-        )
+        samples, now, drift = measure_beside_yardsticks(
+            parts, self.reference, self.beside, self.table.yardsticks,
+            rounds=self.rounds, seed=self.seed, advance=advance,
+        )  # fmt: skip
+        self.table.yardsticks = self.table.yardsticks or now
         drift.clocks = [min(clocks), max(clocks)] if clocks else []
         self.table.drift = self.table.drift.merged(drift)
         return samples

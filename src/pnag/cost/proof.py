@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from pnag.cost.latency_table import LatencyTable
+from pnag.cost.measure import prepare_network
 from pnag.cost.runtimes import Runtime
 from pnag.cost.runtimes.adb import PhoneGoneError
-from pnag.cost.timing import Open, measure_interleaved
+from pnag.cost.timing import Open
+from pnag.cost.yardsticks import measure_beside_yardsticks, yardsticks
 from pnag.families.registry import family_of
 
 
@@ -58,10 +60,11 @@ def time_together(
     rounds: int = 24,
     advance: Callable[[int], None] = lambda turns: None,
 ) -> Proof:
-    """Time networks interleaved, `rounds` turns each.
+    """Time networks interleaved, `rounds` turns each, and the table's yardsticks beside them.
 
     Args:
-        table: of the same runtime: its reference network's time turns ratios into milliseconds.
+        table: of the same runtime: its reference network's time turns ratios into milliseconds, at
+            the speed that its yardsticks show.
         resolutions: height and width of the images of those networks, by name, that do not take
             the table's.
         may_leave_out: names of networks that are skipped if the runtime cannot run them.
@@ -84,9 +87,13 @@ def time_together(
         else:
             ready[name] = tried
     family = family_of(identity)
-    network = family.build(family.middling, identity["num_classes"])
-    reference = prepare(runtime, network, family.middling.resolution or usual)
-    samples, drift = measure_interleaved(ready, reference, rounds=rounds, advance=advance)
+    reference, *beside = (
+        prepare_network(runtime, family, arch, usual, identity["num_classes"])
+        for arch in (family.middling, *yardsticks(family))
+    )
+    samples, _, drift = measure_beside_yardsticks(
+        ready, reference, beside, table.yardsticks, rounds=rounds, advance=advance
+    )
     return Proof(
         {name: timed(times, table.reference_ms) for name, times in samples.items()},
         statistics.median(drift.levels) / table.reference_ms,

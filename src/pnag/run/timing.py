@@ -15,6 +15,7 @@ from pnag.cost.latency_table import LatencyTable
 from pnag.cost.proof import Proof, time_together
 from pnag.cost.runtimes import Runtime, make_runtime
 from pnag.cost.steadiness import why_unsure
+from pnag.cost.yardsticks import YARDSTICKS
 from pnag.errors import PnagError
 from pnag.files import read_json, write_json
 from pnag.run.display import Display, adding_up
@@ -85,7 +86,7 @@ def time_in_turns(
             resolutions=resolutions,
             may_leave_out=may_leave_out,
             rounds=latency.rounds,
-            advance=adding_up(bar, latency.rounds * len(networks)),
+            advance=adding_up(bar, latency.rounds * (len(networks) + YARDSTICKS)),
         )
 
 

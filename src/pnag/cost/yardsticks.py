@@ -1,0 +1,74 @@
+"""Networks of several sizes, timed beside all others, by which times of different minutes compare.
+
+A machine that is slower for a while is not equally slow for all networks: on a shared server twelve
+networks, timed again every 15 seconds, took 2 to 3 per cent more or less than before in proportion
+to the reference network, all together, and the larger the more (`benchmarks/README.md`). What five
+networks from the smallest to the largest take now and took then shows by how much, as a line over
+the logarithm of a network's time.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from pnag.cost.timing import Drift, Open, measure_interleaved
+from pnag.families.base import Family
+from pnag.space import AnyArchitecture
+
+YARDSTICKS = 5
+Times = dict[str, list[float]]
+
+
+def yardsticks(family: Family) -> list[AnyArchitecture]:
+    """From the smallest architecture to the largest, always the same."""
+    between = family.space.sample_stretched(YARDSTICKS - 2, np.random.default_rng(0))
+    return [family.smallest, *family.space.text(between), family.largest]
+
+
+def measure_beside_yardsticks(
+    networks: Mapping[str, Open],
+    reference: Open,
+    beside: list[Open],
+    then: Times,
+    *,
+    rounds: int,
+    seed: int = 0,
+    advance: Callable[[int], None] = lambda turns: None,
+) -> tuple[Times, Times, Drift]:
+    """Time networks in turns, as if at the minute at which the yardsticks were timed first.
+
+    Args:
+        beside: the yardsticks, in the order of `yardsticks`.
+        then: what they took, by their place in that order; empty if this is the first time.
+        rounds, seed, advance: as of `measure_interleaved`; turns of yardsticks count.
+
+    Returns:
+        Each network's times as fractions of the reference's, the yardsticks' own, and the drift.
+    """
+    known = {f"yardstick {place}": opens for place, opens in enumerate(beside)}
+    samples, drift = measure_interleaved(
+        {**networks, **known}, reference, rounds=rounds, seed=seed, advance=advance
+    )
+    now = {str(place): samples.pop(name) for place, name in enumerate(known)}
+    return (brought_back(samples, now, then) if then else samples), now, drift
+
+
+def brought_back(samples: Times, now: Times, then: Times) -> Times:
+    """Times as they would have been at the minute at which yardsticks took what they took `then`.
+
+    All are fractions of the reference network's time, which is a yardstick that always takes 1.
+    Networks beyond the smallest or the largest yardstick are taken to have changed as much as that.
+    """
+    first, latest = (
+        np.log([1.0, *(statistics.median(times[place]) for place in then)]) for times in (then, now)
+    )
+    # a line only where the yardsticks' times differ: on a GPU all may take as long as the launches
+    change = np.polynomial.Polynomial.fit(latest, first - latest, 1 if np.ptp(latest) > 0.1 else 0)
+    back = {}
+    for name, times in samples.items():
+        length = np.clip(np.log(statistics.median(times)), latest.min(), latest.max())
+        back[name] = (np.array(times) * np.exp(change(length))).tolist()
+    return back
