@@ -166,17 +166,28 @@ def _networks(space: SearchSpace, calibration: int, check: int, seed: int) -> di
     """Text forms of distinct architectures, which depend on the arguments only."""
     rng = np.random.default_rng(seed)
     calibration = in_all(calibration, space)
-    # Twice as many as needed: towards the ends of the range the same ones are drawn again.
-    spread = space.sample_stretched(2 * (calibration + check), rng)
-    stretched = list(dict.fromkeys(space.text(rng.permutation(spread))))
-    uniform = [t for t in space.text(space.sample_unique(2 * (calibration + check), rng))
-               if t not in stretched]  # fmt: skip
+    stretched, uniform = stretched_and_uniform(space, calibration + check, rng)
     first = calibration // 2, calibration - calibration // 2
     second = check // 2, check - check // 2
     return {
         "calibration": stretched[: first[0]] + uniform[: first[1]],
         "check": stretched[first[0] :][: second[0]] + uniform[first[1] :][: second[1]],
     }
+
+
+def stretched_and_uniform(
+    space: SearchSpace, number: int, rng: np.random.Generator
+) -> tuple[list[str], list[str]]:
+    """Distinct architectures from the smallest to the largest, shuffled, and uniformly sampled.
+
+    Args:
+        number: how many are wanted of both together.
+    """
+    # Twice as many as needed: towards the ends of the range the same ones are drawn again.
+    spread = space.sample_stretched(2 * number, rng)
+    stretched = list(dict.fromkeys(space.text(rng.permutation(spread))))
+    uniform = space.text(space.sample_unique(2 * number, rng))
+    return stretched, [text for text in uniform if text not in stretched]
 
 
 def prepare_network(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pnag.cost.latency_model import LatencyModel, block_counts
-from pnag.cost.measure import prepare_network
+from pnag.cost.measure import prepare_network, stretched_and_uniform
 from pnag.cost.proof import Timed, timed
 from pnag.cost.quick import QuickFit, fit_quick
 from pnag.cost.runtimes import Runtime
@@ -75,14 +75,9 @@ def measure_quickly(
 
 def spread_networks(space: SearchSpace, count: int, seed: int) -> list[str]:
     """Distinct architectures, half uniformly sampled, half from the smallest to the largest."""
-    rng = np.random.default_rng(seed)
-    # twice as many as needed: towards the ends of the range the same ones are drawn again
-    spread = list(
-        dict.fromkeys(space.text(rng.permutation(space.sample_stretched(2 * count, rng))))
-    )
-    uniform = [t for t in space.text(space.sample_unique(2 * count, rng)) if t not in spread]
-    half = min(count // 2, len(spread))
-    return spread[:half] + uniform[: count - half]
+    stretched, uniform = stretched_and_uniform(space, count, np.random.default_rng(seed))
+    half = min(count // 2, len(stretched))
+    return stretched[:half] + uniform[: count - half]
 
 
 def quick_model(
