@@ -531,9 +531,10 @@ def test_a_decoding_process_that_is_killed(
         return decoded(*arguments)
 
     monkeypatch.setattr(module, "_FEW", 1)
+    monkeypatch.setattr(module, "allowed_cpus", lambda: 2)
     monkeypatch.setattr(module, "open_image", deadly)
     with pytest.raises(PnagError, match=r"cannot decode the images: .*too little memory"):
-        load(root, tmp_path / "c", workers=2)
+        load(root, tmp_path / "c")
 
 
 # The cache
@@ -639,10 +640,11 @@ def test_processes_decode_as_one_does(
     class_folders: ClassFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = class_folders({"a": 30, "b": 30})
-    alone = load(root, tmp_path / "c", workers=1)
+    alone = load(root, tmp_path / "c")  # in this process: they are few
     monkeypatch.setattr(module, "_FEW", 1)
+    monkeypatch.setattr(module, "allowed_cpus", lambda: 2)
     monkeypatch.setattr(module, "_BATCH_BYTES", 5 * 3 * 24 * 24)
-    both = load(root, tmp_path / "d", workers=2)
+    both = load(root, tmp_path / "d")
     for name in PARTS:
         assert np.array_equal(alone.part(name).images, both.part(name).images)
         assert np.array_equal(alone.part(name).labels, both.part(name).labels)

@@ -81,10 +81,10 @@ class DecodeTask(Dataset[Any]):
         stacked = np.stack(pixels) if pixels else np.zeros((0, 3, self.size, self.size), np.uint8)
         return Batch(stacked, np.array(good, np.int64), np.array(aspect, np.float32), failed, wide)
 
-    def batches(self, workers: int | None) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Batch]:
         """All of them, in order."""
         size = max(1, min(256, _BATCH_BYTES // (3 * self.size**2)))
-        return _in_processes(self, size, workers)
+        return _in_processes(self, size)
 
 
 @dataclass(eq=False)
@@ -115,9 +115,9 @@ class ExtentTask(Dataset[Any]):
                 continue
         return Extent.together(narrow), Extent.together(wide)
 
-    def found(self, workers: int | None) -> tuple[Extent, Extent]:
+    def found(self) -> tuple[Extent, Extent]:
         """Of all images."""
-        pairs = list(_in_processes(self, _SCANNED, workers))
+        pairs = list(_in_processes(self, _SCANNED))
         return Extent.together(n for n, _ in pairs), Extent.together(w for _, w in pairs)
 
 
@@ -126,9 +126,8 @@ def _same(batch: Any) -> Any:
     return batch
 
 
-def _in_processes(task: Dataset[Any], size: int, workers: int | None) -> Iterator[Any]:
-    if workers is None:
-        workers = allowed_cpus()
+def _in_processes(task: Dataset[Any], size: int) -> Iterator[Any]:
+    workers = allowed_cpus()
     if workers == 1 or len(task) < _FEW:  # type: ignore[arg-type]
         workers = 0  # in this process: others take longer to start than they save
     loader: DataLoader[Any] = DataLoader(

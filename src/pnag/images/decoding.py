@@ -77,7 +77,6 @@ def decode_parts(
     source: str,
     resolution: int | None,
     choices: Choices,
-    workers: int | None,
     partial: Path,
     progress: Show,
 ) -> None:
@@ -101,7 +100,7 @@ def decode_parts(
         )
     needed = sum(3 * sizes.side(name) ** 2 * len(rows) for name, rows in parts.items())
     _check_space(partial, needed, "the decoded images need")
-    work = _Decoding(source, chosen, parts, sizes, choices, workers, partial, progress)
+    work = _Decoding(source, chosen, parts, sizes, choices, partial, progress)
     decoded = work.decode_by_levels(probed.wide)
     shutil.rmtree(scratch, ignore_errors=True)
     description = {
@@ -150,7 +149,6 @@ class _Decoding:
     parts: dict[str, Rows]
     sizes: _Sizes
     choices: Choices
-    workers: int | None
     partial: Path
     progress: Show
 
@@ -191,7 +189,7 @@ class _Decoding:
             PnagError: if there is none that suits all.
         """
         tasks = [ExtentTask(self.parts[name], self.choices.megapixels) for name in PARTS]
-        narrow, wide = zip(*(task.found(self.workers) for task in tasks), strict=True)
+        narrow, wide = zip(*(task.found() for task in tasks), strict=True)
         found = {"narrow": Extent.together(narrow), "wide": Extent.together(wide)}
         return levels_of(found, self.source)
 
@@ -229,7 +227,7 @@ class _Decoding:
         aspects: list[NDArray[np.float32]] = []
         before = sum(decoded.counts.values()) + len(decoded.skipped)
         with writing(self.partial, OTHER_FOLDER), self._file(f"{name}.u8") as file:
-            for batch in task.batches(self.workers):
+            for batch in task.batches():
                 if batch.wide:
                     raise _UnknownLevelsError
                 self._skip(rows, batch.failed, decoded)

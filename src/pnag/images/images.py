@@ -138,7 +138,6 @@ def load_images(
     on_corrupt: Literal["refuse", "skip"] = "refuse",
     max_megapixels: float = MEGAPIXELS,
     levels: Sequence[float] | None = None,
-    workers: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     reading: Callable[[int, int], None] = lambda done, total: None,
 ) -> ImageData:
@@ -163,7 +162,6 @@ def load_images(
         max_megapixels: million pixels; an image of more cannot be decoded.
         levels: the values of images of more than 8 bits that become black and white, as other
             images of their kind have them; the least and the greatest there are, if None.
-        workers: processes that decode; one for each CPU if None.
         progress: called with how many images of how many are decoded.
         reading: called with how many files of how many are read, where their contents matter.
 
@@ -184,14 +182,13 @@ def load_images(
         if data is not None and wanted.suits(data.preprocessing):
             return data
     with one_at_a_time(cache / f".{wanted.key()}.lock", OTHER_FOLDER):
-        return wanted.read(cache) or _decoded(found, wanted, cache, workers, progress)
+        return wanted.read(cache) or _decoded(found, wanted, cache, progress)
 
 
 def _decoded(
     found: Source,
     wanted: _Wanted,
     cache: Path,
-    workers: int | None,
     progress: Callable[[int, int], None],
 ) -> ImageData:
     """What is decoded now, into a folder of another name until all is there."""
@@ -202,9 +199,7 @@ def _decoded(
     try:
         with writing(partial, OTHER_FOLDER):
             partial.mkdir()
-        decode_parts(
-            found, wanted.source, wanted.resolution, wanted.choices, workers, partial, progress
-        )
+        decode_parts(found, wanted.source, wanted.resolution, wanted.choices, partial, progress)
         with writing(folder, OTHER_FOLDER):
             partial.replace(folder)
     finally:
