@@ -50,9 +50,10 @@ def write_block_csv(
                 f"the latency model gives {milliseconds} ms for {name}, which no device can take; "
                 "measure with more calibration networks"
             )
-    write_text(
-        path, pd.DataFrame(dict(zip(COLUMNS, (names, times), strict=True))).to_csv(index=False)
-    )
+    # Late blocks of neighbouring resolutions are the same, and the model has a time at each.
+    table = pd.DataFrame(dict(zip(COLUMNS, (names, times), strict=True)))
+    table = table.groupby(COLUMNS[0], sort=False, as_index=False).mean()
+    write_text(path, table.to_csv(index=False))
 
 
 def _fixed(layers: Sequence[Layer]) -> list[str]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from pnag.cost.timing import Drift
-from pnag.cost.yardsticks import YARDSTICKS
 from pnag.errors import PnagError
 from pnag.files import read_json, write_json
 from pnag.space import SearchSpace
@@ -27,8 +26,8 @@ class LatencyTable:
             and so on.
         blocks: for each block's key its relative times, one a round.
         calibration, check: the same for whole networks, by architecture text.
-        yardsticks: the same for the networks that tie groups to each other, by their place. Tables
-            of earlier versions have none: their groups are tied by the reference alone.
+        yardsticks: the same for the networks that tie groups to each other. Tables of earlier
+            versions have none: their groups are tied by the reference alone.
         drift: the machine's steadiness over all groups so far.
         seconds: that measuring has taken so far, stops left out.
     """
@@ -98,8 +97,6 @@ class LatencyTable:
             )
             if table.blocks and not table.drift.levels:
                 raise ValueError("blocks, but no time of the reference network")
-            if len(table.yardsticks) not in (0, YARDSTICKS):
-                raise ValueError(f"{len(table.yardsticks)} yardsticks instead of {YARDSTICKS}")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PnagError(
                 f"{path} is not a latency table of pnag ({error}); name another file"

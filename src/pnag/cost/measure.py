@@ -13,7 +13,7 @@ import torch
 from pnag.cost.latency_table import LatencyTable, differences, in_all, of_each
 from pnag.cost.runtimes import Runtime, clock_mhz
 from pnag.cost.timing import Open
-from pnag.cost.yardsticks import YARDSTICKS, measure_beside_yardsticks, yardsticks
+from pnag.cost.yardsticks import measure_beside_yardsticks, yardsticks
 from pnag.errors import PnagError
 from pnag.families.base import Family, sized
 from pnag.files import check_writable, exists
@@ -108,10 +108,11 @@ class _Measuring:
         torch.manual_seed(self.seed)  # fresh weights; their values do not change a time
         # Of middling size: its time shows the speed that both small and large networks feel.
         self.reference = self.prepared(self.family.middling)
-        self.beside = [self.prepared(arch) for arch in yardsticks(self.family)]
+        texts_beside = list(self.table.yardsticks) or yardsticks(self.family)
+        self.beside = {text: self.prepared(text) for text in texts_beside}
         lacking = blocks if not blocks <= self.table.blocks.keys() else set()
         groups = bool(lacking) + sum(-(-len(texts) // GROUP) for texts in missing.values())
-        parts = len(lacking) + sum(map(len, missing.values())) + groups * YARDSTICKS
+        parts = len(lacking) + sum(map(len, missing.values())) + groups * len(self.beside)
         self.total = self.rounds * parts
         if lacking:
             self.progress("preparing blocks", self.done, self.total)

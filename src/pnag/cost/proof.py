@@ -13,7 +13,7 @@ from pnag.cost.measure import prepare_network
 from pnag.cost.runtimes import Runtime
 from pnag.cost.runtimes.adb import PhoneGoneError
 from pnag.cost.timing import Open
-from pnag.cost.yardsticks import measure_beside_yardsticks, yardsticks
+from pnag.cost.yardsticks import measure_beside_yardsticks
 from pnag.families.registry import family_of
 
 
@@ -89,10 +89,16 @@ def time_together(
     family = family_of(identity)
     reference, *beside = (
         prepare_network(runtime, family, arch, usual, identity["num_classes"])
-        for arch in (family.middling, *yardsticks(family))
+        for arch in (family.middling, *table.yardsticks)
     )
+    advance(rounds * len(left_out))
     samples, _, drift = measure_beside_yardsticks(
-        ready, reference, beside, table.yardsticks, rounds=rounds, advance=advance
+        ready,
+        reference,
+        dict(zip(table.yardsticks, beside, strict=True)),
+        table.yardsticks,
+        rounds=rounds,
+        advance=advance,
     )
     return Proof(
         {name: timed(times, table.reference_ms) for name, times in samples.items()},

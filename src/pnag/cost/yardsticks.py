@@ -16,22 +16,22 @@ import numpy as np
 
 from pnag.cost.timing import Drift, Open, measure_interleaved
 from pnag.families.base import Family
-from pnag.space import AnyArchitecture
 
 YARDSTICKS = 5
 Times = dict[str, list[float]]
 
 
-def yardsticks(family: Family) -> list[AnyArchitecture]:
-    """From the smallest architecture to the largest, always the same."""
+def yardsticks(family: Family) -> list[str]:
+    """From the smallest architecture to the largest."""
     between = family.space.sample_stretched(YARDSTICKS - 2, np.random.default_rng(0))
-    return [family.smallest, *family.space.text(between), family.largest]
+    ends = str(family.smallest), str(family.largest)
+    return list(dict.fromkeys((ends[0], *family.space.text(between), ends[1])))
 
 
 def measure_beside_yardsticks(
     networks: Mapping[str, Open],
     reference: Open,
-    beside: list[Open],
+    beside: Mapping[str, Open],
     then: Times,
     *,
     rounds: int,
@@ -41,18 +41,18 @@ def measure_beside_yardsticks(
     """Time networks in turns, as if at the minute at which the yardsticks were timed first.
 
     Args:
-        beside: the yardsticks, in the order of `yardsticks`.
-        then: what they took, by their place in that order; empty if this is the first time.
+        beside: the yardsticks, by architecture.
+        then: what they took; empty if this is the first time.
         rounds, seed, advance: as of `measure_interleaved`; turns of yardsticks count.
 
     Returns:
         Each network's times as fractions of the reference's, the yardsticks' own, and the drift.
     """
-    known = {f"yardstick {place}": opens for place, opens in enumerate(beside)}
+    known = {f"yardstick {text}": opens for text, opens in beside.items()}
     samples, drift = measure_interleaved(
         {**networks, **known}, reference, rounds=rounds, seed=seed, advance=advance
     )
-    now = {str(place): samples.pop(name) for place, name in enumerate(known)}
+    now = {text: samples.pop(f"yardstick {text}") for text in beside}
     return (brought_back(samples, now, then) if then else samples), now, drift
 
 
@@ -63,7 +63,7 @@ def brought_back(samples: Times, now: Times, then: Times) -> Times:
     Networks beyond the smallest or the largest yardstick are taken to have changed as much as that.
     """
     first, latest = (
-        np.log([1.0, *(statistics.median(times[place]) for place in then)]) for times in (then, now)
+        np.log([1.0, *(statistics.median(times[text]) for text in then)]) for times in (then, now)
     )
     # a line only where the yardsticks' times differ: on a GPU all may take as long as the launches
     change = np.polynomial.Polynomial.fit(latest, first - latest, 1 if np.ptp(latest) > 0.1 else 0)

@@ -15,7 +15,6 @@ from pnag.cost.latency_table import LatencyTable
 from pnag.cost.proof import Proof, time_together
 from pnag.cost.runtimes import Runtime, make_runtime
 from pnag.cost.steadiness import why_unsure
-from pnag.cost.yardsticks import YARDSTICKS
 from pnag.errors import PnagError
 from pnag.files import read_json, write_json
 from pnag.run.display import Display, adding_up
@@ -78,15 +77,17 @@ def time_in_turns(
     Args:
         resolutions, may_leave_out: as `time_together` takes them. what: for the progress bar.
     """
+    table = LatencyTable.load(run.latency_table)
+    turns = latency.rounds * (len(networks) + len(table.yardsticks))
     with display.bar(what) as bar:
         return time_together(
             runtime_of(latency),
             networks,
-            LatencyTable.load(run.latency_table),
+            table,
             resolutions=resolutions,
             may_leave_out=may_leave_out,
             rounds=latency.rounds,
-            advance=adding_up(bar, latency.rounds * (len(networks) + YARDSTICKS)),
+            advance=adding_up(bar, turns),
         )
 
 
