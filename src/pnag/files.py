@@ -128,7 +128,7 @@ def check_writable(path: Path) -> None:
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.parent / f".{path.name}.{os.getpid()}.tmp"  # `.` has no name to replace
 
 
 def _remove_stale(path: Path) -> None:

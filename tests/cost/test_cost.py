@@ -13,7 +13,7 @@ import pnag
 from pnag.cost.front_calibration import fit_front_calibration
 from pnag.cost.latency_model import LatencyModel, check_latency_model, fit_latency_model
 from pnag.cost.latency_table import LatencyTable
-from pnag.cost.measure import measure_device
+from pnag.cost.measure import measure_device, stretched_and_uniform
 from pnag.cost.proof import time_together
 from pnag.cost.runtimes.adb import PhoneGoneError
 from pnag.cost.runtimes.onnx_cpu import OnnxCpu
@@ -22,6 +22,7 @@ from pnag.cost.yardsticks import YARDSTICKS, brought_back, measure_beside_yardst
 from pnag.errors import PnagError
 from pnag.families import family
 from pnag.families.ofa_mobilenetv3 import ofa
+from pnag.space.choices import space_of_rows
 
 SPACE = pnag.SearchSpace()
 
@@ -174,6 +175,16 @@ def test_groups_of_a_table_are_tied_by_yardsticks(tmp_path: Path) -> None:
     )
     assert proof.networks["one"].milliseconds == pytest.approx(1.011, rel=0.03)
     assert sum(turns) == 3 * (2 + YARDSTICKS)
+
+
+def test_more_networks_than_there_are_cannot_be_timed() -> None:
+    few = space_of_rows(
+        [{"depth": d, "width": w} for d in (1, 2) for w in (3, 4)], ["depth", "width"]
+    )
+    with pytest.raises(
+        PnagError, match="3 different networks are to be timed, and there are only 4"
+    ):
+        stretched_and_uniform(few, 3, np.random.default_rng(0))
 
 
 def test_turns_are_explained_by_levels_and_speed() -> None:

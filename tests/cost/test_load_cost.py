@@ -19,6 +19,7 @@ from pnag.cost.latency_table import LatencyTable
 from pnag.cost.load import load_cost
 from pnag.cost.timing import Drift
 from pnag.errors import PnagError
+from pnag.families import family
 from pnag.families.ofa_mobilenetv3 import ofa
 
 SPACE = pnag.SearchSpace()
@@ -136,6 +137,20 @@ def test_a_half_measured_table_is_refused(tmp_path: Path) -> None:
     table.save(path)
     with pytest.raises(PnagError, match="no time of the reference network"):
         load_cost(str(path), ofa(WIDTH), **SIZE)
+
+
+def test_resolutions_that_share_blocks_have_one_row_for_them(tmp_path: Path) -> None:
+    of = family("ofa-mobilenetv3@208,224")  # both end in maps of 7 by 7
+    rng = np.random.default_rng(0)
+    model = LatencyModel(np.array([1.0, 1.2]), 0.1 + rng.random(len(of.blocks())), of)
+    write_block_csv(tmp_path / "phone.csv", model, num_classes=10)
+    loaded = load_cost(str(tmp_path / "phone.csv"), of, **SIZE | {"resolution": 224})
+    keys = [block.key for block in of.blocks()]
+    assert len(set(keys)) < len(keys)
+    found = dict(zip(keys, loaded.blocks, strict=True))
+    for key in set(keys):
+        alike = [t for name, t in zip(keys, model.blocks, strict=True) if name == key]
+        assert found[key] == pytest.approx(np.mean(alike))
 
 
 def test_a_csv_says_what_the_model_says(tmp_path: Path) -> None:

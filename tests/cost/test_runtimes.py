@@ -183,7 +183,7 @@ def test_openvino_device_that_is_not_there() -> None:
     [
         ("tvm", "no runtime 'tvm'; there are onnxruntime, torch"),
         ("torch:GPU", "torch takes no device 'GPU'"),
-        ("openvino:", "takes no device ''"),
+        ("openvino:", "openvino: names no device after the colon; give one, as in openvino:GPU"),
         ("", "no runtime ''"),
         ("onnxruntime, onnxruntime", "named twice"),
     ],

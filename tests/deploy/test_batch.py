@@ -101,7 +101,11 @@ def test_any_number_of_images(to: str, tmp_path: Path) -> None:
     run = load(path)
     for count in (1, 2, 7):
         assert run(images(count)) == pytest.approx(expected(images(count)), abs=1e-4)
-    assert json.loads(path.with_suffix(".preprocessing.json").read_text())["batch"] == "any"
+    assert (
+        json.loads(path.with_name(f"{path.name}.preprocessing.json").read_text())["batch"] == "any"
+    )
+    how = json.loads(path.with_name(f"{path.name}.preprocessing.json").read_text())
+    assert how["layout"] == ("NHWC" if to == "litert" else "NCHW")
 
 
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
@@ -113,7 +117,7 @@ def test_a_number_of_images(to: str, tmp_path: Path) -> None:
     done = call("export", ARCH, "--to", to, "--out", path, *SIZED, "--batch", 4)
     assert done.exit_code == 0, done.output
     assert load(path)(images(4)) == pytest.approx(expected(images(4)), abs=1e-4)
-    assert json.loads(path.with_suffix(".preprocessing.json").read_text())["batch"] == 4
+    assert json.loads(path.with_name(f"{path.name}.preprocessing.json").read_text())["batch"] == 4
 
 
 def test_the_example_loads_a_file_of_several_images(tmp_path: Path) -> None:
@@ -122,10 +126,10 @@ def test_the_example_loads_a_file_of_several_images(tmp_path: Path) -> None:
     Image.new("RGB", (40, 40), "red").save(tmp_path / "image.png")
     shown = subprocess.run(
         [sys.executable, tmp_path / "load_onnx.py", tmp_path / "net.onnx",
-         tmp_path / "net.preprocessing.json", tmp_path / "image.png"],
+         tmp_path / "net.onnx.preprocessing.json", tmp_path / "image.png"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    classes = json.loads((tmp_path / "net.preprocessing.json").read_text())["classes"]
+    classes = json.loads((tmp_path / "net.onnx.preprocessing.json").read_text())["classes"]
     assert shown.stdout.strip() in map(str, classes)
 
 
@@ -134,7 +138,7 @@ def test_one_image_is_what_a_file_takes_otherwise(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
     assert session.get_inputs()[0].shape == [1, 3, 32, 32]
-    assert "batch" not in json.loads((tmp_path / "net.preprocessing.json").read_text())
+    assert "batch" not in json.loads((tmp_path / "net.onnx.preprocessing.json").read_text())
 
 
 @pytest.mark.parametrize(
@@ -142,6 +146,7 @@ def test_one_image_is_what_a_file_takes_otherwise(tmp_path: Path) -> None:
     [
         (["--batch", 2, "--dynamic-batch"], "exclude each other; give one of them"),
         (["--to", "executorch", "--dynamic-batch"], "give it with --batch, or take onnx, openvino"),
+        (["--to", "ncnn", "--dynamic-batch"], "for one number of images: take onnx, openvino"),
     ],
 )
 def test_what_cannot_be(options: list[object], says: str) -> None:

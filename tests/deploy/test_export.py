@@ -104,7 +104,7 @@ def test_a_format_computes_as_torch_and_its_example_loads_it(
         monkeypatch.setattr("coremltools.models.MLModel", OnAppleOnly)
     how = imagenet_preprocessing(32, 10) | {"classes": list("abcdefghij")}
     beside = write_preprocessing(path, how)
-    assert beside.name == "pnag-2.5ms.preprocessing.json"
+    assert beside.name == f"{path.name}.preprocessing.json"
     example = write_example(to, tmp_path)
 
     # Real images that are not square, so that the example must cut out the middle; one lies on its
@@ -186,7 +186,7 @@ def test_an_architecture_has_fresh_weights_and_says_so(tmp_path: Path) -> None:
     assert "fresh weights: it predicts nothing until it is trained" in said(result)
     built = from_config(json.loads((tmp_path / "a.json").read_text()))
     built.load_state_dict(load_file(path))
-    how = json.loads((tmp_path / "a.preprocessing.json").read_text())
+    how = json.loads((tmp_path / "a.safetensors.preprocessing.json").read_text())
     assert (how["resolution"], how["shorter"], len(how["classes"])) == (32, 37, 10)
     assert (tmp_path / "load_timm.py").exists()
 
@@ -237,7 +237,7 @@ def digits(tmp_path: Path) -> ImageData:
 
 def export_with(weights: object, out: Path, *options: object) -> tuple[Result, dict[str, Any]]:
     result = call(ARCH, "--to", "timm", "--out", out, "--weights", weights, *options)
-    beside = out.with_suffix(".preprocessing.json")
+    beside = out.with_name(f"{out.name}.preprocessing.json")
     return result, json.loads(beside.read_text()) if result.exit_code == 0 else {}
 
 
@@ -365,7 +365,7 @@ def test_the_fine_tuned_answers_of_a_run(run: Path) -> None:
         found = load_file(run / "exports" / f"{name}.safetensors")
         expected = load_file(run / "models" / f"{name}.safetensors")
         assert all(torch.equal(found[key], expected[key]) for key in expected)
-        how = json.loads((run / "exports" / f"{name}.preprocessing.json").read_text())
+        how = json.loads((run / "exports" / f"{name}.safetensors.preprocessing.json").read_text())
         assert how["mean"] == [0.3] * 3  # the run's own, not ImageNet's
 
 
@@ -392,11 +392,29 @@ def test_one_answer_by_its_budget(run: Path, tmp_path: Path) -> None:
     assert {path.name for path in out.glob("pnag*")} == {
         "pnag-1.5ms.safetensors",
         "pnag-1.5ms.json",
-        "pnag-1.5ms.preprocessing.json",
+        "pnag-1.5ms.safetensors.preprocessing.json",
     }
+    # What was judged before tuning does not decide: the answer to more milliseconds is better.
+    file = run / "architectures.json"
+    answers = json.loads(file.read_text())
+    answers[0]["accuracy"] = 0.95
+    file.write_text(json.dumps(answers))
+    assert call(run, "--budget", 2, "--out", tmp_path / "two", "--to", "timm").exit_code == 0
+    assert (tmp_path / "two" / "pnag-2ms.safetensors").exists()
     result = call(run, "--budget", 1.2)
     assert result.exit_code == 2
     assert "has a cost within 1.2: the cheapest costs 1.4" in said(result)
+
+
+def test_files_of_several_formats_keep_their_own_descriptions(tmp_path: Path) -> None:
+    size = ["--width-mult", 0.25, "--num-classes", 10, "--resolution", 32]
+    assert call(ARCH, "--batch", 3, "--out", tmp_path / "n.onnx", *size).exit_code == 0
+    assert call(ARCH, "--to", "timm", "--out", tmp_path / "n.safetensors", *size).exit_code == 0
+    first, second = (
+        json.loads((tmp_path / f"n.{kind}.preprocessing.json").read_text())
+        for kind in ("onnx", "safetensors")
+    )
+    assert first["batch"] == 3 and "batch" not in second
 
 
 def test_weights_of_another_width_in_a_run(run: Path) -> None:
@@ -481,7 +499,7 @@ def test_what_a_network_is_made_of_is_not_replaced(supernet: Path, tmp_path: Pat
     given.write_text(json.dumps({"arch": ARCH}))
     size = ("--width-mult", 0.25, "--num-classes", 10)
     refused(given, given, "--to", "timm", "--out", tmp_path / "net.safetensors", *size)
-    described = given.rename(tmp_path / "net.preprocessing.json")
+    described = given.rename(tmp_path / "net.safetensors.preprocessing.json")
     refused(described, described, "--to", "timm", "--out", tmp_path / "net.safetensors", *size)
     refused(supernet, ARCH, "--to", "timm", "--out", supernet, "--weights", supernet)
     # As ncnn's and OpenVINO's second files are.

@@ -125,7 +125,7 @@ def test_training_on_16_bits_judging_and_deploying(
     data = load_images(
         str(tmp_path / "darker"),
         resolution=32,
-        cache=tmp_path / "images",
+        cache=tmp_path / "decoded-images",
         levels=(0, 4095),
         progress=lambda *_: pytest.fail("decoded anew"),
     )
@@ -134,7 +134,7 @@ def test_training_on_16_bits_judging_and_deploying(
     result = call("export", ARCH, "--weights", run / "supernet.safetensors", "--images",
                   tmp_path / "set", "--out", model)  # fmt: skip
     assert result.exit_code == 0, said(result)
-    beside = tmp_path / "n.preprocessing.json"
+    beside = tmp_path / f"{model.name}.preprocessing.json"
     how = json.loads(beside.read_text())
     path, values = next(iter(made.items()))
     monkeypatch.setattr("sys.argv", ["", str(model), str(beside), str(path)])

@@ -83,6 +83,17 @@ def write_parquet(path: Path, labels: list[Any], first: int = 0, **columns: list
 # Sources and splits
 
 
+def test_the_cache_does_not_lie_among_the_images(
+    class_folders: ClassFolders, tmp_path: Path
+) -> None:
+    root = class_folders({"a": 30, "b": 30})
+    before = sorted(root.rglob("*"))
+    for cache in (root, root / "images", root / "a" / ".." / "decoded"):
+        with pytest.raises(PnagError, match=r"would lie in .* within the images .* --cache"):
+            load(root, cache)
+    assert sorted(root.rglob("*")) == before
+
+
 def test_one_folder_is_split_class_by_class(class_folders: ClassFolders, tmp_path: Path) -> None:
     root = class_folders({"cat": 20, "dog": 40})
     (root / ".ipynb_checkpoints").mkdir()

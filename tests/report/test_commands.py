@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from chromium import Chromium
 from made_runs import unfinished_run
 from typer.testing import CliRunner, Result
@@ -208,6 +209,30 @@ def test_answers_keep_each_run_s_margin(runs: Path, tmp_path: Path) -> None:
         expected = answer_with_margin(front, SPACE, row["budget"], 0.1)
         assert careful["arch"] == expected.arch
     assert '"margin":0.1' in (tmp_path / "p.html").read_text().replace(" ", "")
+
+
+def test_runs_on_images_answer_their_own_budgets_as_they_did(runs: Path, tmp_path: Path) -> None:
+    """What they answer does not follow from the front alone, and is what they tuned."""
+    both = [tmp_path / name for name in ("photos", "others")]
+    for path, source in zip(both, ("photos", "flowers"), strict=True):
+        shutil.copytree(runs / "photos", path)
+        recipe = yaml.safe_load((path / "recipe.yaml").read_text())
+        recipe["images"]["source"] = source
+        (path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        metrics = json.loads((path / "metrics.json").read_text())
+        own = metrics["answers"][-1]
+        other = metrics["answers"][0]
+        own |= {name: other[name] for name in ("arch", "accuracy", "cost", "params", "macs")}
+        (path / "metrics.json").write_text(json.dumps(metrics))
+    done = call("compare", *both, "--out", tmp_path / "p.html", "--json")
+    assert done.exit_code == 0, done.output
+    (row,) = (r for r in json.loads(done.output)["rows"] if r["budget"] == own["budget"])
+    assert row["answers"]["photos"]["arch"] == own["arch"]
+    assert "Accuracies are of different kinds" in (tmp_path / "p.html").read_text()
+    recipe["images"]["source"] = "photos"
+    (both[1] / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    call("compare", *both, "--out", tmp_path / "p.html")
+    assert "Accuracies are of different kinds" not in (tmp_path / "p.html").read_text()
 
 
 def test_answers_of_another_family_say_so(

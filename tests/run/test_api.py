@@ -99,7 +99,7 @@ def test_an_export_has_the_weights_that_are_given_and_tells_of_fresh_ones(
     expected = supernet.subnet(f"{ARCH}@128").state_dict()
     found = load_file(file)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-    how = json.loads(file.with_suffix(".preprocessing.json").read_text())
+    how = json.loads(file.with_name(f"{file.name}.preprocessing.json").read_text())
     assert how["resolution"] == 128
     with pytest.warns(UserWarning, match="pnag-2ms: fresh weights"):
         assert of_imagenet.export("timm", budget=1.6) == [file]

@@ -439,6 +439,9 @@ def test_the_own_cost_is_called_after_what_networks_run_on() -> None:
         assert device_name(runtime) == name
     recipe = make_recipe({"latency": {"runtime": "executorch-adb"}})
     assert own_names(recipe, None) == ("latency", "ms", "phone")
+    table = {"path": "t.csv", "accuracy": "a", "cost": "pixel", "further_costs": ["ms"]}
+    of_table = make_recipe({"source": "table", "table": table})
+    assert own_names(of_table, "phone.csv") == ("latency",)  # ms stays the table's column
 
 
 def test_reading_a_finished_run_needs_no_permission_to_write(
@@ -467,8 +470,9 @@ def test_the_command_that_exports_an_answer_makes_the_runs_network(tmp_path: Pat
         return export_options(tmp_path, size)
 
     table = {"path": "t.csv", "accuracy": "top1", "cost": "mJ"}
-    assert options({}) == ""
-    assert options({}, resolution=192) == "--resolution 192"
+    assert options({}) == "--weights published"
+    assert options({"published": False}) == ""
+    assert options({"published": False}, resolution=192) == "--resolution 192"
     of_table = options({"source": "table", "table": table}, width_mult=1.2, num_classes=10)
     assert of_table == "--width-mult 1.2 --num-classes 10"
     of_family = {"source": "table", "table": table | {"family": "timm/efficientnet_lite0@64,96"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from pnag.images.images import ImageData, load_images
 from pnag.run import collect_stage, image_plans, image_run, supernet_stage
 from pnag.run.display import Display
 from pnag.run.finished_supernet import kept_precision, refuse_another_training, save_plan
-from pnag.run.recipe import make_recipe
+from pnag.run.recipe import ImagesRecipe, make_recipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.size import Size
 from pnag.run.start import SCRATCH, Start, find_start
@@ -214,6 +215,26 @@ def test_the_precision_is_what_the_run_was_begun_with(made: Made) -> None:
     assert kept == "bfloat16"
     made.supernet()
     assert kept_precision(files.supernet, made.path / "no.json") == "float32"
+
+
+def test_fresh_weights_taken_for_want_of_others_stay(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The published ones may be there the next time; the supernet does not begin anew."""
+    files, images = RunDirectory(made.path), ImagesRecipe(source="digits")
+    asked: list[str | None] = []
+    monkeypatch.setattr(image_run, "find_start", lambda images, notice: asked.append(images.start))
+    display = Display(Console(file=(said := io.StringIO()), width=200))
+    image_run._start(files, images, display)
+    save_plan(files.supernet_plan, image_plans.asked_of(made.run()), PLAN)
+    image_run._start(files, images, display)  # planned, but not begun
+    assert asked == [None, None] and not said.getvalue()
+    files.supernet_phases.mkdir()
+    (files.supernet_phases / "1-sandwich-x.checkpoint.safetensors").touch()
+    image_run._start(files, images, display)
+    assert asked[2] == SCRATCH and "begun from fresh weights" in said.getvalue()
+    image_run._start(files, images.model_copy(update={"start": "published"}), display)
+    assert asked[3] == "published"  # and is refused later
 
 
 def test_a_supernet_keeps_its_resolutions(made: Made) -> None:

@@ -67,6 +67,13 @@ def test_digits_from_images_to_networks(tmp_path: Path, recipe: Path, stub: str)
     assert np.mean(hits) == pytest.approx(best["test_top1"], abs=0.005)
     assert sum(len(labels) for _, labels in eval_batches(data, "test", 100)) == best["test_images"]
 
+    # Asked for a budget of the run, `generate` gives the network that was tuned for it.
+    found = call("generate", out, *[f"--budget={a['budget']}" for a in answers[:1]], "--json")
+    assert json.loads(found.stdout)["arch"] == answers[0]["arch"]
+    for answer in answers:
+        own = json.loads((out / answer["onnx"]).with_suffix(".preprocessing.json").read_text())
+        assert own == how
+
     # The supernet's weights alone make a table, too.
     csv = tmp_path / "more" / "table.csv"
     done = call("collect", "--supernet", out / "supernet.safetensors", "--images", "digits",
@@ -90,6 +97,10 @@ def test_digits_from_images_to_networks(tmp_path: Path, recipe: Path, stub: str)
         ("run --epochs 3 --out {out}", "--epochs goes with --images"),
         ("run --images digits --table t.csv --accuracy a --cost b --out {out}", "one of them"),
         ("run --images digits --train-method best --out {out}", "progressive"),
+        (
+            "run --images digits --start scratch --train-method transfer --out {out}",
+            "starts from fresh ones",
+        ),
         ("run --images digits --classes 11 --out {out}", "11"),
         ("run --images digits --on-corrupt ignore --out {out}", "skip"),
         ("train --out {out}", "--images"),

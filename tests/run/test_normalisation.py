@@ -76,7 +76,7 @@ def test_a_collected_accuracy_is_that_of_the_exported_network(
     network = tmp_path / "n.onnx"
     for row in pd.read_csv(tmp_path / "t.csv").itertuples():
         call("export", row.arch, "--weights", trained, *common, "--out", network)
-        how = json.loads(network.with_suffix(".preprocessing.json").read_text())
+        how = json.loads(network.with_name(f"{network.name}.preprocessing.json").read_text())
         assert {name: how[name] for name in TOLD} == TOLD
         pixels = data.test.images.astype(np.float32) / 255
         mean, std = (np.float32(TOLD[name])[:, None, None] for name in ("mean", "std"))

@@ -49,6 +49,8 @@ def test_a_report_replaces_only_itself(table_run: Path, tmp_path: Path) -> None:
     done = call("report", table_run, "--out", table_run / "metrics.json")
     assert done.exit_code == 2 and "belongs to the run" in " ".join(done.stderr.split())
     assert (table_run / "metrics.json").read_bytes() == metrics
+    done = call("report", table_run, "--out", ".")
+    assert done.exit_code == 2 and "Is a directory" in done.stderr
     for out in (table_run / "report.html", table_run / "mine.html"):
         done = call("report", table_run, "--out", out)
         assert done.exit_code == 0, done.stderr

@@ -22,7 +22,7 @@ from pnag.errors import PnagError
 from pnag.families import family
 from pnag.families.supernet import Supernet
 from pnag.images.images import load_images
-from pnag.run.recipe import ImagesRecipe
+from pnag.run.recipe import ImagesRecipe, make_recipe
 from pnag.run.start import Start, find_start
 from pnag.run.suited_resolutions import (
     ENOUGH_STEPS,
@@ -83,6 +83,46 @@ def test_without_a_network_the_default_says_what_to_fetch_and_what_is_done(
 
 
 @pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        ({"family": f"timm/{MODEL}@96,128"}, {"resolutions": (96, 128)}),
+        ({"start": f"timm/{MODEL}@96,128"}, {"resolutions": (96, 128)}),
+        (dict.fromkeys(("start", "family"), f"timm/{MODEL}@96"), {"resolutions": (96,)}),
+        ({"family": "ofa-mobilenetv3-w0.50@64,96"}, {"resolutions": (64, 96), "width_mult": 0.5}),
+        ({"start": "folder@here"}, {"start": "folder@here"}),
+    ],
+)
+def test_what_a_name_says_is_what_the_options_say(
+    given: dict[str, Any], same: dict[str, Any]
+) -> None:
+    recipe = ImagesRecipe(source="digits", **given)
+    named = {name: value.partition("@")[0].partition("-w")[0] for name, value in given.items()}
+    assert recipe == ImagesRecipe(source="digits", **named | same)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"family": "timm/x@96", "resolution": 64}, "says resolutions, and resolution is 64"),
+        ({"family": "timm/x@96", "resolutions": (64,)}, "says resolutions, and resolutions is"),
+        ({"family": "ofa-mobilenetv3-w0.5", "width_mult": 0.35}, "width-mult is 0.35; give one"),
+        ({"family": "timm/x@small"}, "resolutions.0 is 'small'"),
+    ],
+)
+def test_a_name_and_an_option_that_say_different_things(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(PnagError, match=message):
+        make_recipe({"source": "images", "images": {"source": "digits", **given}})
+
+
+def test_weights_of_any_torch_file_are_told_as_foreign(tmp_path: Path) -> None:
+    torch.save({0: torch.zeros(3)}, tmp_path / "odd.pt")
+    with pytest.raises(PnagError, match="weights of another network"):
+        start(start=f"timm/{MODEL}", weights=tmp_path / "odd.pt")
+
+
+@pytest.mark.parametrize(
     ("asked", "message"),
     [
         ({"width_mult": 0.5}, "none are published for width 0.5, only for 1 and 1.2"),
@@ -105,7 +145,10 @@ def test_what_starts_afresh_though_it_was_not_asked_to_says_so(
     [
         ({"start": "published"}, "PNAG_OFFLINE.*ofa_mbv3"),
         ({"start": "published", "width_mult": 0.5}, "weights are published only for 1 and 1.2"),
-        ({"start": "published", "family": f"timm/{MODEL}"}, f"--family is timm/{MODEL}; leave"),
+        (
+            {"start": "published", "family": f"timm/{MODEL}@64,96"},
+            f"--family is timm/{MODEL}; leave",
+        ),
         ({"start": "timm/efficientnet_lite0"}, r"huggingface.co/timm/efficientnet_lite0.ra_in1k"),
         ({"start": "timm/efficientnet_lite2"}, "timm publishes no weights for efficientnet_lite2"),
         ({"start": "timm/efficientnet_lite"}, "there is timm/efficientnet_lite"),

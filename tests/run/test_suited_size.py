@@ -25,7 +25,7 @@ from pnag.run.recipe import make_recipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.size_stage import size_stage
 from pnag.run.start import SCRATCH, find_start
-from pnag.run.suited_size import Choice, SuitedSize, Timer, suited_size
+from pnag.run.suited_size import Choice, SuitedSize, Timer, given_size, suited_size
 from pnag.space import BaseArchitecture
 from pnag.supernet.plan import SupernetPlan
 
@@ -44,6 +44,16 @@ class Clock:
         if (arch, of.name, resolution) not in self.asked:
             self.asked.append((arch, of.name, resolution))
         return 0.02 + of.count(arch, resolution, 10).macs / 5e7
+
+
+def test_resolutions_that_are_given_are_checked_too() -> None:
+    of, clock = ofa(0.5), Clock()
+    low, high = clock(of.smallest, of, 64), clock(of.largest, of, 128)
+    assert given_size((), (of,), (64, 128), clock) == SuitedSize(128, (of.name,))
+    assert given_size((low, high), (of,), (64, 128), clock).beyond is None
+    assert given_size((low, 2 * high), (of,), (64, 128), clock).beyond == high
+    with pytest.raises(PnagError, match=r"is within 0\.001 ms here: the smallest at 64x64 takes"):
+        given_size((0.001, high), (of,), (64, 128), clock)
 
 
 def names(*widths: float) -> tuple[str, ...]:

@@ -74,5 +74,12 @@ def test_digits_that_are_names_are_found_in_a_file_of_digits_alone() -> None:
     assert (space.encode(written) == space.encode(rows[:2])).all()
 
 
+def test_infinity_is_a_name() -> None:
+    rows = rows_of(pd.DataFrame({"clip": [1.0, float("inf")], "width": [3, 4]}), ["clip", "width"])
+    space = space_of_rows(rows, ["clip", "width"])
+    json.dumps(space.as_json(), allow_nan=False)
+    assert space.decode(space.encode(rows)) == rows and rows[1]["clip"] == "inf"
+
+
 def test_empty_cells_of_any_kind_are_empty() -> None:
     assert rows_of(FRAME.convert_dtypes(), COLUMNS) == ROWS

@@ -173,9 +173,8 @@ def asked_batch(to: str, batch: int | None, *, dynamic: bool) -> int:
         raise PnagError(f"--batch {batch} and --dynamic-batch exclude each other; give one of them")
     if not find_format(to).any_batch:
         can = ", ".join(name for name, entry in FORMATS.items() if entry.any_batch)
-        raise PnagError(
-            f"{to} plans its memory for one number of images: give it with --batch, or take {can}"
-        )
+        fix = "take" if to == "ncnn" else "give it with --batch, or take"
+        raise PnagError(f"{to} plans its memory for one number of images: {fix} {can}")
     return ANY_BATCH
 
 

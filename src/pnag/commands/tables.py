@@ -60,7 +60,7 @@ Pixels = Annotated[
 ]
 CacheBeside = Annotated[
     Path | None,
-    typer.Option(help="Folder for the decoded images. [default: `images` beside --out]"),
+    typer.Option(help="Folder for the decoded images. [default: `decoded-images` beside --out]"),
 ]
 Shared = Annotated[
     int | None,
@@ -102,7 +102,11 @@ def collect(
     from pnag.commands.bodies.collect import Asked, collect_table
     from pnag.run.display import Display
 
-    beside = {"cost": cost or [], "cache": cache or out.parent / "images", "seed": seed or 0}
+    beside = {
+        "cost": cost or [],
+        "cache": cache or out.parent / "decoded-images",
+        "seed": seed or 0,
+    }
     asked = Asked(**given | beside)
     collect_table(asked, Display())
 

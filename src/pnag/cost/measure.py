@@ -183,7 +183,15 @@ def stretched_and_uniform(
 
     Args:
         number: how many are wanted of both together.
+
+    Raises:
+        PnagError: if the space has fewer than twice as many.
     """
+    if 2 * number > space.size:
+        raise PnagError(
+            f"{number} different networks are to be timed, and there are only {space.size} "
+            "architectures; time fewer (--calibration and --check, or --quick NUMBER)"
+        )
     # Twice as many as needed: towards the ends of the range the same ones are drawn again.
     spread = space.sample_stretched(2 * number, rng)
     stretched = list(dict.fromkeys(space.text(rng.permutation(spread))))

@@ -141,7 +141,8 @@ def _refuse_to_replace(places: Collection[Path], keep: Collection[Path]) -> None
 
 
 def _preprocessing(path: Path) -> Path:
-    return path.with_suffix(".preprocessing.json")
+    # Each format's own: a file may take other images at a time, or in another layout.
+    return path.with_name(f"{path.name}.preprocessing.json")
 
 
 def write_preprocessing(path: Path, preprocessing: dict[str, Any]) -> Path:

@@ -157,5 +157,5 @@ def _tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
     return {
         name.removeprefix("module."): value
         for name, value in content.items()
-        if isinstance(value, Tensor)
+        if isinstance(name, str) and isinstance(value, Tensor)
     }

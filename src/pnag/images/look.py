@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pnag.files import fingerprint, one_at_a_time, writing
+from pnag.errors import PnagError
+from pnag.files import exists, expand_home, fingerprint, one_at_a_time, writing
 from pnag.images.contents import contents
 from pnag.images.decoding import OTHER_FOLDER, Choices, own_resolution
 from pnag.images.rows import Source
@@ -23,9 +24,20 @@ def looked_at(
 ) -> tuple[Source, list[Any]]:
     """A source, and what identifies its images; arguments as of `load_images`."""
     found = find_source(source)
+    _refuse_inside(source, cache)
     with writing(cache, OTHER_FOLDER):
         cache.mkdir(parents=True, exist_ok=True)
         return found, [_LAYOUT, found.kind, contents(found.files, cache, reading)]
+
+
+def _refuse_inside(source: str, cache: Path) -> None:
+    """Decoded images among the images themselves would be taken for images of a class."""
+    folder = expand_home(source)
+    if exists(folder) and cache.resolve().is_relative_to(folder.resolve()):
+        raise PnagError(
+            f"the decoded images would lie in {cache}, within the images {source} themselves; "
+            f"{OTHER_FOLDER}"
+        )
 
 
 def split_hash(holds: list[Any], classes: int | None, seed: int) -> str:
@@ -69,6 +81,7 @@ def own_size(
         PnagError: names what is wrong with the source, a setting or the cache.
     """
     found = find_source(source)
+    _refuse_inside(source, cache)
     scratch = cache / ".own-size"
     with one_at_a_time(cache / ".own-size.lock", OTHER_FOLDER):
         shutil.rmtree(scratch, ignore_errors=True)  # of a call that was stopped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -15,6 +16,7 @@ from pnag.report.drawing import legend
 from pnag.report.markup import page, table
 from pnag.report.page import front_columns
 
+ANSWER = ("budget", "arch", "accuracy", "cost", "params", "macs")  # what is told of one
 PLACES = (0.2, 0.4, 0.6, 0.8, 1.0)  # parts of each range, where ranges do not meet
 
 
@@ -26,12 +28,14 @@ class Compared:
         name: short, unique among those compared. path: where it comes from.
         about: where its numbers come from, as HTML; `device` the same in a word, or None.
         unit: of its cost, None where its file does not say. percent: whether accuracies are
-            fractions, None where its file does not say. meaning: what they are.
+            fractions, None where its file does not say. meaning: what they are, for people.
+        kind: the same for those that can be compared.
         export_options: of `pnag export`, for its networks.
         budgets: that it was asked for. front: `arch`, `accuracy`, `cost`, `params`, `macs` by
             growing cost and accuracy.
         family: of its architectures.
         margin: share of a prediction by which it may be too small; answers hold budgets even so.
+        answered: its own answers where they do not follow from the front, as of `answer`.
     """
 
     name: str
@@ -46,6 +50,8 @@ class Compared:
     front: pd.DataFrame
     family: Family
     margin: float = 0.0
+    kind: str = ""
+    answered: Sequence[dict[str, Any]] = ()
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -68,6 +74,9 @@ class Compared:
 
         The cheapest may use up the margin.
         """
+        for own in self.answered:
+            if own["budget"] == budget:
+                return own
         costs = self.front["cost"].to_numpy()
         # A budget that is an end of the range is within it, whatever rounding makes of it.
         within = budget / (1 + self.margin) * (1 + 1e-12)
@@ -168,7 +177,7 @@ def mark_text(comparison: Comparison, mark: float) -> str:
 
 def warnings(comparison: Comparison) -> list[str]:
     """What a reader should know before believing that accuracies can be compared."""
-    meanings = {run.meaning for run in comparison.runs if run.meaning}
+    meanings = {run.kind for run in comparison.runs if run.kind}
     texts = []
     if len(meanings) > 1:
         listed = " ".join(f"{run.name}: {run.meaning}" for run in comparison.runs if run.meaning)

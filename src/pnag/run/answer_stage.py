@@ -23,8 +23,9 @@ def spread_budgets(front: Front, n: int = DEFAULT_BUDGETS) -> list[float]:
     """n round budgets, evenly over the front, from a little above its cheapest to its last cost."""
     low, high = float(front.cost[0]), float(front.cost[-1])
     budgets = [low + (high - low) * (i + 1) / n for i in range(n)]
-    digits = max(0, 2 - int(np.floor(np.log10(max(high - low, 1e-9)))))
-    return [float(np.ceil(b * 10**digits) / 10**digits) for b in budgets]
+    digits = 2 - int(np.floor(np.log10(max(high - low, 1e-9))))  # below 0: of whole thousands
+    up, down = 10 ** max(0, digits), 10 ** max(0, -digits)
+    return [float(np.ceil(b * up / down) / up * down) for b in budgets]
 
 
 def answer_stage(

@@ -155,5 +155,5 @@ def collect_stage(
         read_json(files.prediction_errors),
         {"accuracy": "top-1"},
         run.display,
-        "give more --minutes or judge more --architectures",
+        "judge more --architectures",
     )

@@ -42,9 +42,12 @@ def finetune_stage(
     supernet = trained_supernet(run)
     of, device = supernet.family, run.accelerator.device
     archs = list(dict.fromkeys(a.arch for a in answers))
+    planned = plan.epochs_text(of.space.resolutions)
     plan, begins = _in_order(run, plan, archs, of)
+    if (epochs := plan.epochs_text(of.space.resolutions)) != planned:
+        run.notice(f"{plan.networks} network(s) share the minutes: {epochs} epoch(s) for each")
     order = waves(archs, begins)
-    # Looking at images takes a while: once for each.
+    # looking at images takes a while
     data = {arch: run.tuning_data_of(arch) for wave in order for arch in wave}
     tuned, begin = _as_planned(run, plan, data, begins, supernet)
     teacher = supernet.subnet() if run.tuning.distillation else None
@@ -219,7 +222,6 @@ def write_weights(run: ImageRun, answers: list[Answer], networks: dict[str, nn.M
     for a in answers:
         path = run.run.models / f"{model_name(a)}.safetensors"
         save_weights(networks[a.arch], path, fingerprint(a.arch))
-        data = run.data_of(a.arch)
-        if data is not run.data:  # its own resolution
-            write_json(path.with_suffix(".preprocessing.json"), preprocessing_of(data))
+        own = preprocessing_of(run.data_of(a.arch))  # at its own resolution
+        write_json(path.with_suffix(".preprocessing.json"), own)
     write_json(run.run.models / "preprocessing.json", preprocessing_of(run.data))

@@ -96,6 +96,14 @@ def kept_precision(supernet: Path, plan: Path) -> Precision | None:
     return found[1].precision if found else None
 
 
+def begun_from_scratch(supernet: Path, phases: Path, plan: Path) -> bool:
+    """Whether a run's supernet is trained, or its training begun, from fresh weights."""
+    if not supernet.exists() and not any(phases.glob("*.safetensors")):
+        return False
+    found = _parsed(described(supernet)) or (_parsed(read_json(plan)) if plan.exists() else None)
+    return found is not None and not found[0].start
+
+
 def _parsed(about: Mapping[str, Any]) -> tuple[Asked, SupernetPlan] | None:
     try:
         return Asked(**about["asked"]), SupernetPlan(**about["plan"])
@@ -123,7 +131,8 @@ def _differences(before: Asked, plan: SupernetPlan, now: Asked) -> Iterator[str]
     if now.width_mult is not None:
         was["width_mult"] = width_of(plan.family)
         wanted["width_mult"] = now.width_mult
-    if (now.width_mult is None and now.family in (None, DEFAULT)) or now.epochs is None:
+    width_is_open = not now.start and now.width_mult is None and now.family in (None, DEFAULT)
+    if width_is_open or now.epochs is None:
         was["minutes"], wanted["minutes"] = before.minutes, now.minutes
     for name, value in wanted.items():
         if was.get(name) != value:

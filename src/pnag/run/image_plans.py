@@ -269,9 +269,7 @@ def plan_finetuning_stage(run: ImageRun, supernet: SupernetPlan) -> FinetuningPl
 
     run.stage("plan of the fine-tuning", inputs, [run.run.finetuning_plan], work)
     plan = FinetuningPlan(**read_json(run.run.finetuning_plan))
-    resolutions = family(supernet.family).space.resolutions
-    each = [plan.epochs_at(pixels, resolutions) for pixels in resolutions or (0,)]
-    epochs = " to ".join(f"{number:.3g}" for number in sorted({min(each), max(each)}, reverse=True))
+    epochs = plan.epochs_text(family(supernet.family).space.resolutions)
     run.display.note(
         f"{epochs} epoch(s) of fine-tuning for each answer: about {plan.minutes:.3g} min "
         "[dim](--finetune-epochs)[/dim]"

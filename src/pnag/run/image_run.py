@@ -18,11 +18,11 @@ from pnag.images.images import ImageData, load_images
 from pnag.images.joined import with_validation
 from pnag.run.decoded_images import decode_images, tell_images
 from pnag.run.display import Display
-from pnag.run.finished_supernet import kept_precision
+from pnag.run.finished_supernet import begun_from_scratch, kept_precision
 from pnag.run.recipe import ImagesRecipe, Recipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.size_stage import size_stage
-from pnag.run.start import Start, find_start
+from pnag.run.start import SCRATCH, Start, find_start
 from pnag.run.suited_size import SuitedSize
 from pnag.space import BaseArchitecture
 from pnag.supernet.plan import (
@@ -195,7 +195,12 @@ def open_images(
     accelerator = make_accelerator(images, kept_precision(run.supernet, run.supernet_plan))
     if not accelerator.is_main_process:
         display = Display(Console(quiet=True))
-    start = from_main(accelerator, lambda: find_start(images, display.warn))
+    start = from_main(accelerator, lambda: _start(run, images, display))
+    if start.weights is None and recipe.supernet.method == "transfer":
+        raise PnagError(
+            "--train-method transfer adapts trained weights, and this supernet starts from fresh "
+            "ones; take sandwich or progressive, or give a --start"
+        )
     suited = size_stage(run, recipe, images, start, _cache(run, images), accelerator, display)
     with accelerator.local_main_process_first():  # each machine of a cluster has its own cache
         data = decode_images(
@@ -207,6 +212,15 @@ def open_images(
     tell_images(display, data)
     data = start.normalise(data)
     return ImageRun(run, recipe, images, start, data, accelerator, display, suited, ray_address)
+
+
+def _start(run: RunDirectory, images: ImagesRecipe, display: Display) -> Start:
+    """What the supernet starts from; the fresh weights that were taken for want of others stay."""
+    scratch = begun_from_scratch(run.supernet, run.supernet_phases, run.supernet_plan)
+    if images.start is None and scratch:
+        display.note("the supernet was begun from fresh weights, and stays so (--out for another)")
+        images = images.model_copy(update={"start": SCRATCH})
+    return find_start(images, display.warn)
 
 
 def _cache(run: RunDirectory, images: ImagesRecipe) -> Path:

@@ -57,6 +57,7 @@ def collect_metrics(
         },
         "ranking_loss": read_json(run.evaluator_curve)["ranking_loss"][-1],
         "front": {"architectures": len(front), "cheapest": float(front["cost"].iloc[0])},
+        "margin": margin_of(run, recipe.margin),
         "answers": rows,
     }
     if recipe.source != "imagenet":
@@ -98,7 +99,6 @@ def _of_device(run: RunDirectory, recipe: Recipe, proof: dict[str, Any]) -> dict
     return {
         "weights": proof["weights"],
         "latency": read_json(run.latency_error),
-        "margin": margin_of(run, recipe.margin),
         "device": read_json(run.latency_table)["identity"],
         "proof": {k: proof[k] for k in ("speed", "drift", "remeasured", "unsteady")},
         "busy": [timing.warning for timing in timings if timing.warning],

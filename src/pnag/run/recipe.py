@@ -18,6 +18,8 @@ from pydantic_core import ErrorDetails
 
 from pnag.cost.runtimes import DEFAULT
 from pnag.errors import PnagError
+from pnag.families.registry import DEFAULT as OFA
+from pnag.families.timm_networks import PREFIX
 from pnag.files import write_text
 from pnag.images.decode import MEGAPIXELS
 from pnag.ranges import AS_WRITTEN, Interval
@@ -113,6 +115,26 @@ class ImagesRecipe(_Strict):
     # published networks that are fine-tuned beside each answer
     also_finetune: Annotated[int, Interval(ge=0, le=50)] = 0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _what_names_say(cls, values: Any) -> Any:
+        """A name can say resolutions, `timm/NAME@96,128`, and a width; both have options, too."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        for option in ("start", "family"):
+            name = values.get(option)
+            if not isinstance(name, str) or (option == "start" and not name.startswith(PREFIX)):
+                continue
+            values[option], _, pixels = name.partition("@")
+            if pixels:
+                _say(values, "resolutions", tuple(pixels.split(",")), name)
+            width = values[option].removeprefix(f"{OFA}-w")
+            if option == "family" and width != values[option]:
+                values["family"] = OFA
+                _say(values, "width_mult", width, name)
+        return values
+
     @model_validator(mode="after")
     def _one_or_several_resolutions(self) -> ImagesRecipe:
         if self.resolution and self.resolutions:
@@ -121,6 +143,19 @@ class ImagesRecipe(_Strict):
                 "exclude each other; give one of them"
             )
         return self
+
+
+def _say(values: dict[str, Any], option: str, said: Any, name: str) -> None:
+    """Take an option from a name, unless it is given as well."""
+    if values.get(option) == said:  # start and family say the same
+        return
+    for given in (option, "resolution") if option == "resolutions" else (option,):
+        if values.get(given) is not None:
+            raise ValueError(
+                f"{name} says {option.replace('_', '-')}, and {given.replace('_', '-')} is "
+                f"{values[given]}; give one of them"
+            )
+    values[option] = said
 
 
 class Recipe(_Strict):

@@ -15,7 +15,14 @@ from pnag.run.recipe import ImagesRecipe, Recipe
 from pnag.run.run_directory import RunDirectory
 from pnag.run.start import Start
 from pnag.run.suited_resolutions import affordable, suited_resolutions, usual_resolutions
-from pnag.run.suited_size import Choice, SuitedSize, Timer, suited_size
+from pnag.run.suited_size import (
+    Choice,
+    SuitedSize,
+    Timer,
+    given_size,
+    short_of,
+    suited_size,
+)
 from pnag.run.timing import runtime_of
 from pnag.supernet.plan import USUAL_BATCH
 from pnag.supernet.processes import from_main
@@ -125,15 +132,15 @@ def _size(
     """Args: own: the images' own resolution."""
     families = tuple(family(name) for name in start.families)
     if images.resolutions:
-        names = tuple(each.with_resolutions(images.resolutions).name for each in families)
-        return SuitedSize(max(images.resolutions), names)
+        families = tuple(each.with_resolutions(images.resolutions) for each in families)
+        return given_size(recipe.budgets, families, images.resolutions, timer)
     if start.weights is None:
         given = {"--width-mult": images.width_mult, "--resolution": images.resolution}
         options = tuple(option for option, value in given.items() if value)
         choice = Choice(families, images.resolution or own, options)
         return suited_size(recipe.budgets, choice, timer)
     if images.resolution:
-        return SuitedSize(images.resolution, start.families)
+        return given_size(recipe.budgets, families, (images.resolution,), timer)
     (of,) = families
     if recipe.budgets:
         found = suited_resolutions(recipe.budgets, of, start.resolution, timer)
@@ -142,6 +149,8 @@ def _size(
     step_seconds = steps_of_largest(of, timer.num_classes, USUAL_BATCH, accelerator)
     kept = affordable(found, images.minutes, step_seconds)
     too_dear = tuple(pixels for pixels in found if pixels > kept[-1])
-    if len(kept) == 1:
-        return SuitedSize(kept[0], start.families, too_dear=too_dear)
-    return SuitedSize(kept[-1], (of.with_resolutions(kept).name,), too_dear=too_dear)
+    chosen = of.with_resolutions(kept) if len(kept) > 1 else of
+    size = SuitedSize(kept[-1], (chosen.name,), too_dear=too_dear)
+    if too_dear or not recipe.budgets:
+        return size
+    return replace(size, beyond=short_of(max(recipe.budgets), of, kept[-1], timer))

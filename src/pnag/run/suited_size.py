@@ -8,7 +8,7 @@ where the run's networks will be.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from pnag.cost.runtimes import Runtime
@@ -138,6 +138,42 @@ def suited_size(budgets: Sequence[float], choice: Choice, milliseconds: Millisec
         raise _too_small(least, choice, tried, milliseconds)
     largest, negative, name = best
     return SuitedSize(-negative, (name,), largest if largest < MARGIN * greatest else None)
+
+
+def given_size(
+    budgets: Sequence[float],
+    families: tuple[Family, ...],
+    resolutions: Sequence[int],
+    milliseconds: Milliseconds,
+) -> SuitedSize:
+    """Resolutions that the user has given, and what budgets in ms, if there are any, lack there.
+
+    Args:
+        families: to choose among, widest first.
+
+    Raises:
+        PnagError: if no network is within the least budget.
+    """
+    size = SuitedSize(max(resolutions), tuple(of.name for of in families))
+    if not budgets:
+        return size
+    narrowest, lowest = families[-1], min(resolutions)
+    cheapest = milliseconds(narrowest.smallest, narrowest, lowest)
+    if cheapest > min(budgets):
+        raise PnagError(
+            f"no network of {narrowest.label} is within {min(budgets):g} ms here: the smallest at "
+            f"{lowest}x{lowest} takes about {amount(cheapest)} ms; ask for more with --budgets, or "
+            "give a lower --resolution"
+        )
+    return replace(size, beyond=short_of(max(budgets), families[0], max(resolutions), milliseconds))
+
+
+def short_of(
+    budget: float, of: Family, resolution: int, milliseconds: Milliseconds
+) -> float | None:
+    """What the largest network takes, in ms, if that is far from a budget; else None."""
+    largest = milliseconds(of.largest, of, resolution)
+    return largest if largest < MARGIN * budget else None
 
 
 def _too_small(

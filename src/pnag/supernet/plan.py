@@ -124,6 +124,11 @@ class FinetuningPlan:
         often = FIRST if first else 1
         return rounded_epochs(often * self.epochs * min(resolutions) / pixels)
 
+    def epochs_text(self, resolutions: Sequence[int]) -> str:
+        """Of answers that begin with another, at the least and the greatest resolution."""
+        each = {self.epochs_at(pixels, resolutions) for pixels in resolutions or (0,)}
+        return " to ".join(f"{number:.3g}" for number in sorted({min(each), max(each)})[::-1])
+
     def shared_by(self, networks: int, first: bool) -> FinetuningPlan:
         """The same minutes for other networks than were planned for.
 

@@ -66,7 +66,11 @@ def own_names(recipe: Recipe, device: str | None) -> tuple[str, ...]:
         device: that takes its place, if any does.
     """
     if device:
-        return (device,) if device in COUNTED else ("latency", "ms")
+        names = (device,) if device in COUNTED else ("latency", "ms")
+        further = recipe.table.further_costs if recipe.table else ()
+        return tuple(name for name in names if name not in further) or (
+            f"{names[0]} of the device",
+        )
     if recipe.table:
         return (recipe.table.cost,)
     return ("latency", "ms", device_name(recipe.latency.runtime))

@@ -12,8 +12,9 @@ from pnag.errors import PnagError
 from pnag.families.registry import DEFAULT
 from pnag.files import read_json
 from pnag.report.cells import is_percent, what_accuracy_means
-from pnag.report.compare import Compared, Comparison, compare
+from pnag.report.compare import ANSWER, Compared, Comparison, compare
 from pnag.report.page import about
+from pnag.run.recipe import load_recipe, make_recipe
 from pnag.run.size import Size
 from pnag.run.tables import architecture_table
 from pnag.search.front import pareto_front
@@ -53,6 +54,7 @@ def _run(path: Path, name: str) -> Compared:
             f"{path} is a run on a table's own choices; `pnag compare` draws networks side by "
             f"side. Its page is {path / 'report.html'}"
         )
+    images = make_recipe(load_recipe(path / "recipe.yaml")).images
     return Compared(
         name,
         str(path),
@@ -66,6 +68,8 @@ def _run(path: Path, name: str) -> Compared:
         results.front,
         results.family,
         metrics.get("margin", 0.0),
+        f"{metrics['source']} {images.source if images else ''}" if is_percent(metrics) else "",
+        [{name: a[name] for name in ANSWER} for a in metrics["answers"]] if images else (),
     )
 
 

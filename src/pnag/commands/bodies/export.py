@@ -164,7 +164,7 @@ def export_all(
                 one = replace(one, weights=said)
             yield _weights_line(one)
             yield _write(one, target, data, asked, keep)
-            beside = write_preprocessing(target, one.preprocessing | _batch_of(asked))
+            beside = write_preprocessing(target, _description(one, asked))
             written(target)
     example = write_example(asked.to, target.parent)
     command = shlex.join(["python", str(example), str(target), str(beside), "IMAGE"])
@@ -305,11 +305,12 @@ def _images(
     return data, [*data.notes, *filter(None, [note])]
 
 
-def _batch_of(asked: Asked) -> dict[str, Any]:
-    """What the description of a file says about its batch: nothing if it is one image."""
-    if asked.batch == 1:
-        return {}
-    return {"batch": "any" if asked.batch == ANY_BATCH else asked.batch}
+def _description(one: Exportable, asked: Asked) -> dict[str, Any]:
+    """What goes into a network's file and comes out; its batch only if that is not one image."""
+    how = one.preprocessing | {"layout": find_format(asked.to).layout}
+    if asked.batch != 1:
+        how["batch"] = "any" if asked.batch == ANY_BATCH else asked.batch
+    return how
 
 
 def _weights_line(one: Exportable) -> str:

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from pnag.commands.bodies.exportable import PUBLISHED
 from pnag.files import exists, expand_home
 from pnag.images.decode import MEGAPIXELS
 from pnag.run.recipe import load_recipe, make_recipe
@@ -24,6 +25,8 @@ def export_options(path: Path, size: dict[str, Any]) -> str:
     options: dict[str, Any] = dict(size)
     if recipe.table is not None and recipe.table.family is not None:
         options = {"family": recipe.table.family} | options
+    if recipe.source == "imagenet" and recipe.published:
+        options = {"weights": PUBLISHED} | options
     if recipe.images is not None:
         images = recipe.images
         options = {"weights": run.last_supernet.resolve(), "images": found_anywhere(images.source)}

@@ -122,6 +122,10 @@ def load_supernet(
         ("num-classes", num_classes, supernet.num_classes),
         ("resolution", resolution, preprocessing["resolution"] if preprocessing else None),
     ):
+        if asked is not None and found is None and name == "width-mult":
+            raise PnagError(
+                f"--{name} is {asked:g}, but the supernet of {weights} has one width; leave it out"
+            )
         if None not in (asked, found) and asked != found:
             said = f"--{name} is {asked:g}" if run is None else f"{run} has {name} {asked:g}"
             fix = "" if run else f"leave --{name} out, or "
@@ -189,7 +193,10 @@ def open_run(path: Path) -> FinishedRun:
 
 
 def within(run: FinishedRun, asked: Budget) -> dict[str, Any]:
-    """The most accurate of a run's answers that costs no more than a budget.
+    """The best of a run's answers that cost no more than a budget.
+
+    Of a run on images that is the one for the greatest budget: accuracies are from before tuning,
+    and do not decide alone what the run answers.
 
     Raises:
         PnagError: if there is none, naming the cheapest, or the budget has another unit.
@@ -204,7 +211,7 @@ def within(run: FinishedRun, asked: Budget) -> dict[str, Any]:
             f"no answer of {run.files.path} has a cost within {budget:g}: the cheapest costs "
             f"{cheapest:.4g}; raise --budget, or answer it with `pnag run --budgets {budget:g}`"
         )
-    return max(affordable, key=lambda answer: answer["accuracy"])
+    return max(affordable, key=lambda answer: answer["budget" if run.of_images else "accuracy"])
 
 
 def name_of(run: FinishedRun, answer: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from pnag.commands.bodies.several import LoadedRun, SeveralAnswer, answer_severa
 from pnag.cost.counted import COUNTED
 from pnag.cost.load import split_name
 from pnag.errors import PnagError
-from pnag.files import exists
+from pnag.files import exists, read_json
 from pnag.run.amounts import amount
 from pnag.run.budgets import Budget, check_units
 from pnag.run.display import Display
@@ -84,11 +84,22 @@ def generate_for(
     others = [name for name in asked if name not in (names[0], *loaded.columns)]
     found = None if others or thorough else loaded.quick(asked)
     costs = {name: sized.cost(given.named.get(name, name)) for name in others}
-    return found or answer_several(loaded, asked, costs, display)
+    found = found or answer_several(loaded, asked, costs, display)
+    if list(asked) != [names[0]]:
+        return found
+    (budget,), (cost,) = asked.values(), found.costs.values()
+    return Answer(budget, found.arch, found.accuracy, cost, found.note, found.source)
 
 
 def _answer_one(run: RunDirectory, recipe: Recipe, budget: float, *, greedy: bool) -> Answer:
-    """The answer to one budget of the run's own cost; an error if nothing is within it."""
+    """The answer to one budget of the run's own cost; an error if nothing is within it.
+
+    A run on images has tuned its own answers, which it does not choose by the front alone.
+    """
+    if recipe.images and not greedy and run.answers.exists():
+        for known in map(Answer.of_json, read_json(run.answers)):
+            if known.budget == budget:
+                return known
     space = space_of_run(run, recipe)
     front, margin = load_calibrated_front(run, space), margin_of(run, recipe.margin)
     answer = answer_with_margin(front, space, budget, margin)

@@ -144,7 +144,12 @@ def make_runtime(name: str, threads: int = 1, adb: str | None = None) -> Runtime
     if name not in RUNTIMES:
         raise PnagError(f"there is no runtime {name!r}; there are {', '.join(RUNTIMES)}")
     entry = RUNTIMES[name]
-    if colon and not (entry.device and device):
+    if colon and entry.device and not device:
+        raise PnagError(
+            f"the runtime {name}: names no device after the colon; give one, as in {name}:GPU, or "
+            f"{name} alone"
+        )
+    if colon and not entry.device:
         takes = ", ".join(other for other, entry in RUNTIMES.items() if entry.device)
         raise PnagError(
             f"the runtime {name} takes no device {device!r}; those that take one: {takes}"

@@ -44,6 +44,7 @@ class Entry:
     Attributes:
         suffix: of the file that is named. about: for the list of formats. extra: of pnag's, empty
             if nothing else is needed. any_batch: whether a file can take any number of images.
+            layout: of the images that a file takes.
     """
 
     module: str
@@ -51,6 +52,7 @@ class Entry:
     about: str
     extra: str = ""
     any_batch: bool = True
+    layout: str = "NCHW"
 
 
 FORMATS: dict[str, Entry] = {
@@ -70,7 +72,13 @@ FORMATS: dict[str, Entry] = {
         "coreml",
         any_batch=False,
     ),
-    "litert": Entry("pnag.deploy.formats.litert", ".tflite", "LiteRT (TensorFlow Lite)", "litert"),
+    "litert": Entry(
+        "pnag.deploy.formats.litert",
+        ".tflite",
+        "LiteRT (TensorFlow Lite)",
+        "litert",
+        layout="NHWC",
+    ),
     "mnn": Entry("pnag.deploy.formats.mnn", ".mnn", "MNN", "mnn"),
     "ncnn": Entry("pnag.deploy.formats.ncnn", ".param", "ncnn", "ncnn", any_batch=False),
     "torchscript": Entry("pnag.deploy.formats.torchscript", ".pt", "TorchScript, traced"),
