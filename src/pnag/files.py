@@ -95,6 +95,8 @@ def write_atomic(
     temporary = _temporary(path)
     try:
         with writing(path, fix):
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_stale(path)
             write(temporary)

@@ -215,7 +215,7 @@ def test_runs_on_images_answer_their_own_budgets_as_they_did(runs: Path, tmp_pat
     """What they answer does not follow from the front alone, and is what they tuned."""
     both = [tmp_path / name for name in ("photos", "others")]
     for path, source in zip(both, ("photos", "flowers"), strict=True):
-        shutil.copytree(runs / "photos", path)
+        shutil.copytree(runs / "mine", path)
         recipe = yaml.safe_load((path / "recipe.yaml").read_text())
         recipe["images"]["source"] = source
         (path / "recipe.yaml").write_text(yaml.safe_dump(recipe))

@@ -24,16 +24,17 @@ def looked_at(
 ) -> tuple[Source, list[Any]]:
     """A source, and what identifies its images; arguments as of `load_images`."""
     found = find_source(source)
-    _refuse_inside(source, cache)
+    _refuse_inside(found, source, cache)
     with writing(cache, OTHER_FOLDER):
         cache.mkdir(parents=True, exist_ok=True)
         return found, [_LAYOUT, found.kind, contents(found.files, cache, reading)]
 
 
-def _refuse_inside(source: str, cache: Path) -> None:
+def _refuse_inside(found: Source, source: str, cache: Path) -> None:
     """Decoded images among the images themselves would be taken for images of a class."""
     folder = expand_home(source)
-    if exists(folder) and cache.resolve().is_relative_to(folder.resolve()):
+    loose = found.kind not in ("tar", "parquet", "saved")  # of which a folder may hold more
+    if loose and exists(folder) and cache.resolve().is_relative_to(folder.resolve()):
         raise PnagError(
             f"the decoded images would lie in {cache}, within the images {source} themselves; "
             f"{OTHER_FOLDER}"
@@ -81,7 +82,7 @@ def own_size(
         PnagError: names what is wrong with the source, a setting or the cache.
     """
     found = find_source(source)
-    _refuse_inside(source, cache)
+    _refuse_inside(found, source, cache)
     scratch = cache / ".own-size"
     with one_at_a_time(cache / ".own-size.lock", OTHER_FOLDER):
         shutil.rmtree(scratch, ignore_errors=True)  # of a call that was stopped
