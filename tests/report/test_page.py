@@ -128,7 +128,8 @@ def test_the_slider_moves_everything(
         supernet = runs / name / "supernet.safetensors"
         assert f"--to onnx --weights {supernet} --images " in shown(browser)["command"]
     else:
-        assert shown(browser)["command"].endswith("--to onnx")
+        of_imagenet = " --weights published" if name == "cpu" else ""
+        assert shown(browser)["command"].endswith(f"--to onnx{of_imagenet}")
 
     browser.run("document.getElementById('theme').click()")
     changed = browser.run("getComputedStyle(document.body).backgroundColor")
@@ -264,6 +265,24 @@ def test_the_charts_picker_begins_at_the_answer_with_the_margin(
     assert command.split()[2] == expected != answer(front, SPACE, budget).arch
 
 
+def test_a_run_on_images_answers_its_own_budgets_as_it_did(
+    runs: Path, browser: Chromium, tmp_path: Path
+) -> None:
+    """Its answers are tuned, and do not follow from the front alone."""
+    path = tmp_path / "mine"
+    shutil.copytree(runs / "mine", path)
+    metrics = json.loads((path / "metrics.json").read_text())
+    first, own = metrics["answers"][0], metrics["answers"][-1]
+    own |= {name: first[name] for name in ("arch", "accuracy", "cost", "params", "macs")}
+    (path / "metrics.json").write_text(json.dumps(metrics))
+    save_report(load_results(path))
+    browser.open(path / "report.html", width=1280)
+    type_budget(browser, own["budget"])
+    assert shown(browser)["command"].split()[2] == own["arch"]
+    type_budget(browser, own["budget"] - 1e-3)  # what the front says
+    assert shown(browser)["command"].split()[2] != own["arch"]
+
+
 def test_points_of_the_front_by_keyboard_and_pointer(runs: Path, browser: Chromium) -> None:
     browser.errors.clear()
     browser.open(runs / "cpu" / "report.html", width=1280)
@@ -272,9 +291,9 @@ def test_points_of_the_front_by_keyboard_and_pointer(runs: Path, browser: Chromi
     texts = SPACE.text(front.tokens)
     browser.run("document.getElementById('chart').focus()")
     browser.press("Home", 36)
-    assert browser.run(command) == f"pnag export {texts[0]} --to onnx"
+    assert browser.run(command) == f"pnag export {texts[0]} --to onnx --weights published"
     browser.press(*RIGHT)
-    assert browser.run(command) == f"pnag export {texts[1]} --to onnx"
+    assert browser.run(command) == f"pnag export {texts[1]} --to onnx --weights published"
 
     browser.run("document.getElementById('chart').scrollIntoView({block: 'center'})")
     place = "document.querySelector('#chart .picked').getBoundingClientRect()"
@@ -282,16 +301,16 @@ def test_points_of_the_front_by_keyboard_and_pointer(runs: Path, browser: Chromi
     x, y = browser.run(f"(b => [b.x + b.width / 2, b.y + b.height / 2])({place})")
     browser.press("Home", 36)
     browser.move(x, y)
-    assert browser.run(command) == f"pnag export {texts[-1]} --to onnx"
+    assert browser.run(command) == f"pnag export {texts[-1]} --to onnx --weights published"
     browser.move(x, y + 150)  # on the way to the button the choice stays
-    assert browser.run(command) == f"pnag export {texts[-1]} --to onnx"
+    assert browser.run(command) == f"pnag export {texts[-1]} --to onnx --weights published"
 
     copied = browser.run(
         "new Promise(done => { Object.defineProperty(navigator, 'clipboard', {configurable: true,"
         " value: {writeText: async text => done(text)}});"
         " document.querySelector('#point-numbers button').click(); })"
     )
-    assert copied == f"pnag export {texts[-1]} --to onnx"
+    assert copied == f"pnag export {texts[-1]} --to onnx --weights published"
     assert browser.errors == []
 
 

@@ -35,7 +35,7 @@ CLOUD = 2000  # points of the table that are drawn
 TIMED = ("name", "measured_ms", "measured_spread")  # of a network that was timed
 ANSWER = (
     "budget", "arch", "accuracy", "cost", "measured_ms", "measured_spread", "test_top1", "params",
-    "macs",
+    "macs", "from",
 )  # fmt: skip
 
 

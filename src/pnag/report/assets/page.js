@@ -76,6 +76,12 @@ function explore() {
       show(answer);
       return;
     }
+    const own = DATA.supernet && DATA.answers.find((row) => row.budget === budget);
+    if (own) { // chosen by more than the front, and fine-tuned
+      note.textContent = "The run's own answer, which it has fine-tuned.";
+      show(own);
+      return;
+    }
     const index = answerTo(budget);
     if (index === 0 && cheapest.cost * ABOVE > budget) {
       note.textContent = `Less than ${(100 * DATA.margin).toFixed(1)}% above the cheapest `

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from pnag.files import write_json, write_text
+from pnag.errors import PnagError
+from pnag.files import exists, write_json, write_text
 from pnag.run.display import Display
 from pnag.run.run_directory import finished_run, held_run
 from pnag.studies.paper.answers import DRAWN, answers_of_methods
@@ -34,6 +35,11 @@ def held_study(path: Path, device: str, budgets: list[float]) -> Iterator[Study]
     Raises:
         PnagError: as `open_study`, and if another process uses the run directory.
     """
+    if not exists(path):
+        raise PnagError(
+            f"there is no run directory {path}; make one at the paper's resolution with `pnag run "
+            f"--resolutions 224 --out {path}`"
+        )
     finished_run(path)  # before a lock would make the folder
     with held_run(path):
         yield open_study(path, device, budgets)
