@@ -25,7 +25,7 @@ from pnag.images.rows import Opened, Rows, Source
 
 TRAIN_MARGIN = 1.25
 _PROBED = 200
-OTHER_FOLDER = "choose another folder for the decoded images with --cache"
+OTHER_FOLDER = "choose another folder for the decoded images: --cache, or TMPDIR for pnag export"
 Show = Callable[[int, int], None]
 
 

@@ -157,22 +157,28 @@ class ImageRun:
         return tuning_for(self.tuning, epochs, self.data, self.accelerator.device, begun)
 
 
-def make_accelerator(images: ImagesRecipe, kept: Precision | None = None) -> Accelerator:
+def make_accelerator(
+    images: ImagesRecipe, kept: Precision | None = None, *, trained: bool = False
+) -> Accelerator:
     """The GPU if there is one, and the other processes if there are.
 
     Args:
         kept: the precision that the run was begun with, perhaps on another machine.
+        trained: whether its supernet is trained: the rest goes on in what this machine can.
 
     Raises:
         PnagError: if this machine cannot train in that precision.
     """
     cuda = torch.cuda.is_available()
-    precision = images.precision or kept or training_precision("cuda" if cuda else "cpu")
+    own = training_precision("cuda" if cuda else "cpu")
+    if trained and kept == "float16" and not cuda:
+        kept = own
+    precision = images.precision or kept or own
     if precision == "float16" and not cuda:
-        raise PnagError(
-            "training in float16 needs an NVIDIA GPU, but torch finds none; choose float32 or "
-            "bfloat16 with images.precision in a --recipe"
-        )
+        fix = "finish the supernet where it was begun, or start over with another --out"
+        if images.precision:
+            fix = "choose float32 or bfloat16 with images.precision in a --recipe"
+        raise PnagError(f"training in float16 needs an NVIDIA GPU, but torch finds none; {fix}")
     return Accelerator(
         cpu=not cuda,
         mixed_precision=MIXED[precision],
@@ -192,7 +198,8 @@ def open_images(
     images = recipe.images
     if images is None:
         raise PnagError("there are no images to train on; name them with --images")
-    accelerator = make_accelerator(images, kept_precision(run.supernet, run.supernet_plan))
+    kept = kept_precision(run.supernet, run.supernet_plan)
+    accelerator = make_accelerator(images, kept, trained=run.supernet.exists())
     if not accelerator.is_main_process:
         display = Display(Console(quiet=True))
     start = from_main(accelerator, lambda: _start(run, images, display))
