@@ -92,6 +92,13 @@ def test_the_cache_does_not_lie_among_the_images(
         with pytest.raises(PnagError, match=r"would lie in .* within the images .* --cache"):
             load(root, cache)
     assert sorted(root.rglob("*")) == before
+    parts = {f"{part}/{name}": 20 for part in ("train", "test") for name in "ab"}
+    root = class_folders(parts)  # beside which other folders are not read
+    with pytest.raises(PnagError, match="within the images"):
+        load(root, root / "train" / "decoded")
+    data = load(root, root / "runs" / "decoded")
+    assert load(root, root / "runs" / "decoded").identity == data.identity
+    assert data.classes == ("a", "b")
 
 
 def test_one_folder_is_split_class_by_class(class_folders: ClassFolders, tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_float16_needs_a_gpu() -> None:
         make_accelerator(ImagesRecipe(source="digits", precision="float16"))
     # Begun on a GPU: what is trained goes on here, what is not has to be finished there.
     begun = ImagesRecipe(source="digits")
-    with pytest.raises(PnagError, match="finish the supernet where it was begun"):
+    with pytest.raises(PnagError, match="go on where it was begun"):
         make_accelerator(begun, "float16")
     own = make_accelerator(begun).mixed_precision
     assert make_accelerator(begun, "float16", trained=True).mixed_precision == own

@@ -278,9 +278,12 @@ def test_a_run_on_images_answers_its_own_budgets_as_it_did(
     save_report(load_results(path))
     browser.open(path / "report.html", width=1280)
     type_budget(browser, own["budget"])
-    assert shown(browser)["command"].split()[2] == own["arch"]
+    now = shown(browser)
+    assert now["command"] == f"pnag export {path.resolve()} --to onnx --budget {own['budget']!r}"
+    assert now["Top-1 predicted"] == f"{own['accuracy']:.2%}"
     type_budget(browser, own["budget"] - 1e-3)  # what the front says
-    assert shown(browser)["command"].split()[2] != own["arch"]
+    assert f"--weights {path.resolve()}/supernet.safetensors" in shown(browser)["command"]
+    assert shown(browser)["Top-1 predicted"] != f"{own['accuracy']:.2%}"
 
 
 def test_points_of_the_front_by_keyboard_and_pointer(runs: Path, browser: Chromium) -> None:

@@ -54,6 +54,12 @@ def test_resolutions_that_are_given_are_checked_too() -> None:
     assert given_size((low, 2 * high), (of,), (64, 128), clock).beyond == high
     with pytest.raises(PnagError, match=r"is within 0\.001 ms here: the smallest at 64x64 takes"):
         given_size((0.001, high), (of,), (64, 128), clock)
+    wide = ofa(1.0)  # is too wide for the least budget
+    assert given_size((low, high), (wide, of), (64, 128), clock).families == (of.name,)
+    assert given_size((clock(wide.smallest, wide, 64),), (wide, of), (64,), clock).families == (
+        wide.name,
+        of.name,
+    )
 
 
 def names(*widths: float) -> tuple[str, ...]:

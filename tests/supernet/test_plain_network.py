@@ -54,6 +54,41 @@ def test_norms_of_any_network_are_measured(model: str, quick: bool, digits: Imag
     assert 0 < float(max(moved)) < 1
 
 
+@pytest.mark.parametrize("model", ["ghostnet_100", "repghostnet_100"])
+def test_an_activation_that_is_apart_from_its_norm_counts(model: str, digits: ImageData) -> None:
+    torch.manual_seed(0)
+    network = timm.create_model(model, num_classes=4)
+    expected = copy.deepcopy(network).double()
+    norms = [m for m in expected.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    (batch,) = eval_batches(digits, "train", PASSED, limit=PASSED)
+    with torch.no_grad():
+        expected.train()(batch[0].double())
+    recalibrate(network, digits, images=PASSED)
+    found = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    for one, other in zip(found, norms, strict=True):
+        assert one.running_mean is not None and one.running_var is not None
+        for own, right in (
+            (one.running_mean, other.running_mean),
+            (one.running_var, other.running_var),
+        ):
+            torch.testing.assert_close(own.double(), right, rtol=1e-3, atol=1e-3)
+
+
+def test_each_image_counts_alike_in_a_last_batch_of_few(digits: ImageData) -> None:
+    torch.manual_seed(0)
+    network = timm.create_model("test_resnet", num_classes=4)
+    recalibrate(network, digits, images=PASSED + 2)
+    batches = [b for b, _ in eval_batches(digits, "train", PASSED, limit=PASSED + 2)]
+    assert [len(b) for b in batches] == [PASSED, 2]
+    first = next(m for m in network.modules() if isinstance(m, nn.BatchNorm2d))
+    maps: list[torch.Tensor] = []
+    first.register_forward_pre_hook(lambda _, inputs: maps.append(inputs[0].detach()))
+    network(torch.cat(batches))
+    torch.testing.assert_close(first.running_mean, maps[0].mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+
+
 def test_a_classifier_is_solved_for(digits: ImageData) -> None:
     torch.manual_seed(0)
     network = for_classes(timm.create_model("test_byobnet"), 4)

@@ -65,6 +65,14 @@ def test_a_class_that_no_sampled_image_has_leaves_the_others_as_they_are() -> No
     assert ((features @ weight.T + bias).argmax(1) == labels).float().mean() > 0.9
 
 
+def test_one_image_of_each_class_is_known_again() -> None:
+    features = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
+    weight, bias = discriminants(features, torch.arange(3), 3)
+    assert ((features @ weight.T + bias).argmax(1) == torch.arange(3)).all()
+    weight, bias = discriminants(torch.ones(3, 6), torch.arange(3), 3)  # nothing differs
+    assert weight.isfinite().all() and bias.isfinite().all()
+
+
 @pytest.mark.parametrize("name", [NAME, "ofa-mobilenetv3-w0.25"])
 def test_a_solved_classifier_is_right_before_the_first_step(images: ImageData, name: str) -> None:
     cpu = torch.device("cpu")

@@ -94,7 +94,7 @@ def generate(
     images. It is kept in RUN/devices, and answers at once all further budgets of these devices, of
     the run's further costs, and of params, macs and memory.
     """
-    from pnag.commands.bodies.export_command import export_options
+    from pnag.commands.bodies.export_command import export_command
     from pnag.commands.bodies.generate import generate_for
     from pnag.commands.bodies.several import SeveralAnswer
     from pnag.run.amounts import amount
@@ -128,7 +128,7 @@ def generate(
         console.print(f"[dim]comes from: {result.source}[/dim]")
     if result.arch.startswith("{"):  # choices, which are no network
         return
-    command = f"pnag export {result.arch} --to onnx {export_options(run_directory, size)}".rstrip()
+    command = export_command(run_directory, result, size)
     console.print(f"[dim]export it: {escape(command)}[/dim]")
 
 

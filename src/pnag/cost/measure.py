@@ -189,8 +189,9 @@ def stretched_and_uniform(
     """
     if 2 * number > space.size:
         raise PnagError(
-            f"{number} different networks are to be timed, and there are only {space.size} "
-            "architectures; time fewer (--calibration and --check, or --quick NUMBER)"
+            f"{number} networks are to be timed, which are drawn from {2 * number} different ones, "
+            f"and there are only {space.size} architectures; time fewer with --calibration and "
+            "--check, or latency.calibration and latency.check in a --recipe"
         )
     # Twice as many as needed: towards the ends of the range the same ones are drawn again.
     spread = space.sample_stretched(2 * number, rng)

@@ -79,6 +79,8 @@ def load_noted(path: Path | str) -> tuple[ElasticNetwork, str]:
         return _load_ofa(path)
     of = family(about["family"])
     if not of.name.startswith(DEFAULT):
+        if not isinstance(about.get("num_classes"), int):
+            raise PnagError(f"{path} does not say how many classes its supernet has; train it anew")
         return of.supernet(about["num_classes"], path).eval(), ""
     supernet, note = _load_ofa(path)
     supernet.family = of

@@ -25,7 +25,8 @@ from pnag.images.unlabelled import refuse_unlabelled
 
 EXPECTED = "a folder train of class folders, and if you like test and val alike"
 # By which a cache knows parts with a list; another when the same list gives other classes.
-_PARTS_LISTED = "parts and lists, by columns called label first"
+_ONE, _PARTS_LISTED = "folder", "parts and lists, by columns called label first"
+FOLDERS = (_ONE, _PARTS_LISTED)  # the kinds of source that this module finds
 
 
 @dataclass
@@ -135,7 +136,7 @@ def folder_source(layout: Layout, unread: Sequence[Path] = ()) -> Source:
     classes = parts["train"].classes
     notes += _check_classes(root, parts)
     unused = [path for found in parts.values() for path in found.unused]
-    kind = "folder"
+    kind = _ONE
     if layout.classed or layout.flat:
         beside = files_of(root)
         unused += [path for path in (*beside.images, *beside.others) if path not in lists]

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pnag.errors import PnagError
-from pnag.files import exists, expand_home, fingerprint, one_at_a_time, writing
+from pnag.files import expand_home, fingerprint, one_at_a_time, writing
 from pnag.images.contents import contents
 from pnag.images.decoding import OTHER_FOLDER, Choices, own_resolution
+from pnag.images.folders import FOLDERS
+from pnag.images.part_names import part_of
 from pnag.images.rows import Source
 from pnag.images.sources import find_source
 
@@ -32,13 +34,19 @@ def looked_at(
 
 def _refuse_inside(found: Source, source: str, cache: Path) -> None:
     """Decoded images among the images themselves would be taken for images of a class."""
-    folder = expand_home(source)
-    loose = found.kind not in ("tar", "parquet", "saved")  # of which a folder may hold more
-    if loose and exists(folder) and cache.resolve().is_relative_to(folder.resolve()):
-        raise PnagError(
-            f"the decoded images would lie in {cache}, within the images {source} themselves; "
-            f"{OTHER_FOLDER}"
-        )
+    folder, place = expand_home(source).resolve(), cache.resolve()
+    if found.kind not in FOLDERS or not place.is_relative_to(folder):
+        return
+    paths = (path.absolute() for files in found.files.values() for _, path in files)
+    root = expand_home(source).absolute()
+    tops = {path.relative_to(root).parts[0] for path in paths if path.is_relative_to(root)}
+    top = place.relative_to(folder).parts[:1]
+    if all(map(part_of, tops)) and top and top[0] not in tops:
+        return  # beside train and test, other folders are not read
+    raise PnagError(
+        f"the decoded images would lie in {cache}, within the images {source} themselves; "
+        f"{OTHER_FOLDER}"
+    )
 
 
 def split_hash(holds: list[Any], classes: int | None, seed: int) -> str:

@@ -167,7 +167,7 @@ class _Table:
                 if not 0 <= correct <= self.images:
                     raise ValueError(f"accuracy {accuracy} is not a fraction")
                 self.correct[str(self._space.parse(text))] = correct
-        except (csv.Error, ValueError) as error:
+        except (csv.Error, ValueError, OverflowError) as error:
             raise PnagError(
                 f"line {lines.line_num} of {self._path} is no row of this run ({error}); remove "
                 "the line, or choose another file with --out"

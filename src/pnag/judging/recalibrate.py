@@ -79,11 +79,15 @@ def _measure_in_one_pass(network: nn.Module, batches: Iterable[Tensor]) -> None:
     usual = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the mean of all
         norm.train()
+    seen = 0
     for batch in batches:
-        if len(batch) > 1:  # of one image some norms have no variance
-            network(batch)
+        if len(batch) == 1:  # of one image some norms have no variance
+            continue
+        seen += len(batch)
+        for norm in norms:
+            norm.momentum = len(batch) / seen  # the mean of all images
+        network(batch)
     for norm, momentum in zip(norms, usual, strict=True):
         norm.momentum = momentum
     network.eval()
@@ -97,6 +101,8 @@ def _blocks(network: Any) -> list[nn.Module]:
     if not all(hasattr(network, name) for name in ("conv_stem", "bn1", "blocks", "conv_head")):
         return []
     stem = nn.Sequential(network.conv_stem, network.bn1)
+    if hasattr(network, "act1"):  # GhostNet's, whose first norm has no activation
+        stem.append(network.act1)
     parts = [stem, *(block for stage in network.blocks.children() for block in stage.children())]
     if isinstance(getattr(network, "bn2", None), nn.BatchNorm2d):
         parts.append(nn.Sequential(network.conv_head, network.bn2))

@@ -35,7 +35,8 @@ class Compared:
             growing cost and accuracy.
         family: of its architectures.
         margin: share of a prediction by which it may be too small; answers hold budgets even so.
-        answered: its own answers where they do not follow from the front, as of `answer`.
+        answered: its own answers where they do not follow from the front, as `answers_data` has
+            them.
     """
 
     name: str
@@ -76,7 +77,7 @@ class Compared:
         """
         for own in self.answered:
             if own["budget"] == budget:
-                return own
+                return {name: own[name] for name in ANSWER}
         costs = self.front["cost"].to_numpy()
         # A budget that is an end of the range is within it, whatever rounding makes of it.
         within = budget / (1 + self.margin) * (1 + 1e-12)
@@ -245,6 +246,7 @@ def compare_page(comparison: Comparison) -> str:
             {
                 "name": run.name,
                 "exportOptions": run.export_options,
+                "answered": run.answered,
                 "front": front_columns(run.front, run.family),
                 "budgets": run.budgets,
                 "margin": run.margin,

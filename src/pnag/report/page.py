@@ -144,11 +144,7 @@ def _data(results: Results) -> dict[str, Any]:
         "legend": legend(family).as_json() if family else None,
         "front": front_columns(results.front, family),
         "table": {name: short(cloud[name].tolist()) for name in ("accuracy", "cost")},
-        "answers": [
-            _only(answer, ANSWER)
-            | ({"drawing": drawing(family, answer["arch"]).as_json()} if family else {})
-            for answer in metrics["answers"]
-        ],
+        "answers": answers_data(results),
         "known": [_only(network, ("top1", *TIMED)) for network in metrics.get("known", [])],
         "published": published_data(metrics),
         "tuned": [
@@ -165,6 +161,23 @@ def _data(results: Results) -> dict[str, Any]:
     if own:
         data["supernet"] = results.log("supernet")["rows"]
     return data
+
+
+def answers_data(results: Results) -> list[dict[str, Any]]:
+    """A run's answers for the page's script.
+
+    Those of a run on images are exported with the weights that they were tuned to: by the run's
+    path, `exported`, and options of their own.
+    """
+    path, answers = shlex.quote(str(results.path.resolve())), []
+    for answer in results.metrics["answers"]:
+        data = _only(answer, ANSWER)
+        if results.family:
+            data["drawing"] = drawing(results.family, answer["arch"]).as_json()
+        if results.metrics["source"] == "images":
+            data |= {"exported": path, "exportOptions": f"--budget {answer['budget']!r}"}
+        answers.append(data)
+    return answers
 
 
 def _only(row: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -164,7 +164,8 @@ def make_accelerator(
 
     Args:
         kept: the precision that the run was begun with, perhaps on another machine.
-        trained: whether its supernet is trained: the rest goes on in what this machine can.
+        trained: whether its supernet is trained and nothing tuned: the rest can then be done in
+            what this machine can.
 
     Raises:
         PnagError: if this machine cannot train in that precision.
@@ -175,8 +176,8 @@ def make_accelerator(
         kept = own
     precision = images.precision or kept or own
     if precision == "float16" and not cuda:
-        fix = "finish the supernet where it was begun, or start over with another --out"
-        if images.precision:
+        fix = "go on where it was begun, or start over with another --out"
+        if images.precision and not kept:
             fix = "choose float32 or bfloat16 with images.precision in a --recipe"
         raise PnagError(f"training in float16 needs an NVIDIA GPU, but torch finds none; {fix}")
     return Accelerator(
@@ -199,7 +200,9 @@ def open_images(
     if images is None:
         raise PnagError("there are no images to train on; name them with --images")
     kept = kept_precision(run.supernet, run.supernet_plan)
-    accelerator = make_accelerator(images, kept, trained=run.supernet.exists())
+    accelerator = make_accelerator(
+        images, kept, trained=run.supernet.exists() and not run.judged.exists()
+    )
     if not accelerator.is_main_process:
         display = Display(Console(quiet=True))
     start = from_main(accelerator, lambda: _start(run, images, display))

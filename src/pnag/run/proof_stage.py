@@ -39,7 +39,7 @@ class Beside(Protocol):
         """Of its images."""
 
 
-OWN_INPUT = ".preprocessing.json"  # of an answer that has a resolution of its own
+OWN_INPUT = ".preprocessing.json"  # of an answer, which may have a resolution of its own
 
 
 def proof_stage(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -128,11 +129,12 @@ class ImagesRecipe(_Strict):
                 continue
             values[option], _, pixels = name.partition("@")
             if pixels:
-                _say(values, "resolutions", tuple(pixels.split(",")), name)
+                _say(values, "resolutions", _numbers(pixels.split(",")), name)
             width = values[option].removeprefix(f"{OFA}-w")
             if option == "family" and width != values[option]:
                 values["family"] = OFA
-                _say(values, "width_mult", width, name)
+                (width_mult,) = _numbers([width])
+                _say(values, "width_mult", width_mult, name)
         return values
 
     @model_validator(mode="after")
@@ -145,10 +147,19 @@ class ImagesRecipe(_Strict):
         return self
 
 
+def _numbers(texts: Sequence[str]) -> tuple[Any, ...]:
+    """What can be read as numbers; the rest is refused where it is checked."""
+    try:
+        return tuple(float(text) for text in texts)
+    except ValueError:
+        return tuple(texts)
+
+
 def _say(values: dict[str, Any], option: str, said: Any, name: str) -> None:
     """Take an option from a name, unless it is given as well."""
-    if values.get(option) == said:  # start and family say the same
-        return
+    known = values.get(option)
+    if known == said or (isinstance(known, list | tuple) and [*known] == [*said]):
+        return  # it says the same
     for given in (option, "resolution") if option == "resolutions" else (option,):
         if values.get(given) is not None:
             raise ValueError(

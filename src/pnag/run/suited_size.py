@@ -8,7 +8,7 @@ where the run's networks will be.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 
 from pnag.cost.runtimes import Runtime
@@ -154,18 +154,20 @@ def given_size(
     Raises:
         PnagError: if no network is within the least budget.
     """
-    size = SuitedSize(max(resolutions), tuple(of.name for of in families))
+    lowest, greatest = min(resolutions), max(resolutions)
     if not budgets:
-        return size
-    narrowest, lowest = families[-1], min(resolutions)
-    cheapest = milliseconds(narrowest.smallest, narrowest, lowest)
-    if cheapest > min(budgets):
+        return SuitedSize(greatest, tuple(of.name for of in families))
+    smallest = [milliseconds(of.smallest, of, lowest) for of in families]
+    within = [of for of, ms in zip(families, smallest, strict=True) if ms <= min(budgets)]
+    if not within:
+        option = "--resolutions" if len(resolutions) > 1 else "--resolution"
         raise PnagError(
-            f"no network of {narrowest.label} is within {min(budgets):g} ms here: the smallest at "
-            f"{lowest}x{lowest} takes about {amount(cheapest)} ms; ask for more with --budgets, or "
-            "give a lower --resolution"
+            f"no network of {families[-1].label} is within {min(budgets):g} ms here: the smallest "
+            f"at {lowest}x{lowest} takes about {amount(smallest[-1])} ms; ask for more with "
+            f"--budgets, or lower {option}"
         )
-    return replace(size, beyond=short_of(max(budgets), families[0], max(resolutions), milliseconds))
+    beyond = short_of(max(budgets), within[0], greatest, milliseconds)
+    return SuitedSize(greatest, tuple(of.name for of in within), beyond)
 
 
 def short_of(

@@ -119,7 +119,7 @@ def cell(value: Any) -> Value:
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return None
     if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
-        if not np.isfinite(value):  # JSON has no such number
+        if isinstance(value, float) and not np.isfinite(value):  # JSON has no such number
             return str(value)
         return int(value) if float(value).is_integer() else float(value)
     text = str(value).strip()

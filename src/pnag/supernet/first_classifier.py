@@ -104,7 +104,10 @@ def discriminants(features: Tensor, labels: Tensor, classes: int) -> tuple[Tenso
     of_each = (features[labels == number] for number in range(classes))
     means = torch.stack([(own if len(own) else features).mean(0) for own in of_each])
     rest = features - means[labels]
+    if not rest.any():  # one image of each class: how classes differ is all that is known
+        rest = features - features.mean(0)
     covariance = rest.T @ rest / len(features)
-    covariance += SHRINKAGE * covariance.diagonal().mean() * torch.eye(len(covariance))
+    spread = covariance.diagonal().mean().clamp_min(1e-6)
+    covariance += SHRINKAGE * spread * torch.eye(len(covariance))
     weight = torch.linalg.solve(covariance, means.T).T
     return weight, -0.5 * (weight * means).sum(1)

@@ -107,6 +107,7 @@ def fit(
     model.train()
     batches = _batches_from(state.step, data, settings, seed, accelerator)
     for images, labels in islice(batches, total - state.step):
+        _seed_what_networks_draw(seed, state.step, accelerator)
         mean = None
         while mean is None:
             with _smaller_parts_where_memory_lacks(len(images), state, accelerator, notice):
@@ -123,14 +124,26 @@ def fit(
         if main and due:
             save_state(checkpoint, identity, accelerator.num_processes, state)
             saved = time.monotonic()
+        if state.step == total:
+            _keep_average(model, state)  # what is watched last is what is kept
         for step, loss in known if main else ():
             epoch, last = (step - 1) // per_epoch, _ends_epoch(step, per_epoch, total)
             watch(Step(step, total, epoch, loss, ends_epoch=last))
         if ends:
             _meet(model, accelerator)
+    _keep_average(model, state)
+    model.eval()
+
+
+def _seed_what_networks_draw(seed: int, step: int, accelerator: Accelerator) -> None:
+    """Published networks have dropout; a step that is resumed at draws what it would have drawn."""
+    place = step * accelerator.num_processes + accelerator.process_index
+    torch.manual_seed(seed + 1_000_003 * place)
+
+
+def _keep_average(model: nn.Module, state: State) -> None:
     if state.ema is not None:
         model.load_state_dict(state.ema.module.state_dict())
-    model.eval()
 
 
 def _ends_epoch(step: int, per_epoch: int, total: int) -> bool:

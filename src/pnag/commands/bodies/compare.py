@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from pnag.commands.bodies.export_command import found_anywhere
 from pnag.commands.bodies.report import load_results
 from pnag.errors import PnagError
 from pnag.families.registry import DEFAULT
 from pnag.files import read_json
 from pnag.report.cells import is_percent, what_accuracy_means
-from pnag.report.compare import ANSWER, Compared, Comparison, compare
-from pnag.report.page import about
+from pnag.report.compare import Compared, Comparison, compare
+from pnag.report.page import about, answers_data
 from pnag.run.recipe import load_recipe, make_recipe
 from pnag.run.size import Size
 from pnag.run.tables import architecture_table
@@ -54,7 +55,10 @@ def _run(path: Path, name: str) -> Compared:
             f"{path} is a run on a table's own choices; `pnag compare` draws networks side by "
             f"side. Its page is {path / 'report.html'}"
         )
-    images = make_recipe(load_recipe(path / "recipe.yaml")).images
+    recipe = make_recipe(load_recipe(path / "recipe.yaml"))
+    images, kind = recipe.images, [metrics["source"]]
+    if images:  # which decide what accuracies are judged on
+        kind += [found_anywhere(images.source), images.classes, recipe.seed]
     return Compared(
         name,
         str(path),
@@ -68,8 +72,8 @@ def _run(path: Path, name: str) -> Compared:
         results.front,
         results.family,
         metrics.get("margin", 0.0),
-        f"{metrics['source']} {images.source if images else ''}" if is_percent(metrics) else "",
-        [{name: a[name] for name in ANSWER} for a in metrics["answers"]] if images else (),
+        " ".join(map(str, kind)) if is_percent(metrics) else "",
+        answers_data(results) if images else (),
     )
 
 

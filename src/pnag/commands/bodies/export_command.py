@@ -1,4 +1,4 @@
-"""The options by which `pnag export ARCH` makes a run's networks."""
+"""The commands and options by which `pnag export ARCH` makes a run's networks."""
 
 from __future__ import annotations
 
@@ -7,10 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from pnag.commands.bodies.exportable import PUBLISHED
-from pnag.files import exists, expand_home
+from pnag.commands.bodies.several import SeveralAnswer
+from pnag.files import exists, expand_home, read_json
 from pnag.images.decode import MEGAPIXELS
 from pnag.run.recipe import load_recipe, make_recipe
 from pnag.run.run_directory import RunDirectory
+from pnag.run.trained import Answer
+
+
+def export_command(path: Path, answer: Answer | SeveralAnswer, size: dict[str, Any]) -> str:
+    """What exports an answer of a run; a network that the run has tuned, with those weights.
+
+    Args:
+        size: as of `export_options`.
+    """
+    run = RunDirectory(path, reading=True)
+    of_images = make_recipe(load_recipe(run.recipe)).images is not None
+    if of_images and isinstance(answer, Answer) and run.answers.exists():
+        for known in read_json(run.answers):
+            if (known["budget"], known["arch"]) == (answer.budget, answer.arch):
+                return f"pnag export {shlex.quote(str(path))} --budget {answer.budget!r} --to onnx"
+    return f"pnag export {answer.arch} --to onnx {export_options(path, size)}".rstrip()
 
 
 def export_options(path: Path, size: dict[str, Any]) -> str:

@@ -40,7 +40,7 @@ class Exportable:
     Attributes:
         name: of its files, without a suffix.
         network: in eval mode, on the CPU.
-        preprocessing: what goes in and comes out, for `NAME.preprocessing.json`.
+        preprocessing: what goes in and comes out, for its file's `.preprocessing.json`.
         weights: what they are, in words. trained: whether they are worth anything.
         guessed: whether nothing says what goes in, and `preprocessing` is ImageNet's.
         note: which weights of several in a file they are, if there are several.
@@ -193,10 +193,10 @@ def open_run(path: Path) -> FinishedRun:
 
 
 def within(run: FinishedRun, asked: Budget) -> dict[str, Any]:
-    """The best of a run's answers that cost no more than a budget.
+    """A run's answer to a budget, or the best of its answers that cost no more.
 
-    Of a run on images that is the one for the greatest budget: accuracies are from before tuning,
-    and do not decide alone what the run answers.
+    Of a run on images the best is the one for the greatest budget: accuracies are from before
+    tuning, and do not decide alone what the run answers.
 
     Raises:
         PnagError: if there is none, naming the cheapest, or the budget has another unit.
@@ -204,6 +204,9 @@ def within(run: FinishedRun, asked: Budget) -> dict[str, Any]:
     column = run.recipe.table.cost if run.recipe.table else None
     check_units({column or "latency": asked}, column)
     budget = asked.amount
+    for answer in run.answers:
+        if answer["budget"] == budget and answer["cost"] <= budget:
+            return answer
     affordable = [answer for answer in run.answers if answer["cost"] <= budget]
     if not affordable:
         cheapest = min(answer["cost"] for answer in run.answers)
@@ -229,7 +232,7 @@ def finetuned(run: FinishedRun, answer: dict[str, Any]) -> Exportable:
     assert images is not None
     name = name_of(run, answer)
     path = run.files.models / f"{name}.safetensors"
-    own = path.with_suffix(".preprocessing.json")  # of an answer with a resolution of its own
+    own = path.with_suffix(".preprocessing.json")
     usual = run.files.models / "preprocessing.json"
     preprocessing = read_json(own if own.exists() else usual)
     classes = len(preprocessing["classes"])

@@ -34,7 +34,7 @@ function networkCard(host, place, about) {
     }
     if (!drawn) return;
     drawUnits(picture, row.drawing);
-    command.set(exportCommand(row.arch, row.exportOptions ?? about.exportOptions));
+    command.set(exportCommand(row.exported ?? row.arch, row.exportOptions ?? about.exportOptions));
   };
 }
 

@@ -7,6 +7,7 @@ const MARKERS = ["circle", "square", "triangle", "diamond", "star", "cross"];
 const costsOf = (run) => [run.rows[0].cost, run.rows[run.rows.length - 1].cost];
 const endsOf = (run) => costsOf(run).map((cost) => cost * (1 + run.margin)); // budgets they hold
 const answerOf = (run, budget) => answerWithin(run.rows, budget, run.margin);
+const ownOf = (run, budget) => run.answered.find((row) => row.budget === budget);
 const look = (i) => `c-run${i % 6}`;
 let chartBudgets = () => {};
 
@@ -29,10 +30,11 @@ function explore() {
     byId("runs").append(el("article", {}, el("h3", {}, key, ` ${run.name}`), note, numbers, picture));
     const show = networkCard(numbers, picture, about);
     return (value) => {
-      const index = answerOf(run, budgetOf(run, value));
-      note.textContent = index < 0
-        ? `The cheapest costs ${showCost(run.rows[0].cost)} ${DATA.unit}.` : "";
-      show(run.rows[index] || null);
+      const budget = budgetOf(run, value);
+      const answer = ownOf(run, budget) ?? run.rows[answerOf(run, budget)] ?? null;
+      note.textContent = answer
+        ? "" : `The cheapest costs ${showCost(run.rows[0].cost)} ${DATA.unit}.`;
+      show(answer);
     };
   });
   const ends = DATA.by === "budget"
@@ -63,7 +65,8 @@ function fronts() {
     series: RUNS.flatMap((run, i) => [
       { kind: "step", look: `${look(i)} dash${i % 3}`, label: run.name, points: run.rows.map(point) },
       { kind: MARKERS[i % MARKERS.length], look: look(i), label: `${run.name}, answers`,
-        points: run.budgets.map((b) => run.rows[answerOf(run, b)]).filter(Boolean).map(point) },
+        points: run.budgets.map((b) => ownOf(run, b) ?? run.rows[answerOf(run, b)])
+          .filter(Boolean).map(point) },
     ]),
     after: (svg, x, y, frame) => {
       const lines = RUNS.map(() => svgEl("path", { class: "budget-line" }));

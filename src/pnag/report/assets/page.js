@@ -176,7 +176,7 @@ function gallery() {
   })));
   byId("archs").append(...DATA.answers.map((a) => {
     const command = commandLine(`the command that exports the answer for ${showCost(a.budget)}`);
-    command.set(exportCommand(a.arch, DATA.exportOptions));
+    command.set(exportCommand(a.exported ?? a.arch, a.exportOptions ?? DATA.exportOptions));
     return el("li", {}, el("strong", {}, `${showCost(a.budget)} ${DATA.unit}`), command.element);
   }));
 }
