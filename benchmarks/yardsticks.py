@@ -43,8 +43,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=24)
     parser.add_argument("--busy", type=int, default=0, help="processes that never wait, beside")
     parser.add_argument("--runtime", default="onnxruntime")
+    parser.add_argument("--family", default="ofa-mobilenetv3@128,160,192,224", help="of `make run`")
     options = parser.parse_args()
-    of, runtime = family(), make_runtime(options.runtime)
+    of, runtime = family(options.family), make_runtime(options.runtime)
     torch.manual_seed(0)
     texts = of.space.text(of.space.sample_stretched(NETWORKS, np.random.default_rng(1)))
     networks = {text: prepare_network(runtime, of, text, 224, 1000) for text in texts}
@@ -66,7 +67,7 @@ def main() -> None:
         for a, b in pairs
     ]
     lines = [f"{cpu_name()}, {options.runtime}, {options.times} measurements of {options.rounds} "
-             f"rounds, {options.busy} busy process(es) beside"]  # fmt: skip
+             f"rounds, {options.busy} busy process(es) beside; {of.name}"]  # fmt: skip
     for name, changes in (("the reference alone", alone), ("yardsticks", level)):
         values = np.concatenate(changes)
         lines.append(

@@ -1,10 +1,10 @@
 """Networks of several sizes, timed beside all others, by which times of different minutes compare.
 
 A machine that is slower for a while is not equally slow for all networks: on a shared server twelve
-networks, timed again every 15 seconds, took 2 to 3 per cent more or less than before in proportion
-to the reference network, all together, and the larger the more (`benchmarks/README.md`). What five
-networks from the smallest to the largest take now and took then shows by how much, as a line over
-the logarithm of a network's time.
+networks, timed again every 15 seconds, took 3.8 per cent more or less than before (the standard
+deviation) in proportion to a reference network, large ones more where small ones took less. What
+five networks from the smallest to the largest take now and took then shows by how much, as a line
+over the logarithm of a network's time. That leaves 1.9 per cent (`benchmarks/README.md`).
 """
 
 from __future__ import annotations
