@@ -101,10 +101,8 @@ def test_any_number_of_images(to: str, tmp_path: Path) -> None:
     run = load(path)
     for count in (1, 2, 7):
         assert run(images(count)) == pytest.approx(expected(images(count)), abs=1e-4)
-    assert (
-        json.loads(path.with_name(f"{path.name}.preprocessing.json").read_text())["batch"] == "any"
-    )
     how = json.loads(path.with_name(f"{path.name}.preprocessing.json").read_text())
+    assert how["batch"] == "any"
     assert how["layout"] == ("NHWC" if to == "litert" else "NCHW")
 
 

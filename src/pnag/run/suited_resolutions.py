@@ -19,10 +19,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.optimize import nnls
 
-from pnag.errors import PnagError
 from pnag.families.base import Family
-from pnag.run.amounts import amount
-from pnag.run.suited_size import Milliseconds
+from pnag.run.suited_size import Milliseconds, none_within
 
 LADDER = (32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 256, 288, 320)
 # Of a budget: all times together are good to about a twentieth.
@@ -83,11 +81,8 @@ def suited_resolutions(
     bottom = found[0]
     cheapest = milliseconds(of.smallest, of, bottom)
     if cheapest > least:
-        raise PnagError(
-            f"no network of {of.label} is within {least:g} ms here: the smallest at "
-            f"{bottom}x{bottom} takes about {amount(cheapest)} ms; ask for more with --budgets, or "
-            "start from a smaller network (--start)"
-        )
+        fix = "start from a smaller network (--start)"
+        raise none_within(least, of, bottom, cheapest, fix)
     return _thinned(found)
 
 

@@ -161,13 +161,18 @@ def given_size(
     within = [of for of, ms in zip(families, smallest, strict=True) if ms <= min(budgets)]
     if not within:
         option = "--resolutions" if len(resolutions) > 1 else "--resolution"
-        raise PnagError(
-            f"no network of {families[-1].label} is within {min(budgets):g} ms here: the smallest "
-            f"at {lowest}x{lowest} takes about {amount(smallest[-1])} ms; ask for more with "
-            f"--budgets, or lower {option}"
-        )
+        raise none_within(min(budgets), families[-1], lowest, smallest[-1], f"lower {option}")
     beyond = short_of(max(budgets), within[0], greatest, milliseconds)
     return SuitedSize(greatest, tuple(of.name for of in within), beyond)
+
+
+def none_within(budget: float, of: Family, resolution: int, smallest: float, fix: str) -> PnagError:
+    """That a family's smallest network takes more ms than a budget at the least resolution."""
+    return PnagError(
+        f"no network of {of.label} is within {budget:g} ms here: the smallest at "
+        f"{resolution}x{resolution} takes about {amount(smallest)} ms; ask for more with "
+        f"--budgets, or {fix}"
+    )
 
 
 def short_of(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pnag.cost.front_calibration import AS_PREDICTED, FrontCalibration
 from pnag.errors import PnagError
-from pnag.files import write_bytes
+from pnag.files import read_json, write_bytes
 from pnag.imagenet import ImagenetTop1
 from pnag.run.amounts import rounded_up
 from pnag.run.further_costs import further_costs, load_kept_cost
@@ -298,6 +298,14 @@ def answer_at(front: Front, space: SearchSpace, index: int, budget: float, note:
         note,
         "" if front.source is None else SOURCES[front.source[index]],
     )
+
+
+def own_answer(run: RunDirectory, budget: float) -> Answer | None:
+    """What a run itself has answered to a budget; None if it was not asked for that."""
+    if not run.answers.exists():
+        return None
+    answers = map(Answer.of_json, read_json(run.answers))
+    return next((known for known in answers if known.budget == budget), None)
 
 
 def most_likely(run: RunDirectory, space: SearchSpace, budget: float, margin: float) -> Answer:

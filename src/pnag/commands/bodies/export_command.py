@@ -8,11 +8,11 @@ from typing import Any
 
 from pnag.commands.bodies.exportable import PUBLISHED
 from pnag.commands.bodies.several import SeveralAnswer
-from pnag.files import exists, expand_home, read_json
+from pnag.files import exists, expand_home
 from pnag.images.decode import MEGAPIXELS
 from pnag.run.recipe import load_recipe, make_recipe
 from pnag.run.run_directory import RunDirectory
-from pnag.run.trained import Answer
+from pnag.run.trained import Answer, own_answer
 
 
 def export_command(path: Path, answer: Answer | SeveralAnswer, size: dict[str, Any]) -> str:
@@ -23,10 +23,10 @@ def export_command(path: Path, answer: Answer | SeveralAnswer, size: dict[str, A
     """
     run = RunDirectory(path, reading=True)
     of_images = make_recipe(load_recipe(run.recipe)).images is not None
-    if of_images and isinstance(answer, Answer) and run.answers.exists():
-        for known in read_json(run.answers):
-            if (known["budget"], known["arch"]) == (answer.budget, answer.arch):
-                return f"pnag export {shlex.quote(str(path))} --budget {answer.budget!r} --to onnx"
+    if of_images and isinstance(answer, Answer):
+        known = own_answer(run, answer.budget)
+        if known and known.arch == answer.arch:
+            return f"pnag export {shlex.quote(str(path))} --budget {answer.budget!r} --to onnx"
     return f"pnag export {answer.arch} --to onnx {export_options(path, size)}".rstrip()
 
 

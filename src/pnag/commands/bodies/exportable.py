@@ -17,6 +17,7 @@ from pnag.families.checkpoints import load_noted
 from pnag.families.elastic_network import ElasticNetwork
 from pnag.files import read_json
 from pnag.run.budgets import Budget, check_units
+from pnag.run.named_family import named_family
 from pnag.run.own_space import refuse_choices
 from pnag.run.preprocessing import (
     IMAGENET_CLASSES,
@@ -117,15 +118,14 @@ def load_supernet(
     else:
         supernet, note = load_noted(Path(weights))
         preprocessing = supernet_preprocessing(Path(weights), supernet.num_classes)
+    own_width = supernet.family.identity().get("width_mult")
+    if own_width is None:
+        named_family(supernet.family.name, width_mult)  # refuses a width
     for name, asked, found in (
-        ("width-mult", width_mult, supernet.family.identity().get("width_mult")),
+        ("width-mult", width_mult, own_width),
         ("num-classes", num_classes, supernet.num_classes),
         ("resolution", resolution, preprocessing["resolution"] if preprocessing else None),
     ):
-        if asked is not None and found is None and name == "width-mult":
-            raise PnagError(
-                f"--{name} is {asked:g}, but the supernet of {weights} has one width; leave it out"
-            )
         if None not in (asked, found) and asked != found:
             said = f"--{name} is {asked:g}" if run is None else f"{run} has {name} {asked:g}"
             fix = "" if run else f"leave --{name} out, or "

@@ -11,7 +11,7 @@ from pnag.commands.bodies.several import LoadedRun, SeveralAnswer, answer_severa
 from pnag.cost.counted import COUNTED
 from pnag.cost.load import split_name
 from pnag.errors import PnagError
-from pnag.files import exists, read_json
+from pnag.files import exists
 from pnag.run.amounts import amount
 from pnag.run.budgets import Budget, check_units
 from pnag.run.display import Display
@@ -21,7 +21,7 @@ from pnag.run.own_space import space_of_run
 from pnag.run.recipe import RESERVED, Recipe, load_recipe, make_recipe
 from pnag.run.run_directory import RunDirectory, finished_run
 from pnag.run.size import Size
-from pnag.run.trained import Answer, load_calibrated_front, most_likely
+from pnag.run.trained import Answer, load_calibrated_front, most_likely, own_answer
 from pnag.threads import torch_threads
 
 
@@ -85,9 +85,12 @@ def generate_for(
     found = None if others or thorough else loaded.quick(asked)
     costs = {name: sized.cost(given.named.get(name, name)) for name in others}
     found = found or answer_several(loaded, asked, costs, display)
-    if list(asked) != [names[0]]:
-        return found
-    (budget,), (cost,) = asked.values(), found.costs.values()
+    return found if list(asked) != [names[0]] else _to_one(found)
+
+
+def _to_one(found: SeveralAnswer) -> Answer:
+    """What was found for one budget, as other answers to one are."""
+    (budget,), (cost,) = found.budgets.values(), found.costs.values()
     return Answer(budget, found.arch, found.accuracy, cost, found.note, found.source)
 
 
@@ -96,10 +99,8 @@ def _answer_one(run: RunDirectory, recipe: Recipe, budget: float, *, greedy: boo
 
     A run on images has tuned its own answers, which it does not choose by the front alone.
     """
-    if recipe.images and not greedy and run.answers.exists():
-        for known in map(Answer.of_json, read_json(run.answers)):
-            if known.budget == budget:
-                return known
+    if recipe.images and not greedy and (known := own_answer(run, budget)):
+        return known
     space = space_of_run(run, recipe)
     front, margin = load_calibrated_front(run, space), margin_of(run, recipe.margin)
     answer = answer_with_margin(front, space, budget, margin)
